@@ -1,0 +1,31 @@
+// Vitest's configuration (`vitest --config vitest.workspace.ts`): one project per package, run on the sources.
+import { fileURLToPath } from "node:url"
+import { defineConfig } from "vitest/config"
+
+const packages = fileURLToPath(new URL("packages/", import.meta.url))
+
+export default defineConfig({
+  resolve: {
+    alias: [
+      { find: /^@tx3\/([^/]+)$/, replacement: `${packages}$1/src/index.ts` },
+      { find: /^@tx3\/([^/]+)\/(.+)$/, replacement: `${packages}$1/src/$2.ts` }
+    ]
+  },
+  test: {
+    // test files run in the order of their size, whatever happened in an earlier run
+    cache: false,
+    sequence: { concurrent: false, hooks: "stack", shuffle: false },
+    retry: 0,
+    testTimeout: 20_000,
+    hookTimeout: 20_000,
+    pool: "forks",
+    // most of a test's time is spent waiting for sockets, so two files share the two cores of a small machine
+    fileParallelism: true,
+    minWorkers: 1,
+    maxWorkers: 2,
+    projects: ["protocol", "transport", "relay", "node", "cli"].map((name) => ({
+      extends: true,
+      test: { name, include: [`packages/${name}/test/**/*.test.ts`] }
+    }))
+  }
+})
