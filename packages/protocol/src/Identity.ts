@@ -1,0 +1,180 @@
+/**
+ * What a node or relay is: a certificate, the key it belongs to, and the digest it is known by. The module makes new
+ * identities, reads them from DER and PEM, and refuses what other tx3 implementations would not accept. The key stays
+ * in a `Redacted`, so that no log, JSON or error shows it.
+ */
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import { createPrivateKey, createPublicKey, randomBytes, X509Certificate } from "node:crypto"
+import * as CertDigest from "./CertDigest.js"
+import * as der from "./internal/der.js"
+import * as pem from "./internal/pem.js"
+import * as WellKnownCa from "./WellKnownCa.js"
+
+/**
+ * A certificate with its private key (protocol, section 3).
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Identity {
+  /** The certificate: DER, issued by the well-known CA. */
+  readonly certificate: Uint8Array
+  /** The key of that certificate: PKCS#8 DER (RFC 5958), not encrypted. */
+  readonly privateKey: Redacted.Redacted<Uint8Array>
+  /** The SHA-256 digest of `certificate`. */
+  readonly digest: CertDigest.CertDigest
+}
+
+const Reason = Schema.Literal(
+  "CertificateMissing",
+  "CertificateMalformed",
+  "PrivateKeyMissing",
+  "PrivateKeyMalformed",
+  "ForeignIssuer",
+  "KeyMismatch"
+)
+
+const messages: Record<typeof Reason.Type, string> = {
+  CertificateMissing: "there is no CERTIFICATE block; give a PEM text with a CERTIFICATE and a PRIVATE KEY block",
+  CertificateMalformed: "the certificate is not readable; it must be one X.509 certificate in DER",
+  PrivateKeyMissing: "there is no PRIVATE KEY block; give a PEM text with a CERTIFICATE and a PRIVATE KEY block",
+  PrivateKeyMalformed: "the private key is not readable; it must be a PKCS#8 key in DER, not encrypted",
+  ForeignIssuer: "the certificate is not issued by the well-known CA; use one that a tx3 program made",
+  KeyMismatch: "the private key does not belong to the certificate; use the key that was made with it"
+}
+
+/**
+ * Bytes or a text that are no identity. `reason` is for programs; `message` says what is wrong and what to do, and
+ * never contains any of the input.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class IdentityError extends Schema.TaggedError<IdentityError>("@tx3/protocol/IdentityError")("IdentityError", {
+  reason: Reason
+}) {
+  override get message(): string {
+    return messages[this.reason]
+  }
+}
+
+const fail = (reason: IdentityError["reason"]) => () => new IdentityError({ reason })
+
+const make = (certificate: Uint8Array, privateKey: Uint8Array): Identity => ({
+  certificate,
+  privateKey: Redacted.make(privateKey),
+  digest: CertDigest.ofCertificate(certificate)
+})
+
+/**
+ * Makes a new identity: an EC P-256 key pair, and a certificate for it of the shape that section 3 of the protocol
+ * gives, signed by the well-known CA. It asks for nothing but randomness and does not fail.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const generate: Effect.Effect<Identity> = Effect.promise(async () => {
+  // Loading the X.509 library takes some 200 ms, and only a program that makes an identity needs it. Its dependency
+  // injection needs the metadata functions on `Reflect` first.
+  await import("reflect-metadata")
+  const x509 = await import("@peculiar/x509")
+  const { subtle } = globalThis.crypto
+  const algorithm = { name: "ECDSA", namedCurve: "P-256" }
+  const keys = await subtle.generateKey(algorithm, true, ["sign", "verify"])
+  const dnsName = `tx3${randomBytes(32).toString("base64url")}3xt`
+  const certificate = await x509.X509CertificateGenerator.create({
+    issuer: new x509.Name(WellKnownCa.name),
+    subject: new x509.Name([{ CN: [{ utf8String: `Lair Pseudo-Self-Signed Cert ${dnsName}` }] }]),
+    notBefore: new Date("1975-01-01T00:00:00Z"),
+    notAfter: new Date("4096-01-01T00:00:00Z"),
+    publicKey: keys.publicKey,
+    extensions: [
+      new x509.SubjectAlternativeNameExtension([{ type: "dns", value: dnsName }]),
+      new x509.ExtendedKeyUsageExtension([
+        // The original means anyExtendedKeyUsage, 2.5.29.37.0, and writes this. Nobody asks for it; our leaves are as its.
+        "2.5.29.37",
+        x509.ExtendedKeyUsage.serverAuth,
+        x509.ExtendedKeyUsage.clientAuth
+      ])
+    ],
+    signingKey: await subtle.importKey("pkcs8", WellKnownCa.privateKey, algorithm, false, ["sign"]),
+    signingAlgorithm: { name: "ECDSA", hash: "SHA-256" }
+  })
+  return make(
+    new Uint8Array(certificate.rawData),
+    new Uint8Array(await subtle.exportKey("pkcs8", keys.privateKey))
+  )
+})
+
+/**
+ * The identity made of a certificate in DER and its key in PKCS#8 DER, which must belong together. The issuer's bytes
+ * and signature must be the well-known CA's (protocol, section 3). The kind of key is left to TLS 1.3: the original
+ * makes P-256 keys, but nothing depends on that.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const fromDer = (options: {
+  readonly certificate: Uint8Array
+  readonly privateKey: Redacted.Redacted<Uint8Array>
+}): Either.Either<Identity, IdentityError> =>
+  Either.gen(function*() {
+    const privateKey = Redacted.value(options.privateKey)
+    const certificate = yield* Either.try({
+      try: () => {
+        const leaf = new X509Certificate(options.certificate)
+        return { leaf, issuer: der.issuerOf(leaf.raw), publicKey: leaf.publicKey }
+      },
+      catch: fail("CertificateMalformed")
+    }).pipe(
+      // Node also reads PEM, and DER with bytes after it; both would have another digest than the one a peer computes.
+      Either.filterOrLeft(({ leaf }) => leaf.raw.equals(options.certificate), fail("CertificateMalformed"))
+    )
+    const publicKey = yield* Either.try({
+      try: () => createPublicKey(createPrivateKey({ key: Buffer.from(privateKey), format: "der", type: "pkcs8" })),
+      catch: fail("PrivateKeyMalformed")
+    })
+    if (!WellKnownCa.isIssuerOf(certificate.leaf) || !certificate.issuer.equals(WellKnownCa.name)) {
+      return yield* Either.left(new IdentityError({ reason: "ForeignIssuer" }))
+    }
+    if (!publicKey.equals(certificate.publicKey)) {
+      return yield* Either.left(new IdentityError({ reason: "KeyMismatch" }))
+    }
+    return make(options.certificate, privateKey)
+  })
+
+/**
+ * The identity in a PEM text (RFC 7468) with a CERTIFICATE and a PRIVATE KEY block, in either order and with any text
+ * around them. Of several blocks of a kind the first counts.
+ *
+ * @since 0.1.0
+ * @category conversions
+ */
+export const fromPem = (text: Redacted.Redacted<string>): Either.Either<Identity, IdentityError> =>
+  Either.gen(function*() {
+    const certificate = yield* Either.fromOption(
+      pem.decode("CERTIFICATE", Redacted.value(text)),
+      fail("CertificateMissing")
+    )
+    const privateKey = yield* Either.fromOption(
+      pem.decode("PRIVATE KEY", Redacted.value(text)),
+      fail("PrivateKeyMissing")
+    )
+    return yield* fromDer({ certificate, privateKey: Redacted.make(privateKey) })
+  })
+
+/**
+ * The identity as a PEM text (RFC 7468), the certificate first. It holds the private key in the clear, hence the
+ * `Redacted`: a file for it must be readable by its owner only.
+ *
+ * @since 0.1.0
+ * @category conversions
+ */
+export const toPem = (identity: Identity): Redacted.Redacted<string> =>
+  Redacted.make(
+    pem.encode("CERTIFICATE", identity.certificate) +
+      pem.encode("PRIVATE KEY", Redacted.value(identity.privateKey))
+  )

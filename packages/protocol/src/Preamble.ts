@@ -1,0 +1,22 @@
+/**
+ * The fixed values of the relay's wire protocol. What a preamble says is the relay's to decide: 32 bytes that are a
+ * relay's digest, a node's digest or a splice token, told apart only by being known (protocol, section 4).
+ */
+
+/**
+ * How many bytes every TCP connection to a relay begins with (protocol, section 4). Bytes that follow them in the same
+ * segment belong to the next stage.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const length = 32
+
+/**
+ * What a relay sends first on a control stream, inside TLS: one zero byte that says the node is registered. From then
+ * on the stream is a sequence of splice tokens, 32 bytes each (protocol, section 4).
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const allClear: Uint8Array = Uint8Array.of(0x00)

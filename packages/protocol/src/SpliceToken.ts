@@ -1,0 +1,55 @@
+/**
+ * The name a relay gives to one waiting peer: it tells the node this token, and the node's own connection presents it
+ * to be spliced with that peer. Whoever knows a token may take the peer, so it has to be unguessable.
+ */
+import * as Schema from "effect/Schema"
+import { randomBytes } from "node:crypto"
+import * as base64url32 from "./internal/base64url32.js"
+
+/**
+ * A splice token's 32 bytes as base64url without padding: 43 characters, in the one canonical form that 32 bytes have
+ * (protocol, section 4; RFC 4648, section 5).
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const SpliceToken = Schema.String.pipe(
+  Schema.pattern(base64url32.pattern, {
+    identifier: "SpliceToken",
+    description: "the base64url of a 32-byte splice token, 43 characters without padding"
+  }),
+  Schema.brand("@tx3/protocol/SpliceToken")
+)
+
+/**
+ * A canonical base64url text of 32 bytes that names a waiting peer (protocol, section 4).
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type SpliceToken = typeof SpliceToken.Type
+
+/**
+ * The token whose 32 bytes these are, as they stand in a preamble and in a control stream. Throws a `RangeError` for
+ * any other length, which is a bug in the caller: nothing is copied or checked beyond that.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const fromBytes = (bytes: Uint8Array): SpliceToken => base64url32.encode(bytes) as SpliceToken
+
+/**
+ * A new token from the operating system's cryptographic random number generator.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const random = (): SpliceToken => fromBytes(randomBytes(32))
+
+/**
+ * The 32 bytes of a token, as they are sent.
+ *
+ * @since 0.1.0
+ * @category conversions
+ */
+export const toBytes = (token: SpliceToken): Uint8Array => base64url32.decode(token)
