@@ -86,7 +86,8 @@ const untilSecure = (socket: tls.TLSSocket, secureEvent: "secure" | "secureConne
   Effect.async<void, HandshakeError>((resume) => {
     const onSecure = () => settle(Effect.void)
     const onClose = () => settle(new HandshakeError({ reason: "closed" }))
-    const onError = (cause: Error) => settle(new HandshakeError({ reason: "failed", cause }))
+    const onError = (cause: NodeJS.ErrnoException) =>
+      settle(new HandshakeError(cause.code === "ECONNRESET" ? { reason: "closed" } : { reason: "failed", cause }))
     // A TLS socket that nobody reads does not notice that the other end went away; this reads nothing but its end.
     const noticeEnd = () => void socket.read(0)
     const release = () => {
