@@ -1,0 +1,94 @@
+/**
+ * Every limit and deadline of a node, with its default and the reason for it. A `Tx3Node` reads them once, when it is
+ * made; to change some, provide `layer` to the node's layer.
+ */
+import * as Context from "effect/Context"
+import * as Layer from "effect/Layer"
+
+/**
+ * A node's limits and deadlines. All times are in milliseconds; the value used where nothing is provided is
+ * {@link defaults}.
+ *
+ * @since 0.1.0
+ * @category references
+ */
+export class NodeConfig extends Context.Reference<NodeConfig>()("@tx3/node/NodeConfig", {
+  defaultValue: () => defaults
+}) {}
+
+/**
+ * The knobs, each with its default.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface NodeConfigOptions {
+  /**
+   * The whole of a connect: the name's resolution, TCP over all its addresses, and TLS. Default 20000, as long as a
+   * relay holds a peer for a node that does not dial back (protocol, section 4): any longer would wait for nothing.
+   */
+  readonly connectTimeoutMs: number
+
+  /**
+   * TCP to one address of a name, before the next is tried. Default 5000: two lost SYNs are survived (they are sent
+   * again after 1 and 3 s, RFC 6298), and a name with three dead addresses still leaves time for a fourth.
+   */
+  readonly attemptTimeoutMs: number
+
+  /**
+   * An inbound connection, from accept or from the relay's token until TLS is done. Default 20000, the relay's
+   * `connectionTimeoutMs`.
+   */
+  readonly handshakeTimeoutMs: number
+
+  /**
+   * Inbound handshakes in progress at once, over all addresses. One more gives up the oldest, so that any number of
+   * silent connections cannot keep out one that speaks. Default 64, as many peers as a relay lets one node have.
+   */
+  readonly maxHandshakes: number
+
+  /**
+   * Inbound connections that are through TLS and wait to be taken. One more is closed. Default 64: a burst of the
+   * largest size a relay lets through.
+   */
+  readonly maxBacklog: number
+
+  /** From the end of TLS with a relay to its all-clear. Default 10000; a relay has nothing left to wait for by then. */
+  readonly allClearTimeoutMs: number
+
+  /**
+   * The wait before the first new try after a registration was lost; it doubles with every try that fails, and begins
+   * anew once registered. Default 500. Every wait is shortened at random by up to a half, so that nodes that lost a
+   * relay together do not come back together.
+   */
+  readonly reconnectMinMs: number
+
+  /** What the wait between two tries does not grow beyond. Default 60000: a relay has its nodes back in a minute. */
+  readonly reconnectMaxMs: number
+}
+
+/**
+ * The defaults, as {@link NodeConfigOptions} gives them with their reasons.
+ *
+ * @since 0.1.0
+ * @category defaults
+ */
+export const defaults: NodeConfigOptions = {
+  connectTimeoutMs: 20_000,
+  attemptTimeoutMs: 5_000,
+  handshakeTimeoutMs: 20_000,
+  maxHandshakes: 64,
+  maxBacklog: 64,
+  allClearTimeoutMs: 10_000,
+  reconnectMinMs: 500,
+  reconnectMaxMs: 60_000
+}
+
+/**
+ * The defaults with some of them replaced, for the node's layer.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (options: Partial<NodeConfigOptions>): Layer.Layer<NodeConfig> =>
+  Layer.succeed(NodeConfig, { ...defaults, ...options })

@@ -1,0 +1,185 @@
+/**
+ * What can go wrong between a node and the rest of the world, as typed errors whose messages say what to do. A peer or
+ * relay that misbehaves always ends in one of these, never in a defect.
+ */
+import type { AddressError } from "@tx3/protocol/Address"
+import { CertDigest } from "@tx3/protocol/CertDigest"
+import type { HandshakeError } from "@tx3/protocol/Handshake"
+import * as Schema from "effect/Schema"
+import { hostPort } from "./internal/hostPort.js"
+
+const codeOf = (cause: unknown) => (cause as NodeJS.ErrnoException).code ?? ""
+
+const textOf = (cause: unknown) => cause instanceof Error ? cause.message : String(cause)
+
+const bindAdvice: Record<string, string> = {
+  EADDRINUSE: "another program listens there; stop it or choose another port",
+  EADDRNOTAVAIL: "this machine has no such address; bind one of its own, or 0.0.0.0 or [::] for all of them",
+  EACCES: "not permitted; ports below 1024 need privileges, choose a higher one",
+  ENOTFOUND: "the name has no address; correct it or bind a numeric address"
+}
+
+/**
+ * An address could not be listened at.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class BindError extends Schema.TaggedError<BindError>("@tx3/node/BindError")("BindError", {
+  host: Schema.String,
+  port: Schema.Int,
+  cause: Schema.Defect
+}) {
+  override get message(): string {
+    return `cannot listen at ${hostPort(this.host, this.port)}: ${bindAdvice[codeOf(this.cause)] ?? textOf(this.cause)}`
+  }
+}
+
+const dialProblems: Record<string, string> = {
+  ECONNREFUSED: "connection refused",
+  EHOSTUNREACH: "no route to this host",
+  ENETUNREACH: "no route to this network",
+  ENOTFOUND: "the name has no address"
+}
+
+/**
+ * No address of a host took a TCP connection. `failures` has each address that was tried, in that order; for a name
+ * that did not resolve it has the name itself.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class DialError extends Schema.TaggedError<DialError>("@tx3/node/DialError")("DialError", {
+  host: Schema.String,
+  port: Schema.Int,
+  failures: Schema.Array(Schema.Struct({ address: Schema.String, cause: Schema.Defect }))
+}) {
+  override get message(): string {
+    const failures = this.failures.map(({ address, cause }) =>
+      `${address}: ${dialProblems[codeOf(cause)] ?? textOf(cause)}`
+    )
+    return `cannot connect to ${hostPort(this.host, this.port)} (${failures.join("; ")}); is it running and reachable?`
+  }
+}
+
+/**
+ * Something was not done by its deadline: `dial` (TCP), `handshake` (TLS).
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class TimedOut extends Schema.TaggedError<TimedOut>("@tx3/node/TimedOut")("TimedOut", {
+  stage: Schema.Literal("dial", "handshake"),
+  timeoutMs: Schema.Number
+}) {
+  override get message(): string {
+    return this.stage === "dial"
+      ? `no TCP connection within ${this.timeoutMs} ms; is the other end running and reachable?`
+      : `the TLS handshake was not done within ${this.timeoutMs} ms; the other end is stalled or does not speak tx3`
+  }
+}
+
+/**
+ * Who answered is not who the address names. The connection is closed before either side has sent anything else.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class DigestMismatch extends Schema.TaggedError<DigestMismatch>("@tx3/node/DigestMismatch")("DigestMismatch", {
+  expected: CertDigest,
+  actual: CertDigest
+}) {
+  override get message(): string {
+    return `expected the certificate ${this.expected}, but ${this.actual} answered; ` +
+      "ask the other end for its present address, and do not trust this one"
+  }
+}
+
+/**
+ * A relay closed the connection before TLS was done, which is its way to say no: it has nobody under that digest.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class PeerUnavailable extends Schema.TaggedError<PeerUnavailable>("@tx3/node/PeerUnavailable")(
+  "PeerUnavailable",
+  { digest: CertDigest }
+) {
+  override get message(): string {
+    return `the relay closed the connection: no node with digest ${this.digest} is registered there, ` +
+      "or it did not dial back; check that the node is running and registered"
+  }
+}
+
+/**
+ * How a connect fails.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type ConnectError = AddressError | DialError | TimedOut | HandshakeError | DigestMismatch | PeerUnavailable
+
+/**
+ * A connection can no longer be read or written: `lost` (reset by the other end or by the network, as `cause` says),
+ * `closed` (by this end), `ended` (written to after its `end`; reading goes on).
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ConnectionError extends Schema.TaggedError<ConnectionError>("@tx3/node/ConnectionError")(
+  "ConnectionError",
+  { reason: Schema.Literal("lost", "closed", "ended"), cause: Schema.optional(Schema.Defect) }
+) {
+  override get message(): string {
+    switch (this.reason) {
+      case "lost":
+        return `the connection is lost: ${textOf(this.cause)}`
+      case "closed":
+        return "the connection is closed; read and write before closing it"
+      case "ended":
+        return "the connection's writing side has ended; write before ending it"
+    }
+  }
+}
+
+/**
+ * A node is not, or no longer, registered at a relay:
+ *
+ * - `unreachable`: there is no TCP connection, or no TLS in time (`cause` is a {@link DialError} or {@link TimedOut});
+ * - `untrusted`: TLS failed or another certificate answered (a `HandshakeError` or {@link DigestMismatch});
+ * - `refused`: the relay closed the stream before its all-clear, as it does when it is full or has another digest;
+ * - `silent`: no all-clear came in time;
+ * - `violation`: what came is not the protocol's;
+ * - `lost`: the stream ended after the all-clear (`cause` is a {@link ConnectionError}, or absent where it ended
+ *   cleanly).
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class RegistrationError extends Schema.TaggedError<RegistrationError>("@tx3/node/RegistrationError")(
+  "RegistrationError",
+  {
+    relay: Schema.String,
+    reason: Schema.Literal("unreachable", "untrusted", "refused", "silent", "violation", "lost"),
+    cause: Schema.optional(Schema.Defect)
+  }
+) {
+  override get message(): string {
+    switch (this.reason) {
+      case "unreachable":
+      case "untrusted":
+        return `cannot register at ${this.relay}: ${textOf(this.cause)}`
+      case "refused":
+        return `${this.relay} refused to register this node; compare its digest with what the relay prints, ` +
+          "and its limits with how many nodes it has"
+      case "silent":
+        return `${this.relay} did not confirm the registration in time; is it a tx3 relay, and not overloaded?`
+      case "violation":
+        return `${this.relay} sent something else than the all-clear; is it a tx3 relay?`
+      case "lost":
+        return `the registration at ${this.relay} is lost: ${
+          this.cause === undefined ? "the relay ended the stream" : textOf(this.cause)
+        }`
+    }
+  }
+}

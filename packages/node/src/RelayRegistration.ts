@@ -1,0 +1,161 @@
+/**
+ * A node's registration at one relay, as an actor: it registers, waits for the all-clear, dials back for every splice
+ * token, and when the control stream is lost waits a while and registers again. It runs until the scope it was made in
+ * closes; connections that came through the relay are not its own and live on when the registration is lost.
+ */
+import type { AddressWithDigest } from "@tx3/protocol/Address"
+import * as Handshake from "@tx3/protocol/Handshake"
+import * as Preamble from "@tx3/protocol/Preamble"
+import * as Data from "effect/Data"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Random from "effect/Random"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type * as Subscribable from "effect/Subscribable"
+import * as SubscriptionRef from "effect/SubscriptionRef"
+import type { SecureContext } from "node:tls"
+import { connect } from "./internal/connect.js"
+import * as duplex from "./internal/duplex.js"
+import type { Inbound } from "./internal/inbound.js"
+import * as tcp from "./internal/tcp.js"
+import type { NodeConfigOptions } from "./NodeConfig.js"
+import { RegistrationError } from "./NodeError.js"
+import * as Tx3Connection from "./Tx3Connection.js"
+
+/**
+ * Where a registration stands:
+ *
+ * - `Connecting`: registering, for the `attempt`th time (from 1) since the start or since it was last live;
+ * - `Live`: the relay has it and sends it peers, since then;
+ * - `Lost`: not registered, why, and when the next try begins.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type State = Data.TaggedEnum<{
+  Connecting: { readonly attempt: number }
+  Live: { readonly since: DateTime.Utc }
+  Lost: { readonly because: RegistrationError; readonly nextTryAt: DateTime.Utc }
+}>
+
+/**
+ * Constructors, `$is` and `$match` for {@link State}.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const State = Data.taggedEnum<State>()
+
+/**
+ * A running registration.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface RelayRegistration {
+  /** The relay's own address, with the relay's digest. */
+  readonly relay: AddressWithDigest
+
+  /** `get` is the present state; `changes` is that and every later one. */
+  readonly state: Subscribable.Subscribable<State>
+}
+
+/**
+ * Starts a registration. `accept` is given each peer's dial-back and TLS handshake, to be run in a scope of its own.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (options: {
+  readonly relay: AddressWithDigest
+  readonly context: SecureContext
+  readonly config: NodeConfigOptions
+  readonly accept: Inbound["accept"]
+}): Effect.Effect<RelayRegistration, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const { accept, config, context, relay } = options
+    const state = yield* SubscriptionRef.make<State>(State.Connecting({ attempt: 1 }))
+    const fail = (reason: RegistrationError["reason"]) => (cause?: unknown) =>
+      new RegistrationError({ relay: relay.toString(), reason, cause })
+
+    const register = connect(relay, context, config).pipe(
+      Effect.catchTags({
+        DialError: fail("unreachable"),
+        TimedOut: fail("unreachable"),
+        HandshakeError: fail("untrusted"),
+        DigestMismatch: fail("untrusted"),
+        PeerUnavailable: fail("refused")
+      })
+    )
+
+    const allClear = (control: Tx3Connection.Tx3Connection) =>
+      duplex.read(control.duplex, Preamble.allClear.length).pipe(
+        Effect.mapError((end) => fail("refused")(Option.getOrUndefined(end))),
+        Effect.timeoutFail({ duration: config.allClearTimeoutMs, onTimeout: fail("silent") }),
+        Effect.filterOrFail((byte) => Buffer.compare(byte, Preamble.allClear) === 0, () => fail("violation")())
+      )
+
+    // Not by the relay's name, which may stand for several relays: only this one knows the token.
+    const dialBack = (relayAddress: tcp.Endpoint, token: Uint8Array) =>
+      Effect.gen(function*() {
+        const connection = yield* tcp.dial(relayAddress, config.attemptTimeoutMs)
+        connection.socket.write(token)
+        return Tx3Connection.make(yield* Handshake.accept(connection.socket, context), connection)
+      })
+
+    const nextToken = (control: Tx3Connection.Tx3Connection) =>
+      duplex.read(control.duplex, Preamble.length).pipe(
+        Effect.mapError((end) => fail("lost")(Option.getOrUndefined(end))),
+        Effect.filterOrFail((token) => token.length === Preamble.length, () => fail("lost")())
+      )
+
+    let attempt = 1
+    let waitMs = config.reconnectMinMs
+    const session = Effect.gen(function*() {
+      const control = yield* register
+      yield* allClear(control)
+      attempt = 0
+      waitMs = config.reconnectMinMs
+      yield* SubscriptionRef.set(state, State.Live({ since: yield* DateTime.now }))
+      yield* Effect.logInfo("registered")
+      while (true) {
+        accept(dialBack(control.remoteAddress, yield* nextToken(control)))
+      }
+    })
+    yield* Effect.gen(function*() {
+      const because = yield* Effect.flip(Effect.scoped(session))
+      const wait = yield* Random.nextRange(waitMs / 2, waitMs)
+      const nextTryAt = DateTime.add(yield* DateTime.now, { millis: wait })
+      yield* SubscriptionRef.set(state, State.Lost({ because, nextTryAt }))
+      yield* Effect.logWarning(`${because.message}; next try at ${DateTime.formatIso(nextTryAt)}`)
+      waitMs = Math.min(waitMs * 2, config.reconnectMaxMs)
+      attempt += 1
+      yield* Effect.sleep(wait)
+      yield* SubscriptionRef.set(state, State.Connecting({ attempt }))
+    }).pipe(
+      Effect.forever,
+      Effect.annotateLogs({ package: "@tx3/node", module: "RelayRegistration", relay: relay.toString() }),
+      Effect.interruptible,
+      Effect.forkScoped
+    )
+    return { relay, state }
+  })
+
+/**
+ * Waits until a registration is live. Fails with the reason if it is lost, or the first try fails, before.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const untilLive = (registration: RelayRegistration): Effect.Effect<void, RegistrationError> =>
+  registration.state.changes.pipe(
+    Stream.filterEffect(State.$match({
+      Connecting: () => Effect.succeed(false),
+      Live: () => Effect.succeed(true),
+      Lost: ({ because }) => Effect.fail(because)
+    })),
+    Stream.runHead,
+    Effect.asVoid
+  )

@@ -1,0 +1,127 @@
+/**
+ * A connection to another node: bytes both ways over TLS, and whose certificate is at the other end. It ends when both
+ * sides have ended their writing, when it is lost, when it is closed, and at the latest with the scope of whoever
+ * opened it: the caller's for one that was connected, the node's for one that came in.
+ */
+import * as Socket from "@effect/platform/Socket"
+import type { CertDigest } from "@tx3/protocol/CertDigest"
+import type { Secured } from "@tx3/protocol/Handshake"
+import * as Effect from "effect/Effect"
+import * as Sink from "effect/Sink"
+import * as Stream from "effect/Stream"
+import type { Duplex } from "node:stream"
+import * as duplex from "./internal/duplex.js"
+import type { ConnectionError } from "./NodeError.js"
+
+/**
+ * An open connection. Use one way of reading it, `readable`, `socket` or `duplex`, and one reader at a time; ways of
+ * writing may be mixed. In all of them a reader that does not read makes the other end's writing wait.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Tx3Connection {
+  /** The digest of the certificate the other end proved to own. */
+  readonly remoteDigest: CertDigest
+
+  /** The other end of the TCP connection, with a numeric host: of a relayed connection, the relay. */
+  readonly remoteAddress: { readonly host: string; readonly port: number }
+
+  /**
+   * What the other end sends, read only as fast as it is pulled, until the other end's `end`. Leaving the stream early
+   * loses nothing but the chunk at hand; running it again goes on where it was left. The end is TCP's: a relay could
+   * bring it about early, and a protocol for which that matters must say itself when it is done.
+   */
+  readonly readable: Stream.Stream<Uint8Array, ConnectionError>
+
+  /** Sends bytes. Done when the operating system has them all, which is how the other end holds the sender back. */
+  readonly write: (bytes: Uint8Array) => Effect.Effect<void, ConnectionError>
+
+  /** Sends all bytes of a stream, each by `write`. The writing side stays open after it; `end` is separate. */
+  readonly writable: Sink.Sink<void, Uint8Array, never, ConnectionError>
+
+  /**
+   * Ends the writing side, once everything written is the operating system's; the other end may go on. Idempotent. To
+   * be sure that the other end got everything, read on until it ends too.
+   */
+  readonly end: Effect.Effect<void, ConnectionError>
+
+  /** Closes both sides at once, whatever has not been read or is still under way. Idempotent. */
+  readonly close: Effect.Effect<void>
+
+  /**
+   * The connection as @effect/platform's `Socket`. `run` hands over one chunk at a time and reads no further until the
+   * handler is done; it ends with the other end's `end` and closes nothing. The scope of a `writer` ends the writing
+   * side, and a `CloseEvent` closes the connection.
+   */
+  readonly socket: Socket.Socket
+
+  /** The Node stream below, for code that wants one: half-open, paused, and destroyed by `close`. */
+  readonly duplex: Duplex
+}
+
+/**
+ * A connection over a TLS handshake that is done, and the TCP socket below it. It owns neither: both stay with the
+ * scopes they were opened in.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  { digest, socket: tlsSocket }: Secured,
+  { remoteAddress, socket }: { readonly socket: Duplex; readonly remoteAddress: Tx3Connection["remoteAddress"] }
+): Tx3Connection => {
+  const write = (bytes: Uint8Array) => duplex.write(tlsSocket, bytes)
+  const close = Effect.sync(() => void tlsSocket.destroy())
+
+  // libuv reports a reset right behind unread data as a clean end. A write brings it out, even an empty one, as long as
+  // this side has not ended; on the TCP socket, since TLS does not pass it on. One that is under way does the same.
+  const confirmEnd = Effect.suspend(() =>
+    tlsSocket.writableEnded || tlsSocket.writableLength > 0 ? Effect.void : duplex.write(socket, new Uint8Array())
+  )
+
+  const readable = Stream.repeatEffectOption(duplex.read(tlsSocket)).pipe(Stream.concat(Stream.execute(confirmEnd)))
+
+  return {
+    remoteDigest: digest,
+    remoteAddress,
+    readable,
+    write,
+    writable: Sink.forEach(write),
+    end: duplex.end(tlsSocket),
+    close,
+    // A scope that closes does not wait for a peer that does not read.
+    socket: toSocket({ readable, write, close, end: Effect.sync(() => void tlsSocket.end()) }),
+    duplex: tlsSocket
+  }
+}
+
+const encoder = new TextEncoder()
+
+const toSocket = (
+  connection: Pick<Tx3Connection, "readable" | "write" | "close"> & { readonly end: Effect.Effect<void> }
+): Socket.Socket => {
+  const run: Socket.Socket["run"] = (handler, options) =>
+    Effect.zipRight(
+      options?.onOpen ?? Effect.void,
+      Stream.runForEach(
+        Stream.mapError(connection.readable, (cause) => new Socket.SocketGenericError({ reason: "Read", cause })),
+        (bytes) => handler(bytes) ?? Effect.void
+      )
+    )
+
+  const write = (chunk: Uint8Array | string | Socket.CloseEvent) =>
+    Socket.isCloseEvent(chunk)
+      ? connection.close
+      : Effect.mapError(
+        connection.write(typeof chunk === "string" ? encoder.encode(chunk) : chunk),
+        (cause) => new Socket.SocketGenericError({ reason: "Write", cause })
+      )
+
+  return Socket.Socket.of({
+    [Socket.TypeId]: Socket.TypeId,
+    run,
+    runRaw: run,
+    writer: Effect.acquireRelease(Effect.succeed(write), () => connection.end)
+  })
+}

@@ -1,0 +1,173 @@
+/**
+ * A node: it listens at addresses of its own and through relays, hands on the connections that come in, and connects to
+ * others. Its listeners and registrations, and after them every inbound connection, end with its layer's scope; a
+ * connection it made with `connect` ends with its caller's.
+ */
+import type { AddressError, AddressWithDigest } from "@tx3/protocol/Address"
+import * as Address from "@tx3/protocol/Address"
+import type { CertDigest } from "@tx3/protocol/CertDigest"
+import * as Handshake from "@tx3/protocol/Handshake"
+import * as Identity from "@tx3/protocol/Identity"
+import * as PublishedHosts from "@tx3/protocol/PublishedHosts"
+import * as Tls from "@tx3/protocol/Tls"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as os from "node:os"
+import { connect } from "./internal/connect.js"
+import * as inbound from "./internal/inbound.js"
+import * as tcp from "./internal/tcp.js"
+import { NodeConfig } from "./NodeConfig.js"
+import type { BindError, ConnectError, RegistrationError } from "./NodeError.js"
+import * as RelayRegistration from "./RelayRegistration.js"
+import * as Tx3Connection from "./Tx3Connection.js"
+
+/**
+ * A running node.
+ *
+ * @since 0.1.0
+ * @category services
+ */
+export class Tx3Node extends Context.Tag("@tx3/node/Tx3Node")<Tx3Node, {
+  /** The digest of the node's own certificate. */
+  readonly digest: CertDigest
+
+  /**
+   * Where others reach it: for a direct address what the listener is bound to, one for each host to publish; for a
+   * relay the relay's address with the node's digest, whether or not the registration is live.
+   */
+  readonly addresses: ReadonlyArray<AddressWithDigest>
+
+  /** One for each relay it is bound through, in the order of `bind`. */
+  readonly registrations: ReadonlyArray<RelayRegistration.RelayRegistration>
+
+  /**
+   * Connections that others opened, when their handshakes are done, in that order. Each is given once, to whoever pulls
+   * first, and is the taker's to close; what the taker leaves open ends with the node, and so does the stream. Where
+   * each connection has its own handler, `serve` takes care of closing.
+   */
+  readonly connections: Stream.Stream<Tx3Connection.Tx3Connection>
+
+  /**
+   * Runs the handler for each inbound connection, in a fiber and a scope of its own; the connection is closed when the
+   * handler ends. A handler that fails is logged and stops nothing else. Interrupting this interrupts every handler.
+   */
+  readonly serve: <E, R>(
+    handler: (connection: Tx3Connection.Tx3Connection) => Effect.Effect<void, E, R>
+  ) => Effect.Effect<never, never, Exclude<R, Scope.Scope>>
+
+  /**
+   * Connects to another node, directly or through a relay, and makes sure that it is the one the address names. Every
+   * address of a name is tried in turn. The connection is closed with the scope.
+   */
+  readonly connect: (
+    address: string | Address.Address
+  ) => Effect.Effect<Tx3Connection.Tx3Connection, ConnectError, Scope.Scope>
+}>() {}
+
+/**
+ * What to make a node of.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  /**
+   * Where to be reached: `tx3-st://HOST:PORT` listens there (port 0 lets the system choose, and the digest may be
+   * absent); `tx3-rst://HOST:PORT/DIGEST` is a relay with its own digest, to be registered at. Default none: a node
+   * that only connects.
+   */
+  readonly bind?: ReadonlyArray<string | Address.Address> | undefined
+
+  /** Who the node is. Default: a new identity, which nobody will know again. */
+  readonly identity?: Identity.Identity | undefined
+
+  /**
+   * Whether making the node waits for every registration and fails with the first that does not succeed. Default false:
+   * it returns at once, and a registration that fails is a state like any other.
+   */
+  readonly requireRegistration?: boolean | undefined
+}
+
+/**
+ * Makes a node that ends with the scope. It reads `NodeConfig`. An address that cannot be parsed or bound fails it,
+ * and what was bound before is closed.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  options: Options
+): Effect.Effect<Tx3Node["Type"], AddressError | BindError | RegistrationError, Scope.Scope> =>
+  Effect.gen(function*() {
+    const config = yield* NodeConfig
+    const identity = options.identity ?? (yield* Identity.generate)
+    const context = Tls.secureContext(identity)
+    const { accept, connections } = yield* inbound.make(config)
+
+    const listen = (address: Address.Address) =>
+      tcp.listen(address, (connection) =>
+        accept(
+          Effect.acquireRelease(Effect.succeed(connection.socket), (socket) => Effect.sync(() => socket.destroy()))
+            .pipe(
+              Effect.flatMap((socket) => Handshake.accept(socket, context)),
+              Effect.map((secured) => Tx3Connection.make(secured, connection))
+            )
+        ))
+
+    const addresses: Array<AddressWithDigest> = []
+    const registrations: Array<RelayRegistration.RelayRegistration> = []
+    for (const bind of options.bind ?? []) {
+      const address = yield* Address.parse(bind.toString())
+      if (address.scheme === "tx3-st") {
+        const bound = yield* listen(address)
+        for (const host of PublishedHosts.fromBound(bound.address, os.networkInterfaces())) {
+          addresses.push(new Address.Address({ ...address, host, port: bound.port }).withDigest(identity.digest))
+        }
+      } else {
+        const relay = yield* Address.parseWithDigest(address.toString())
+        registrations.push(yield* RelayRegistration.make({ accept, config, context, relay }))
+        addresses.push(relay.withDigest(identity.digest))
+      }
+    }
+    if (options.requireRegistration) {
+      yield* Effect.forEach(registrations, RelayRegistration.untilLive, { concurrency: "unbounded", discard: true })
+    }
+
+    return {
+      digest: identity.digest,
+      addresses,
+      registrations,
+      connections,
+      serve: (handler) =>
+        connections.pipe(
+          Stream.runForEach((connection) =>
+            Effect.addFinalizer(() => connection.close).pipe(
+              Effect.zipRight(handler(connection)),
+              Effect.scoped,
+              Effect.catchAllCause((cause) => Effect.logError("the handler of a connection failed", cause)),
+              Effect.annotateLogs({ package: "@tx3/node", module: "Tx3Node", peer: connection.remoteDigest }),
+              Effect.forkScoped
+            )
+          ),
+          Effect.scoped,
+          Effect.zipRight(Effect.never)
+        ),
+      connect: (address) =>
+        Effect.flatMap(
+          Address.parseWithDigest(address.toString()),
+          (address) => connect(address, context, config)
+        )
+    }
+  })
+
+/**
+ * The node as a layer, which it ends with.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (options: Options): Layer.Layer<Tx3Node, AddressError | BindError | RegistrationError> =>
+  Layer.scoped(Tx3Node, make(options))

@@ -1,0 +1,54 @@
+/**
+ * From an address to an open connection with whom it names. What that takes is the caller's scope's, and nothing is
+ * left in it when it fails.
+ */
+import type { AddressWithDigest } from "@tx3/protocol/Address"
+import * as CertDigest from "@tx3/protocol/CertDigest"
+import * as Handshake from "@tx3/protocol/Handshake"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type { SecureContext } from "node:tls"
+import type { NodeConfigOptions } from "../NodeConfig.js"
+import { type ConnectError, DigestMismatch, PeerUnavailable, TimedOut } from "../NodeError.js"
+import * as Tx3Connection from "../Tx3Connection.js"
+import { closeOnFailure } from "./closeOnFailure.js"
+import * as tcp from "./tcp.js"
+
+/**
+ * Connects to whom an address names, and makes sure that it is who answers. Through a relay the address's digest is the
+ * preamble, and whose it is decides what the connection becomes: a node's makes this end its peer, the relay's own
+ * makes it a control stream (protocol, section 4).
+ */
+export const connect = (
+  address: AddressWithDigest,
+  context: SecureContext,
+  config: NodeConfigOptions
+): Effect.Effect<Tx3Connection.Tx3Connection, Exclude<ConnectError, { _tag: "AddressError" }>, Scope.Scope> =>
+  Effect.suspend(() => {
+    const expected = address.digest.value
+    const timeoutMs = config.connectTimeoutMs
+    let stage: TimedOut["stage"] = "dial"
+    return Effect.gen(function*() {
+      const connection = yield* tcp.dial(address, config.attemptTimeoutMs)
+      stage = "handshake"
+      if (address.scheme === "tx3-rst") {
+        connection.socket.write(CertDigest.toBytes(expected))
+      }
+      const secured = yield* Handshake.connect(connection.socket, context).pipe(
+        Effect.mapError((error) =>
+          address.scheme === "tx3-rst" && isHangUp(error) ? new PeerUnavailable({ digest: expected }) : error
+        )
+      )
+      if (secured.digest !== expected) {
+        return yield* new DigestMismatch({ expected, actual: secured.digest })
+      }
+      return Tx3Connection.make(secured, connection)
+    }).pipe(
+      Effect.timeoutFail({ duration: timeoutMs, onTimeout: () => new TimedOut({ stage, timeoutMs }) }),
+      closeOnFailure
+    )
+  })
+
+/** A relay closes without reading, so its end often arrives as a reset. */
+const isHangUp = ({ cause, reason }: Handshake.HandshakeError) =>
+  reason === "closed" || ["ECONNRESET", "EPIPE"].includes((cause as NodeJS.ErrnoException | undefined)?.code ?? "")

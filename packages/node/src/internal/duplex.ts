@@ -1,0 +1,77 @@
+/**
+ * Reading and writing a Node stream by pulling: nothing is read that nobody asked for, and a write is done when it has
+ * left this process. Neither attaches anything to the stream beyond its own duration, and neither owns the stream.
+ */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type { Duplex } from "node:stream"
+import { ConnectionError } from "../NodeError.js"
+
+const lost = (cause: unknown) => new ConnectionError({ reason: "lost", cause })
+
+/** Why a stream that is closed is closed. */
+const closedBy = (duplex: Duplex) =>
+  duplex.errored === null ? new ConnectionError({ reason: "closed" }) : lost(duplex.errored)
+
+/**
+ * The next bytes: all that are there, or exactly `size` of them, fewer only at the end. Fails with none after the other
+ * end's end. One reader at a time.
+ */
+export const read = (duplex: Duplex, size?: number): Effect.Effect<Uint8Array, Option.Option<ConnectionError>> =>
+  Effect.async((resume) => {
+    const attempt = () => {
+      const bytes: Uint8Array | null = duplex.read(size)
+      if (bytes !== null) {
+        settle(Effect.succeed(bytes))
+      } else if (duplex.readableEnded) {
+        settle(Effect.fail(Option.none()))
+      } else if (duplex.closed) {
+        settle(Effect.fail(Option.some(closedBy(duplex))))
+      }
+    }
+    const release = () => void duplex.off("readable", attempt).off("end", attempt).off("close", attempt)
+    const settle = (result: Effect.Effect<Uint8Array, Option.Option<ConnectionError>>) => {
+      release()
+      resume(result)
+    }
+    duplex.on("readable", attempt).on("end", attempt).on("close", attempt)
+    attempt()
+    return Effect.sync(release)
+  })
+
+/** Waits until the bytes are the operating system's, which holds the writer back as long as the other end does. */
+export const write = (duplex: Duplex, bytes: Uint8Array): Effect.Effect<void, ConnectionError> =>
+  Effect.async((resume) => {
+    if (duplex.writableEnded && !duplex.destroyed) {
+      // Not left to the stream, which would close its reading side too.
+      return resume(new ConnectionError({ reason: "ended" }))
+    }
+    duplex.write(bytes, (error) => {
+      // Node reports success for the write under way when a socket is destroyed.
+      resume(duplex.destroyed ? closedBy(duplex) : error ? lost(error) : Effect.void)
+    })
+  })
+
+/** Ends the writing side and waits until everything written before is the operating system's. */
+export const end = (duplex: Duplex): Effect.Effect<void, ConnectionError> =>
+  Effect.async((resume) => {
+    if (duplex.writableFinished) {
+      return resume(Effect.void)
+    }
+    if (duplex.destroyed) {
+      // Node would not call back.
+      return resume(closedBy(duplex))
+    }
+    duplex.end(() => resume(duplex.writableFinished ? Effect.void : closedBy(duplex)))
+  })
+
+/** Waits until the stream is closed, for whatever reason. */
+export const closed = (duplex: Duplex): Effect.Effect<void> =>
+  Effect.async((resume) => {
+    if (duplex.closed) {
+      return resume(Effect.void)
+    }
+    const onClose = () => resume(Effect.void)
+    duplex.once("close", onClose)
+    return Effect.sync(() => duplex.off("close", onClose))
+  })
