@@ -1,0 +1,170 @@
+/**
+ * `Transport` on Node's own sockets, for any platform.
+ *
+ * A connection here is a net.Socket that flows from its first moment into one of three places: a small buffer while
+ * nobody has decided what it is, the other socket of a splice, or whoever took it as a Duplex. It ends with `close`,
+ * or, once spliced, with its splice.
+ *
+ * @since 0.1.0
+ */
+import * as Preamble from "@tx3/protocol/Preamble"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Net from "node:net"
+import { PortableSplice } from "./internal/portableSplice.js"
+import * as Tcp from "./internal/tcp.js"
+import type { Connection, ListenOptions } from "./Transport.js"
+import { AcceptError, HungUp, ListenError, Transport } from "./Transport.js"
+
+/**
+ * Bytes kept for a connection that nobody reads yet. Room for a preamble and a large TLS ClientHello; a peer has nothing
+ * more to say before it is answered.
+ */
+const heldBytesMax = 64 * 1024
+
+/**
+ * Connections the kernel may hold between two turns of the event loop. Node's default of 511 drops some of a burst that
+ * a relay of this size takes easily; the kernel lowers it to net.core.somaxconn.
+ */
+const backlog = 4096
+
+const listen = (options: ListenOptions) =>
+  Effect.acquireRelease(
+    Effect.async<Net.Server, ListenError>((resume) => {
+      const server = Net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+        if (socket.remoteAddress === undefined || socket.remotePort === undefined) {
+          socket.destroy()
+        } else {
+          options.onConnection(new PortableConnection(socket, socket.remoteAddress, socket.remotePort))
+        }
+      })
+      server.once("error", (cause) => resume(new ListenError({ host: options.host, port: options.port, cause })))
+      server.listen({ backlog, host: options.host, ipv6Only: options.ipv6Only, port: options.port }, () => {
+        server.removeAllListeners("error")
+        server.on("error", (cause) => options.onAcceptError(new AcceptError({ cause })))
+        resume(Effect.succeed(server))
+      })
+      return Effect.sync(() => server.close())
+    }),
+    (server) => Effect.sync(() => server.close())
+  ).pipe(Effect.map((server) => {
+    const { address, port } = server.address() as Net.AddressInfo
+    return { host: address, port }
+  }))
+
+class PortableConnection implements Connection {
+  /** The splice that took the socket; from then on only it closes the socket. */
+  splice: PortableSplice | undefined
+  private readonly held: Array<Buffer> = []
+  private heldBytes = 0
+  private hungUp = false
+  private closed = false
+  private onPreamble: (() => void) | undefined
+  private hangUpListener: (() => void) | undefined
+
+  constructor(
+    private readonly socket: Net.Socket,
+    readonly remoteAddress: string,
+    readonly remotePort: number
+  ) {
+    Tcp.keepAlive(socket)
+    socket.on("data", this.hold).on("end", this.hangUp).on("close", this.onClose).on("error", Tcp.ignoreError)
+  }
+
+  private readonly hold = (chunk: Buffer) => {
+    this.held.push(chunk)
+    this.heldBytes += chunk.length
+    if (this.heldBytes >= heldBytesMax) {
+      this.socket.pause()
+    }
+    this.onPreamble?.()
+  }
+
+  private readonly hangUp = () => {
+    this.hungUp = true
+    this.onPreamble?.()
+    this.hangUpListener?.()
+  }
+
+  private readonly onClose = () => {
+    this.closed = true
+    this.hangUp()
+  }
+
+  readonly preamble = Effect.async<Uint8Array, HungUp>((resume) => {
+    this.onPreamble = () => {
+      if (this.heldBytes >= Preamble.length) {
+        this.onPreamble = undefined
+        resume(Effect.succeed(this.takePreamble()))
+      } else if (this.hungUp) {
+        this.onPreamble = undefined
+        resume(new HungUp())
+      }
+    }
+    this.onPreamble()
+    return Effect.sync(() => {
+      this.onPreamble = undefined
+    })
+  })
+
+  private takePreamble() {
+    const bytes = this.held.length === 1 ? this.held[0]! : Buffer.concat(this.held)
+    const rest = bytes.subarray(Preamble.length)
+    this.held.length = 0
+    this.heldBytes = rest.length
+    if (rest.length > 0) {
+      this.held.push(rest)
+    }
+    return bytes.subarray(0, Preamble.length)
+  }
+
+  readonly onHangUp = (listener: (() => void) | undefined) => {
+    if (this.hungUp) {
+      listener?.()
+    } else {
+      this.hangUpListener = listener
+    }
+  }
+
+  /** Gives the socket, and what has been read of it, to its next owner. */
+  release() {
+    this.hangUpListener = undefined
+    this.socket.off("data", this.hold).off("end", this.hangUp).off("close", this.onClose)
+    return { closed: this.closed, held: this.held.splice(0), socket: this.socket }
+  }
+
+  readonly toDuplex = Effect.suspend(() => {
+    if (this.hungUp) {
+      return new HungUp()
+    }
+    const { held, socket } = this.release()
+    socket.pause()
+    for (const chunk of held.reverse()) {
+      socket.unshift(chunk)
+    }
+    return Effect.succeed(socket)
+  })
+
+  readonly close = Effect.sync(() => {
+    if (this.splice === undefined) {
+      this.hangUpListener = undefined
+      this.socket.destroy()
+    } else {
+      this.splice.end("closed")
+    }
+  })
+}
+
+const splice: typeof Transport.Service["splice"] = (left, right, options, onEnd) => {
+  const [portableLeft, portableRight] = [left as PortableConnection, right as PortableConnection]
+  const splice = new PortableSplice(portableLeft.release(), portableRight.release(), options, onEnd)
+  portableLeft.splice = splice
+  portableRight.splice = splice
+  return splice
+}
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<Transport> = Layer.succeed(Transport, { kind: "portable", listen, splice })

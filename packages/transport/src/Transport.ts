@@ -1,0 +1,196 @@
+/**
+ * The TCP underneath a relay: listens, accepts, reads each connection's 32-byte preamble, notices hang-ups, hands a
+ * connection over as a Node Duplex, and splices two connections into one. It knows nothing of digests, limits or nodes.
+ *
+ * It owns every descriptor it accepts until the connection is closed. Listeners end with the scope they were opened in;
+ * connections end when their owner closes them, or when the splice they were given to ends.
+ *
+ * Two things are callbacks on purpose. An accept cannot wait for a fiber, and an idle splice must not hold one: a
+ * relay keeps thousands of them. Everything that is awaited is an Effect.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import type * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type { Duplex } from "node:stream"
+
+/**
+ * @since 0.1.0
+ * @category services
+ */
+export class Transport extends Context.Tag("@tx3/transport/Transport")<Transport, {
+  /** Which implementation this is, for logs and metrics: `portable` or `kernel`. */
+  readonly kind: "portable" | "kernel"
+
+  /**
+   * Listens until the scope closes, which stops accepting and leaves accepted connections alone. Whoever is called
+   * with a connection owns it and has to close it.
+   */
+  readonly listen: (options: ListenOptions) => Effect.Effect<Bound, ListenError, Scope.Scope>
+
+  /**
+   * Joins two connections whose preambles have been read: bytes that followed a preamble go first, half-close is
+   * passed on, a reset on one side resets the other, and closing either connection ends both. Returns at once;
+   * `onEnd` is called exactly once, when both sockets are closed, and never before this has returned.
+   */
+  readonly splice: (
+    left: Connection,
+    right: Connection,
+    options: SpliceOptions,
+    onEnd: (report: SpliceReport) => void
+  ) => Splice
+}>() {}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface ListenOptions {
+  /** A numeric IPv4 or IPv6 address. */
+  readonly host: string
+  /** 0 lets the system choose. */
+  readonly port: number
+  /** Whether `::` leaves IPv4 to another listener. False: `::` takes both families. */
+  readonly ipv6Only: boolean
+  /** Called in the event loop for each accepted connection; it must not throw. */
+  readonly onConnection: (connection: Connection) => void
+  /** Called for each accept that failed; listening goes on. */
+  readonly onAcceptError: (error: AcceptError) => void
+}
+
+/**
+ * The address a listener got.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Bound {
+  readonly host: string
+  readonly port: number
+}
+
+/**
+ * One accepted TCP connection. Keep-alive and TCP_NODELAY are set.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Connection {
+  /** Numeric, as the socket gives it: an IPv4 peer of a dual-stack listener is `::ffff:192.0.2.1`. */
+  readonly remoteAddress: string
+  readonly remotePort: number
+
+  /** The first 32 bytes, once. What follows them stays with the connection for the next stage. */
+  readonly preamble: Effect.Effect<Uint8Array, HungUp>
+
+  /**
+   * Calls `listener` once if the remote end closes its sending side or resets while nobody reads; at once if it
+   * already has. One listener at a time; `undefined` takes it off. Bytes sent meanwhile are kept, up to a bound
+   * behind which a hang-up may go unnoticed until the connection is used.
+   */
+  readonly onHangUp: (listener: (() => void) | undefined) => void
+
+  /** Gives the connection away as a Duplex whose first bytes are those behind the preamble. `close` still ends it. */
+  readonly toDuplex: Effect.Effect<Duplex, HungUp>
+
+  /** Closes the socket whatever it is used for; a spliced one is reset, and its splice with it. Idempotent. */
+  readonly close: Effect.Effect<void>
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface SpliceOptions {
+  /** Milliseconds without a byte after which a half-closed splice ends. */
+  readonly lingerTimeoutMs: number
+  /** Milliseconds without a byte after which a splice that is open both ways ends; undefined: never. */
+  readonly idleTimeoutMs: number | undefined
+}
+
+/**
+ * A running splice.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Splice {
+  /** Bytes taken from each side so far and given to the other. */
+  readonly carried: () => Carried
+}
+
+/**
+ * Byte counts of a splice, by the side that sent them.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Carried {
+  readonly fromLeft: number
+  readonly fromRight: number
+}
+
+/**
+ * How a splice ended: `completed` (both sides sent their end), `reset` (one side's connection failed), `lingered` (half-closed
+ * and silent too long), `idle` (silent too long), or `closed` (by this end).
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type SpliceOutcome = "completed" | "reset" | "lingered" | "idle" | "closed"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface SpliceReport extends Carried {
+  readonly outcome: SpliceOutcome
+}
+
+/**
+ * The remote end closed or reset the connection before it came to anything.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class HungUp extends Data.TaggedError("HungUp") {
+  override readonly message = "the remote end hung up"
+}
+
+/**
+ * An address could not be listened on.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ListenError extends Data.TaggedError("ListenError")<{
+  readonly host: string
+  readonly port: number
+  readonly cause: NodeJS.ErrnoException
+}> {
+  override get message() {
+    const at = this.host.includes(":") ? `[${this.host}]:${this.port}` : `${this.host}:${this.port}`
+    return `cannot listen on ${at}: ${listenAdvice[this.cause.code ?? ""] ?? this.cause.message}`
+  }
+}
+
+const listenAdvice: Record<string, string> = {
+  EADDRINUSE: "another program listens there already; stop it or choose another port",
+  EADDRNOTAVAIL: "this machine has no such address; bind one of its own, or 0.0.0.0 or [::] for all of them",
+  EACCES: "not permitted; ports below 1024 need privileges, choose a higher one",
+  EAFNOSUPPORT: "this machine does not support that address family"
+}
+
+/**
+ * A connection could not be accepted, for want of descriptors (EMFILE, ENFILE) or memory, or because it was gone.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class AcceptError extends Data.TaggedError("AcceptError")<{ readonly cause: NodeJS.ErrnoException }> {
+  override get message() {
+    return `accept failed: ${this.cause.message}`
+  }
+}

@@ -1,0 +1,35 @@
+/** What is set on every TCP socket of this project (protocol section 5). */
+import * as Fs from "node:fs"
+import type * as Net from "node:net"
+
+const keepAliveMs = 7_000
+const keepAliveProbes = 3
+
+/** `setKeepAlive` as Node 26 has it; older ones ignore the interval and the count and probe 10 times, every second. */
+type SetKeepAlive = (enable: boolean, initialDelayMs: number, intervalMs: number, count: number) => void
+
+export const keepAlive = (socket: Net.Socket) =>
+  (socket.setKeepAlive as SetKeepAlive)(true, keepAliveMs, keepAliveMs, keepAliveProbes)
+
+/** For 'error' on a socket whose 'close' is listened to: it follows, and says that there was an error. */
+export const ignoreError = () => {}
+
+const oneByte = Buffer.alloc(1)
+
+/**
+ * Whether the 'end' that a socket emits now is a reset: libuv reports one right behind unread data as a clean end, and
+ * the kernel has the error for whoever reads once more. A write would bring it out too, but only later, after the end
+ * has been passed on, and not from a socket that has been shut down.
+ */
+export const endedByReset = (socket: Net.Socket): boolean => {
+  const fd = (socket as unknown as { readonly _handle: { readonly fd: number } | null })._handle?.fd
+  if (fd === undefined || fd < 0) {
+    return false
+  }
+  try {
+    Fs.readSync(fd, oneByte)
+    return false
+  } catch (cause) {
+    return (cause as NodeJS.ErrnoException).code !== "EAGAIN"
+  }
+}
