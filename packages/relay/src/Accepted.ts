@@ -1,0 +1,43 @@
+/**
+ * One accepted connection, as the relay's components see it: the same record from accept to close.
+ *
+ * Its scope owns everything the connection takes. The Listener makes both and closes the scope; nobody else holds a
+ * socket or a place of it.
+ *
+ * @since 0.1.0
+ */
+import type * as Transport from "@tx3/transport/Transport"
+import type * as Scope from "effect/Scope"
+import type { Source } from "./Source.js"
+
+/**
+ * What a connection is doing: sending its `preamble`, in the TLS `handshake` of a node, a registered node's `control`
+ * stream, a `pending` peer, or one side of a splice (`spliced`).
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const stages = ["preamble", "handshake", "control", "pending", "spliced"] as const
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Stage = typeof stages[number]
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Accepted {
+  /** Counts up from 1 in each relay; names the connection in logs. */
+  readonly id: number
+  readonly source: Source
+  readonly socket: Transport.Connection
+  /** When it was accepted, in milliseconds since the epoch. */
+  readonly since: number
+  readonly scope: Scope.CloseableScope
+  readonly stage: Stage
+  /** Enters the next stage. From `control` and `spliced` on, neither the deadline nor the source's limit applies. */
+  readonly enter: (stage: Stage) => void
+}

@@ -1,0 +1,113 @@
+/**
+ * The program of one accepted connection: admission, preamble, and then what the preamble says it is. Everything it takes
+ * goes into the connection's scope. It ends when there is nothing left to decide: rejected, a control stream that ended,
+ * or spliced, where the scope stays open until the splice is over.
+ *
+ * @since 0.1.0
+ */
+import * as CertDigest from "@tx3/protocol/CertDigest"
+import * as Handshake from "@tx3/protocol/Handshake"
+import * as SpliceToken from "@tx3/protocol/SpliceToken"
+import * as Tls from "@tx3/protocol/Tls"
+import * as Effect from "effect/Effect"
+import * as Scope from "effect/Scope"
+import type { Accepted } from "./Accepted.js"
+import * as ControlSession from "./ControlSession.js"
+import { ControlSessions } from "./ControlSessions.js"
+import * as ThrottledLog from "./internal/throttledLog.js"
+import { Limiter } from "./Limiter.js"
+import type { Pending } from "./PendingSplices.js"
+import { PendingSplices } from "./PendingSplices.js"
+import { RelayConfig } from "./RelayConfig.js"
+import { Rejected } from "./RelayError.js"
+import { Splices } from "./Splices.js"
+import { Statistics } from "./Statistics.js"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Serve = (connection: Accepted) => Effect.Effect<void, Rejected, Scope.Scope>
+
+/**
+ * The program, over the relay's components.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make: Effect.Effect<
+  Serve,
+  never,
+  ControlSessions | Limiter | PendingSplices | RelayConfig | Splices | Statistics
+> = Effect.gen(function*() {
+  const config = yield* RelayConfig
+  const limiter = yield* Limiter
+  const pendingSplices = yield* PendingSplices
+  const sessions = yield* ControlSessions
+  const splices = yield* Splices
+  const statistics = yield* Statistics
+  const log = yield* ThrottledLog.make
+  const relay = config.identity.digest
+  const tls = Tls.secureContext(config.identity)
+
+  const secure = (connection: Accepted) =>
+    connection.socket.toDuplex.pipe(
+      Effect.flatMap((stream) => Handshake.accept(stream, tls)),
+      Effect.mapError((error) =>
+        new Rejected({ reason: error._tag === "HungUp" || error.reason === "closed" ? "hungUp" : "handshakeFailed" })
+      )
+    )
+
+  const controlStream = Effect.fnUntraced(function*(connection: Accepted) {
+    connection.enter("handshake")
+    const { digest: node, socket: stream } = yield* Effect.scoped(
+      Effect.zipRight(limiter.handshake(connection.source), Scope.extend(secure(connection), connection.scope))
+    )
+    const session = yield* ControlSession.make({
+      capacity: config.maxRelaysPerControl,
+      node,
+      source: connection.source,
+      stream,
+      writeTimeoutMs: config.controlWriteTimeoutMs
+    })
+    yield* sessions.register(session)
+    connection.enter("control")
+    statistics.controlStreamBegan()
+    session.onEnd(statistics.controlStreamEnded)
+    const who = { connection: connection.id, node: CertDigest.short(node), source: connection.source }
+    yield* log.info("control stream registered", who)
+    yield* Effect.catchAll(session.serve, ({ reason }) => log.info("control stream ended", { ...who, reason }))
+  })
+
+  const peer = (connection: Accepted, session: ControlSession.ControlSession) =>
+    Effect.flatMap(limiter.relay(session.node), () => {
+      connection.enter("pending")
+      return pendingSplices.offer(connection, session)
+    })
+
+  const dialBack = (connection: Accepted, { peer, session }: Pending) =>
+    Effect.sync(() => {
+      peer.enter("spliced")
+      connection.enter("spliced")
+      splices.begin(peer, connection, session.node)
+    })
+
+  return (connection) =>
+    Effect.flatMap(
+      Effect.mapError(connection.socket.preamble, () => new Rejected({ reason: "hungUp" })),
+      (preamble): ReturnType<Serve> => {
+        const digest = CertDigest.fromBytes(preamble)
+        if (digest === relay) {
+          return controlStream(connection)
+        }
+        const session = sessions.find(digest)
+        if (session !== undefined) {
+          return peer(connection, session)
+        }
+        const pending = pendingSplices.claim(SpliceToken.fromBytes(preamble))
+        return pending === undefined
+          ? new Rejected({ reason: "unknownPreamble" })
+          : dialBack(connection, pending)
+      }
+    )
+})

@@ -1,0 +1,135 @@
+/**
+ * An actor: one registered node's control stream. Others put splice tokens into its mailbox; it writes them to the node.
+ *
+ * It owns the stream, until the node closes it, says a word (nodes never do: protocol section 4), does not take what it
+ * is sent in time, or registers again.
+ *
+ * @since 0.1.0
+ */
+import type { CertDigest } from "@tx3/protocol/CertDigest"
+import * as Preamble from "@tx3/protocol/Preamble"
+import * as SpliceToken from "@tx3/protocol/SpliceToken"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Mailbox from "effect/Mailbox"
+import type * as Scope from "effect/Scope"
+import type { Duplex } from "node:stream"
+import type { Source } from "./Source.js"
+
+/**
+ * How a control stream ended: the node `closed` it, `spoke` on it, or `stalled`; the same node `replaced` it by a newer
+ * one; or the relay `shutdown`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const endReasons = ["closed", "spoke", "stalled", "replaced", "shutdown"] as const
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type EndReason = typeof endReasons[number]
+
+/**
+ * @since 0.1.0
+ * @category errors
+ */
+export class ControlStreamEnded extends Data.TaggedError("ControlStreamEnded")<{ readonly reason: EndReason }> {}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface ControlSession {
+  readonly node: CertDigest
+  readonly source: Source
+
+  /** Puts a token into the mailbox; false if it is full, or the stream has ended. */
+  readonly deliver: (token: SpliceToken.SpliceToken) => boolean
+
+  /** Calls `listener` when the stream ends, unless what it returns is called before. */
+  readonly onEnd: (listener: (reason: EndReason) => void) => () => void
+
+  /** Ends the stream. The first reason given counts. */
+  readonly end: (reason: EndReason) => void
+
+  /** Tells the node that it is registered, then serves the mailbox until the stream ends. */
+  readonly serve: Effect.Effect<never, ControlStreamEnded>
+}
+
+/**
+ * Takes over a stream that has nothing of its own to say yet. The session ends with the scope, at the latest.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (options: {
+  readonly node: CertDigest
+  readonly source: Source
+  readonly stream: Duplex
+  /** Tokens that may wait in the mailbox. */
+  readonly capacity: number
+  readonly writeTimeoutMs: number
+}): Effect.Effect<ControlSession, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const { stream } = options
+    const mailbox = yield* Mailbox.make<SpliceToken.SpliceToken, ControlStreamEnded>({
+      capacity: options.capacity,
+      strategy: "dropping"
+    })
+    const listeners = new Set<(reason: EndReason) => void>()
+    let ended: ControlStreamEnded | undefined
+
+    const end = (reason: EndReason) => {
+      if (ended === undefined) {
+        ended = new ControlStreamEnded({ reason })
+        mailbox.unsafeDone(Exit.fail(ended))
+        stream.destroy()
+        listeners.forEach((listener) => listener(reason))
+      }
+    }
+
+    yield* Effect.acquireRelease(
+      Effect.sync(() => {
+        stream.on("data", () => end("spoke")).on("end", () => end("closed")).on("close", () => end("closed"))
+        stream.on("error", () => end("closed"))
+      }),
+      () => Effect.sync(() => end("shutdown"))
+    )
+
+    const write = (bytes: Uint8Array) =>
+      Effect.async<void, ControlStreamEnded>((resume) => {
+        stream.write(bytes, (error) => {
+          if (error) {
+            end("closed")
+          }
+          resume(ended ?? Effect.void)
+        })
+      }).pipe(
+        Effect.timeoutFail({
+          duration: options.writeTimeoutMs,
+          onTimeout: () => {
+            end("stalled")
+            return ended!
+          }
+        })
+      )
+
+    const writeTokens = mailbox.takeAll.pipe(
+      Effect.flatMap(([tokens]) => write(Buffer.concat(Array.from(tokens, SpliceToken.toBytes))))
+    )
+
+    return {
+      node: options.node,
+      source: options.source,
+      deliver: (token) => mailbox.unsafeOffer(token),
+      onEnd: (listener) => {
+        listeners.add(listener)
+        return () => listeners.delete(listener)
+      },
+      end,
+      serve: Effect.zipRight(write(Preamble.allClear), Effect.forever(writeTokens))
+    }
+  })

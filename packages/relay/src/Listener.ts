@@ -1,0 +1,260 @@
+/**
+ * Binds the relay's addresses and runs every accepted connection in a fiber and a scope of its own. It owns the listening
+ * sockets and the set of live connections, until its layer's scope closes.
+ *
+ * Shutdown is here and nowhere else, in this order: stop accepting; end every connection that is not spliced, since
+ * nothing can come of it any more; wait for the splices, at most `drainTimeoutMs`; end those that are left.
+ *
+ * @since 0.1.0
+ */
+import * as Address from "@tx3/protocol/Address"
+import * as PublishedHosts from "@tx3/protocol/PublishedHosts"
+import * as Transport from "@tx3/transport/Transport"
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Runtime from "effect/Runtime"
+import * as Scope from "effect/Scope"
+import * as Dns from "node:dns"
+import * as Net from "node:net"
+import * as Os from "node:os"
+import type { Accepted, Stage } from "./Accepted.js"
+import * as Connection from "./Connection.js"
+import type { ControlSessions } from "./ControlSessions.js"
+import * as Deadlines from "./internal/deadlines.js"
+import * as ThrottledLog from "./internal/throttledLog.js"
+import type { InboundPlace } from "./Limiter.js"
+import * as Limiter from "./Limiter.js"
+import type { PendingSplices } from "./PendingSplices.js"
+import { RelayConfig } from "./RelayConfig.js"
+import type { Rejected, RejectionReason } from "./RelayError.js"
+import { isLimit } from "./RelayError.js"
+import * as Source from "./Source.js"
+import { Splices } from "./Splices.js"
+import { Statistics } from "./Statistics.js"
+
+/**
+ * @since 0.1.0
+ * @category services
+ */
+export class Listener extends Context.Tag("@tx3/relay/Listener")<Listener, {
+  /** What to publish: every address under which the relay can be reached, with its digest. */
+  readonly addresses: ReadonlyArray<Address.Address>
+
+  /** Every connection that is not closed yet. */
+  readonly connections: () => Iterable<Accepted>
+
+  /** How many connections have a deadline running. */
+  readonly deadlines: () => number
+
+  /** Whether it accepts connections, or has begun to shut down. */
+  readonly state: () => "listening" | "draining"
+}>() {}
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<
+  Listener,
+  Transport.ListenError,
+  | ControlSessions
+  | Limiter.Limiter
+  | PendingSplices
+  | RelayConfig
+  | Splices
+  | Statistics
+  | Transport.Transport
+> = Layer.scoped(
+  Listener,
+  Effect.gen(function*() {
+    const clock = yield* Clock.clockWith(Effect.succeed)
+    const config = yield* RelayConfig
+    const limiter = yield* Limiter.Limiter
+    const log = yield* ThrottledLog.make
+    const run = Runtime.runFork(yield* Effect.runtime())
+    const serve = yield* Connection.make
+    const splices = yield* Splices
+    const statistics = yield* Statistics
+    const transport = yield* Transport.Transport
+    const deadlines = yield* Deadlines.make(config.connectionTimeoutMs)
+    const connections = new Set<Live>()
+    let lastId = 0
+    let state: "listening" | "draining" = "listening"
+
+    const accept = (socket: Transport.Connection) => {
+      statistics.accepted()
+      run(open(socket))
+    }
+
+    const open = (socket: Transport.Connection) =>
+      Effect.uninterruptibleMask((restore) =>
+        Effect.flatMap(Scope.make(), (scope) =>
+          Effect.withFiberRuntime<void>((fiber) => {
+            const connection = new Live(++lastId, socket, clock.unsafeCurrentTimeMillis(), scope, fiber, deadlines)
+            connections.add(connection)
+            const close = Effect.zipRight(socket.close, Effect.sync(() => connections.delete(connection)))
+            return Scope.addFinalizer(scope, close).pipe(
+              Effect.zipRight(restore(Scope.extend(admitAndServe(connection), scope))),
+              Effect.catchAllCause((cause) => account(connection, cause)),
+              Effect.zipRight(Effect.suspend(() => connection.stage === "spliced" ? Effect.void : connection.close))
+            )
+          }))
+      )
+
+    const admitAndServe = (connection: Live) =>
+      Effect.flatMap(limiter.inbound(connection.source), (place) => {
+        connection.place = place
+        return serve(connection)
+      })
+
+    const account = (connection: Live, cause: Cause.Cause<Rejected>): Effect.Effect<void> => {
+      const reason = connection.expired ? timeouts[connection.stage] : Option.getOrUndefined(rejection(cause))
+      if (reason === undefined) {
+        return Cause.isInterruptedOnly(cause) ? Effect.void : Effect.logError("defect in a connection", cause)
+      }
+      statistics.rejected(reason)
+      const who = { connection: connection.id, source: connection.source, reason }
+      return isLimit(reason)
+        ? log.warn("connection turned away by a limit", who)
+        : Effect.annotateLogs(Effect.logDebug("connection came to nothing"), who)
+    }
+
+    const endAll = (which: (connection: Live) => boolean) =>
+      Effect.forEach(Array.from(connections).filter(which), (connection) => connection.end, {
+        concurrency: "unbounded",
+        discard: true
+      })
+
+    const shutdown = Effect.gen(function*() {
+      state = "draining"
+      yield* endAll((connection) => connection.stage !== "spliced")
+      yield* Effect.logInfo("shutting down").pipe(Effect.annotateLogs({ splices: connections.size / 2 }))
+      // Interruptible first: in a finalizer a timeout cannot cut off what is uninterruptible.
+      yield* splices.awaitNone.pipe(Effect.interruptible, Effect.timeoutOption(config.drainTimeoutMs))
+      yield* endAll(() => true)
+      // The transport reports each of those when its sockets are closed, and the totals are complete only then.
+      yield* splices.awaitNone
+    })
+
+    const listen = (host: string, port: number, ipv6Only: boolean) =>
+      transport.listen({
+        host,
+        port,
+        ipv6Only,
+        onConnection: accept,
+        onAcceptError: (error) => {
+          statistics.acceptFailed()
+          run(log.warn("accept failed", { error: error.message }))
+        }
+      })
+
+    const bind = (address: Address.Address) =>
+      Effect.flatMap(addressesOf(address), (hosts) =>
+        Effect.forEach(hosts, (host) => {
+          // Where IPv4 has a listener of its own on the port, a dual-stack one cannot have it too.
+          const ipv6Only = host === "::" &&
+            config.bind.some((other) => other.host === "0.0.0.0" && other.port === address.port)
+          return Effect.map(listen(host, address.port, ipv6Only), (bound) =>
+            PublishedHosts.fromBound(bound.host, Os.networkInterfaces()).map((published) =>
+              new Address.Address({
+                scheme: "tx3-rst",
+                host: published,
+                port: bound.port,
+                digest: Option.some(config.identity.digest)
+              })
+            ))
+        }))
+
+    yield* warnOfDescriptors(config.maxInboundConnections)
+    yield* Effect.addFinalizer(() => shutdown)
+    const addresses = (yield* Effect.forEach(config.bind, bind)).flat(2)
+    yield* Effect.logInfo("listening").pipe(
+      Effect.annotateLogs({ addresses: addresses.map(String).join(" "), transport: transport.kind })
+    )
+
+    return Listener.of({
+      addresses,
+      connections: () => connections,
+      deadlines: deadlines.size,
+      state: () => state
+    })
+  })
+)
+
+/** The reason that a deadline gives to each stage it applies to. */
+const timeouts: { readonly [S in Stage]?: RejectionReason } = {
+  preamble: "preambleTimeout",
+  handshake: "handshakeTimeout",
+  pending: "pendingTimeout"
+}
+
+const rejection = (cause: Cause.Cause<Rejected>) => Option.map(Cause.failureOption(cause), ({ reason }) => reason)
+
+class Live implements Accepted {
+  readonly source: Source.Source
+  stage: Stage = "preamble"
+  /** Whether its deadline is why the fiber is interrupted. */
+  expired = false
+  place: InboundPlace | undefined
+  private readonly cancelDeadline: () => void
+
+  constructor(
+    readonly id: number,
+    readonly socket: Transport.Connection,
+    readonly since: number,
+    readonly scope: Scope.CloseableScope,
+    private readonly fiber: Fiber.RuntimeFiber<void>,
+    deadlines: Deadlines.Deadlines
+  ) {
+    this.source = Source.fromAddress(socket.remoteAddress)
+    this.cancelDeadline = deadlines.start(() => {
+      this.expired = true
+      fiber.unsafeInterruptAsFork(FiberId.none)
+    })
+  }
+
+  readonly enter = (stage: Stage) => {
+    this.stage = stage
+    if (timeouts[stage] === undefined) {
+      this.cancelDeadline()
+      this.place?.settle()
+    }
+  }
+
+  /** From within the connection's own fiber, or when that is over. */
+  readonly close = Effect.suspend(() => {
+    this.cancelDeadline()
+    return Scope.close(this.scope, Exit.void)
+  })
+
+  /** From outside, at any time. */
+  readonly end = Effect.suspend(() => Effect.zipRight(Fiber.interrupt(this.fiber), this.close))
+}
+
+/** The numeric addresses of a host: itself, or what its name resolves to. */
+const addressesOf = ({ host, port }: Address.Address): Effect.Effect<ReadonlyArray<string>, Transport.ListenError> =>
+  Net.isIP(host) !== 0
+    ? Effect.succeed([host])
+    : Effect.tryPromise({
+      try: () => Dns.promises.lookup(host, { all: true }),
+      catch: (cause) => new Transport.ListenError({ host, port, cause: cause as NodeJS.ErrnoException })
+    }).pipe(Effect.map((results) => Array.from(new Set(results.map(({ address }) => address)))))
+
+const warnOfDescriptors = (maxInboundConnections: number) =>
+  Effect.flatMap(
+    Limiter.inboundByDescriptors,
+    (reachable) =>
+      Option.isSome(reachable) && reachable.value < maxInboundConnections
+        ? Effect.logWarning(
+          `the descriptor limit (ulimit -n) allows ${reachable.value} connections, ` +
+            `not maxInboundConnections ${maxInboundConnections}; raise it, or lower the setting`
+        )
+        : Effect.void
+  )

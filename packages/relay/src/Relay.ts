@@ -1,0 +1,160 @@
+/**
+ * A relay: all components put together, and what can be asked of it. It runs as long as its layer's scope is open.
+ *
+ * @since 0.1.0
+ */
+import type * as Address from "@tx3/protocol/Address"
+import type { CertDigest } from "@tx3/protocol/CertDigest"
+import * as PortableTransport from "@tx3/transport/PortableTransport"
+import type * as Transport from "@tx3/transport/Transport"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type { Stage } from "./Accepted.js"
+import { stages } from "./Accepted.js"
+import * as ControlSessions from "./ControlSessions.js"
+import { Tally } from "./internal/tally.js"
+import * as Limiter from "./Limiter.js"
+import * as Listener from "./Listener.js"
+import * as PendingSplices from "./PendingSplices.js"
+import { RelayConfig } from "./RelayConfig.js"
+import * as Splices from "./Splices.js"
+import type { Totals } from "./Statistics.js"
+import * as Statistics from "./Statistics.js"
+
+/**
+ * @since 0.1.0
+ * @category services
+ */
+export class Relay extends Context.Tag("@tx3/relay/Relay")<Relay, {
+  /** The addresses that nodes register at: one for each address listened on. */
+  readonly addresses: ReadonlyArray<Address.Address>
+
+  /** The digest of the relay's certificate. */
+  readonly digest: CertDigest
+
+  /** What the relay is doing and has done, at one moment. */
+  readonly snapshot: Effect.Effect<Snapshot>
+
+  /** Compares every counter with what it counts. Anything but an empty list is a bug in the relay. */
+  readonly inconsistencies: Effect.Effect<ReadonlyArray<string>>
+}>() {}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Snapshot {
+  /** `draining` from the begin of shutdown on. */
+  readonly state: "listening" | "draining"
+  /** Open connections, by what they are doing; a splice is two of them. */
+  readonly connections: Readonly<Record<Stage, number>>
+  /** Splices running. */
+  readonly splices: number
+  /** Since the relay started. */
+  readonly totals: Totals
+}
+
+/**
+ * A relay on components of your own choice: replace any of them by another layer of its tag.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerNoDependencies: Layer.Layer<
+  Relay,
+  never,
+  | ControlSessions.ControlSessions
+  | Limiter.Limiter
+  | Listener.Listener
+  | PendingSplices.PendingSplices
+  | RelayConfig
+  | Splices.Splices
+  | Statistics.Statistics
+> = Layer.effect(
+  Relay,
+  Effect.gen(function*() {
+    const config = yield* RelayConfig
+    const controlSessions = yield* ControlSessions.ControlSessions
+    const limiter = yield* Limiter.Limiter
+    const listener = yield* Listener.Listener
+    const pendingSplices = yield* PendingSplices.PendingSplices
+    const splices = yield* Splices.Splices
+    const statistics = yield* Statistics.Statistics
+
+    const inStage = () => {
+      const counts = Object.fromEntries(stages.map((stage) => [stage, 0])) as Record<Stage, number>
+      for (const { stage } of listener.connections()) {
+        counts[stage]++
+      }
+      return counts
+    }
+
+    return {
+      addresses: listener.addresses,
+      digest: config.identity.digest,
+      snapshot: Effect.sync(() => ({
+        state: listener.state(),
+        connections: inStage(),
+        splices: Array.from(splices.all()).length,
+        totals: statistics.totals()
+      })),
+      inconsistencies: Effect.sync(() => {
+        const counts = limiter.counts()
+        const connections = Array.from(listener.connections())
+        const unsettled = connections.filter(({ stage }) => stage !== "control" && stage !== "spliced")
+        const pending = Array.from(pendingSplices.all())
+        const running = Array.from(splices.all())
+        const stage = inStage()
+        return [
+          ...difference("inbound", counts.inbound, connections.length),
+          ...difference("deadlines", listener.deadlines(), unsettled.length),
+          ...difference("relays", total(counts.relays), stage.pending + running.length),
+          ...difference("spliced connections", stage.spliced, 2 * running.length),
+          ...differences("unsettled of source", counts.unsettled, unsettled.map(({ source }) => source)),
+          ...differences(
+            "control streams of source",
+            counts.controlStreams,
+            Array.from(controlSessions.all(), ({ source }) => source)
+          ),
+          ...differences(
+            "handshakes of source",
+            counts.handshakes,
+            connections.filter(({ stage }) => stage === "handshake").map(({ source }) => source)
+          ),
+          ...pending.length > stage.pending ? [`pending splices: ${pending.length} of ${stage.pending} peers`] : []
+        ]
+      })
+    }
+  })
+)
+
+const total = (counts: ReadonlyMap<unknown, number>) =>
+  Array.from(counts.values()).reduce((sum, count) => sum + count, 0)
+
+const difference = (what: string, counted: number, found: number) =>
+  counted === found ? [] : [`${what}: ${counted} counted, ${found} there`]
+
+const differences = <Key extends string>(
+  what: string,
+  counted: ReadonlyMap<Key, number>,
+  found: ReadonlyArray<Key>
+) => {
+  const tally = new Tally<Key>()
+  found.forEach((key) => tally.add(key))
+  return Array.from(new Set([...counted.keys(), ...found])).flatMap((key) =>
+    difference(`${what} ${key}`, counted.get(key) ?? 0, tally.of(key))
+  )
+}
+
+/**
+ * A relay with the usual components, on the portable transport.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<Relay, Transport.ListenError, RelayConfig> = layerNoDependencies.pipe(
+  Layer.provide(Listener.layer),
+  Layer.provide([ControlSessions.layer, PendingSplices.layer, Splices.layer]),
+  Layer.provide([Limiter.layer, Statistics.layer, PortableTransport.layer])
+)

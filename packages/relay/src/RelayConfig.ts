@@ -1,0 +1,222 @@
+/**
+ * Every knob of a relay with its default, its unit and the reason for it, and the places they are read from: code, a
+ * file, the environment. Keys are those of the original's file (protocol section 7); what it does not have comes after.
+ *
+ * @since 0.1.0
+ */
+import * as Address from "@tx3/protocol/Address"
+import * as Identity from "@tx3/protocol/Identity"
+import * as Config from "effect/Config"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Layer from "effect/Layer"
+import * as ParseResult from "effect/ParseResult"
+import * as Schema from "effect/Schema"
+
+const wholeNumber = (description: string) =>
+  Schema.Int.pipe(Schema.between(1, 0x7fff_ffff)).annotations({
+    description,
+    message: () => ({ message: "must be a whole number from 1 to 2147483647", override: true })
+  })
+
+const knob = (defaultValue: number, description: string) =>
+  Schema.optionalWith(wholeNumber(description), { default: () => defaultValue })
+
+const BindAddress = Address.FromString.pipe(
+  Schema.filter((address) => address.scheme === "tx3-rst" || "a relay binds tx3-rst://HOST:PORT addresses")
+)
+
+const bindMustBe = "must be a list of at least one tx3-rst://HOST:PORT address"
+
+/**
+ * What can be set, as it stands in a file. All but `bind` have defaults, and the defaults of the first five are the
+ * protocol's (section 5).
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Settings = Schema.Struct({
+  /** The addresses to listen on, `tx3-rst://HOST:PORT`. Every address of a name is bound; port 0 is any free one. */
+  bind: Schema.NonEmptyArray(BindAddress).annotations({
+    description: "addresses to listen on, tx3-rst://HOST:PORT",
+    message: (issue) => issue._tag === "Composite" ? "" : bindMustBe
+  }),
+
+  /**
+   * Accepted sockets, from accept to close. The protocol's 20480 is 320 nodes with 64 splices each; a splice being two
+   * sockets, a relay meant for that needs 40960 and the descriptors for it.
+   */
+  maxInboundConnections: knob(20480, "accepted sockets in all"),
+
+  /** Registered nodes. */
+  maxControlStreams: knob(320, "registered nodes in all"),
+
+  /** Registered nodes of one source: one IPv4 address or one IPv6 /64. */
+  maxControlStreamsPerIp: knob(4, "registered nodes of one source"),
+
+  /** Peers of one node, waiting or spliced, over all its control streams. */
+  maxRelaysPerControl: knob(64, "peers of one node, waiting or spliced"),
+
+  /** Milliseconds from accept until a socket must be a registered node or one side of a splice. */
+  connectionTimeoutMs: knob(20_000, "milliseconds a socket has to become a node or a splice"),
+
+  /**
+   * Sockets of one source that are not a registered node or spliced yet. 512 is 8 nodes' worth of 64 peers arriving at
+   * once behind one address; a source that holds all of them for their 20 s opens 26 a second, and holds 2.5 % of the
+   * default maxInboundConnections.
+   */
+  maxInboundPerIp: knob(512, "sockets of one source that are neither a node nor spliced yet"),
+
+  /**
+   * TLS handshakes in progress. Twice the nodes that may register: after a restart all of them come back at once, and
+   * each may have left a stalled attempt behind. A stalled handshake holds about 50 KB, so all of them some 32 MB.
+   */
+  maxHandshakes: knob(640, "TLS handshakes in progress in all"),
+
+  /** TLS handshakes in progress of one source: twice maxControlStreamsPerIp, for the same reason. */
+  maxHandshakesPerIp: knob(8, "TLS handshakes in progress of one source"),
+
+  /**
+   * Milliseconds in which a node must take a token it is sent. Two seconds are several round trips to anywhere; whoever
+   * takes longer does not read, and its peers are waiting.
+   */
+  controlWriteTimeoutMs: knob(2_000, "milliseconds a node has to take a token"),
+
+  /**
+   * Milliseconds without a byte after which a half-closed splice ends. A minute is long for a reply to a request that is
+   * complete, and short enough that sides which never close do not pile up.
+   */
+  lingerTimeoutMs: knob(60_000, "milliseconds a half-closed splice may be silent"),
+
+  /** Milliseconds without a byte after which any splice ends. None by default: an idle session is somebody's session. */
+  idleTimeoutMs: Schema.optional(wholeNumber("milliseconds any splice may be silent; without it, for ever")),
+
+  /** Milliseconds that running splices get at shutdown: longer than most requests, shorter than a supervisor's patience. */
+  drainTimeoutMs: knob(10_000, "milliseconds running splices get at shutdown")
+})
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Settings = typeof Settings.Type
+
+/**
+ * The configuration a relay runs with.
+ *
+ * @since 0.1.0
+ * @category services
+ */
+export class RelayConfig extends Context.Tag("@tx3/relay/RelayConfig")<
+  RelayConfig,
+  Settings & {
+    /** What the relay presents to nodes; its digest is in the relay's address. */
+    readonly identity: Identity.Identity
+  }
+>() {}
+
+/**
+ * A setting that cannot be used, with the place it came from and what it must be.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class RelayConfigError extends Schema.TaggedError<RelayConfigError>("@tx3/relay/RelayConfigError")(
+  "RelayConfigError",
+  { place: Schema.String, problem: Schema.String }
+) {
+  override get message(): string {
+    return `${this.place}: ${this.problem}`
+  }
+}
+
+/**
+ * Settings from one place.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface SettingsSource {
+  /** Names a key of this source for people: `tx3-relay.yml: bind`, `TX3_RELAY_BIND`. */
+  readonly place: (key: string) => string
+  readonly values: Readonly<Record<string, unknown>>
+}
+
+/**
+ * The settings that some sources give together; of two that give the same key the later wins.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const decode = (sources: ReadonlyArray<SettingsSource>): Either.Either<Settings, RelayConfigError> => {
+  const merged = Object.assign({}, ...sources.map((source) => source.values))
+  return Either.mapLeft(decodeSettings(merged), (error) => {
+    const [issue] = ParseResult.ArrayFormatter.formatErrorSync(error)
+    const key = String(issue!.path[0])
+    const source = sources.findLast((source) => key in source.values) ?? sources[0]!
+    return new RelayConfigError({
+      place: source.place(key),
+      problem: issue!._tag === "Unexpected" ? unknownKey : issue!._tag === "Missing" ? bindMustBe : issue!.message
+    })
+  })
+}
+
+const decodeSettings = Schema.decodeUnknownEither(Settings, { onExcessProperty: "error" })
+
+const unknownKey = `there is no such setting; there are ${Object.keys(Settings.fields).join(", ")}`
+
+/**
+ * The settings of the environment, `TX3_RELAY_` and the key in capitals: `TX3_RELAY_MAX_CONTROL_STREAMS=100`. Several
+ * addresses in `TX3_RELAY_BIND` are separated by commas.
+ *
+ * @since 0.1.0
+ * @category sources
+ */
+export const fromEnvironment: Effect.Effect<SettingsSource> = Effect.gen(function*() {
+  const values: Record<string, unknown> = {}
+  for (const key of Object.keys(Settings.fields)) {
+    const text = yield* Config.option(Config.string(environmentName(key))).pipe(Effect.orDie)
+    if (text._tag === "Some") {
+      values[key] = key === "bind" ? text.value.split(",").map((address) => address.trim()) : numberIn(text.value)
+    }
+  }
+  return { place: environmentName, values }
+})
+
+const environmentName = (key: string) => `TX3_RELAY_${key.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`
+
+/** A text that is no number stays one, for the schema to refuse. */
+const numberIn = (text: string) => /^\d+$/.test(text) ? Number(text) : text
+
+/**
+ * A configuration given in code. Without an identity a new one is made, and the relay's address ends with the layer.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (
+  options: typeof Settings.Encoded & { readonly identity?: Identity.Identity | undefined }
+): Layer.Layer<RelayConfig, RelayConfigError> =>
+  Layer.effect(
+    RelayConfig,
+    Effect.gen(function*() {
+      const { identity, ...values } = options
+      const settings = yield* decode([{ place: (key) => `RelayConfig.layer: ${key}`, values }])
+      return { ...settings, identity: identity ?? (yield* Identity.generate) }
+    })
+  )
+
+/**
+ * A configuration from the environment alone, with a new identity.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerFromEnvironment: Layer.Layer<RelayConfig, RelayConfigError> = Layer.effect(
+  RelayConfig,
+  Effect.gen(function*() {
+    const settings = yield* decode([yield* fromEnvironment])
+    return { ...settings, identity: yield* Identity.generate }
+  })
+)

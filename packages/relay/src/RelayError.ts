@@ -1,0 +1,76 @@
+/**
+ * Why a connection came to nothing. Each reason is counted under its own name in snapshots and metrics.
+ *
+ * @since 0.1.0
+ */
+import * as Data from "effect/Data"
+
+/**
+ * The limits that can turn a connection away. Each is the setting of that name, but for `descriptors`: the process may
+ * not open as many sockets as `maxInboundConnections` allows.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const limits = [
+  "maxInboundConnections",
+  "maxInboundPerIp",
+  "maxHandshakes",
+  "maxHandshakesPerIp",
+  "maxControlStreams",
+  "maxControlStreamsPerIp",
+  "maxRelaysPerControl",
+  "descriptors"
+] as const
+
+/**
+ * Everything that ends a connection before it is a registered node or a splice:
+ *
+ * - a limit,
+ * - `hungUp`: the remote end went away,
+ * - `preambleTimeout`, `handshakeTimeout`, `pendingTimeout`: that stage was not done `connectionTimeoutMs` after accept,
+ * - `unknownPreamble`: its 32 bytes name neither the relay, nor a live node, nor a waiting peer,
+ * - `handshakeFailed`: TLS with a node did not come about,
+ * - `controlStreamEnded`: the node that a peer waited for was gone,
+ * - `controlStreamBusy`: that node has more tokens to take than it may have peers.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const rejectionReasons = [
+  ...limits,
+  "hungUp",
+  "preambleTimeout",
+  "handshakeTimeout",
+  "pendingTimeout",
+  "unknownPreamble",
+  "handshakeFailed",
+  "controlStreamEnded",
+  "controlStreamBusy"
+] as const
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type RejectionReason = typeof rejectionReasons[number]
+
+/**
+ * A connection was turned away. It is closed without a byte, as the protocol has it; this is for counts and logs.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class Rejected extends Data.TaggedError("Rejected")<{ readonly reason: RejectionReason }> {
+  override get message(): string {
+    return this.reason
+  }
+}
+
+/**
+ * Whether the connection was turned away by a limit, which an operator may want to raise, rather than by its own doing.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isLimit = (reason: RejectionReason): boolean => (limits as ReadonlyArray<RejectionReason>).includes(reason)

@@ -1,0 +1,162 @@
+/**
+ * The relay's file: YAML with the settings, the certificate and the private key (protocol section 7). A file made by the
+ * original is read here, and one made here by the original. It holds a key, so nobody but its owner may read it.
+ *
+ * @since 0.1.0
+ */
+import type * as PlatformError from "@effect/platform/Error"
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as Identity from "@tx3/protocol/Identity"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Encoding from "effect/Encoding"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import * as Yaml from "yaml"
+import * as RelayConfig from "./RelayConfig.js"
+
+/**
+ * The port of a new file, so that a relay's address stays what it is from one start to the next.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const defaultPort = 38141
+
+/**
+ * A file that cannot be used: where, what is wrong, and what to do.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class RelayFileError extends Schema.TaggedError<RelayFileError>("@tx3/relay/RelayFileError")("RelayFileError", {
+  path: Schema.String,
+  problem: Schema.String
+}) {
+  override get message(): string {
+    return `${this.path}: ${this.problem}`
+  }
+}
+
+/**
+ * What a file holds. The settings are not checked yet: other places may add to them (`RelayConfig.decode`).
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface RelayFile {
+  readonly settings: RelayConfig.SettingsSource
+  readonly identity: Identity.Identity
+}
+
+/**
+ * Reads a file that only its owner may read.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const read = (path: string): Effect.Effect<RelayFile, RelayFileError, FileSystem.FileSystem> =>
+  Effect.gen(function*() {
+    const fail = (problem: string) => new RelayFileError({ path, problem })
+    const fs = yield* FileSystem.FileSystem
+    const { mode } = yield* Effect.mapError(fs.stat(path), (error) => fail(problemOf(error)))
+    if ((mode & 0o077) !== 0) {
+      return yield* fail(`others than its owner may read the private key in it; run: chmod 0400 ${path}`)
+    }
+    const text = yield* Effect.mapError(fs.readFileString(path), (error) => fail(problemOf(error)))
+    const { tlsCertDer, tlsCertPkDer, ...values } = yield* Either.mapLeft(parse(text), fail)
+    const identity = yield* Either.mapLeft(decodeIdentity(tlsCertDer, tlsCertPkDer), fail)
+    return { identity, settings: { place: (key) => `${path}: ${key}`, values } }
+  })
+
+const problemOf = (error: PlatformError.PlatformError) =>
+  error._tag === "SystemError" && error.reason === "NotFound"
+    ? "there is no such file; make one with: tx3-relay --init --config FILE"
+    : error.message
+
+const parse = (text: string): Either.Either<Record<string, unknown>, string> => {
+  const document = Yaml.parseDocument(text)
+  const [error] = document.errors
+  if (error !== undefined) {
+    return Either.left(`not YAML: ${error.message}`)
+  }
+  return Either.mapLeft(
+    decodeMapping(document.toJS()),
+    () => "must be a YAML mapping of settings, as tx3-relay --init makes it"
+  )
+}
+
+const decodeMapping = Schema.decodeUnknownEither(Schema.Record({ key: Schema.String, value: Schema.Unknown }))
+
+const decodeIdentity = (certificate: unknown, privateKey: unknown) =>
+  Either.gen(function*() {
+    return yield* Either.mapLeft(
+      Identity.fromDer({
+        certificate: yield* decodeDer("tlsCertDer", certificate),
+        privateKey: Redacted.make(yield* decodeDer("tlsCertPkDer", privateKey))
+      }),
+      (error) => `tlsCertDer, tlsCertPkDer: ${error.message}`
+    )
+  })
+
+const decodeDer = (key: string, value: unknown): Either.Either<Uint8Array, string> => {
+  if (value === undefined || value === null) {
+    return Either.left(`${key}: is missing; tx3-relay --init makes a file with an identity of its own`)
+  }
+  return typeof value === "string"
+    ? Either.mapLeft(Encoding.decodeBase64(value), () => `${key}: must be base64 with padding`)
+    : Either.left(`${key}: must be base64 with padding`)
+}
+
+/**
+ * The text of a file with this identity, and of these settings those that the original knows. It holds the private key: write it
+ * where only its owner may read it.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const render = (
+  identity: Identity.Identity,
+  settings: RelayConfig.Settings
+): Redacted.Redacted<string> => {
+  const document = new Yaml.Document({
+    bind: settings.bind.map(String),
+    maxInboundConnections: settings.maxInboundConnections,
+    maxControlStreams: settings.maxControlStreams,
+    maxControlStreamsPerIp: settings.maxControlStreamsPerIp,
+    maxRelaysPerControl: settings.maxRelaysPerControl,
+    connectionTimeoutMs: settings.connectionTimeoutMs,
+    tlsCertDer: Encoding.encodeBase64(identity.certificate),
+    tlsCertPkDer: Encoding.encodeBase64(Redacted.value(identity.privateKey))
+  })
+  document.commentBefore = [
+    " A tx3 relay. The key at the end is its identity: keep this file to yourself, and keep a copy of it.",
+    " Whoever has it can stand in for the relay, and without it the relay gets another address."
+  ].join("\n")
+  return Redacted.make(document.toString({ lineWidth: 0 }))
+}
+
+/**
+ * The configuration of a file, with what the environment changes of it.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (
+  path: string
+): Layer.Layer<RelayConfig.RelayConfig, RelayFileError | RelayConfig.RelayConfigError, FileSystem.FileSystem> =>
+  Layer.effect(RelayConfig.RelayConfig, load(path, []))
+
+/**
+ * The configuration of a file, changed by the environment, changed by `overrides`.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const load = (path: string, overrides: ReadonlyArray<RelayConfig.SettingsSource>) =>
+  Effect.gen(function*() {
+    const file = yield* read(path)
+    const settings = yield* RelayConfig.decode([file.settings, yield* RelayConfig.fromEnvironment, ...overrides])
+    return { ...settings, identity: file.identity }
+  })

@@ -1,0 +1,101 @@
+/**
+ * The running splices: a peer's connection and the node's, joined by the Transport. A splice holds the scopes of both
+ * connections and no fiber; it ends when the Transport says so, which closes both scopes, and closing either scope ends
+ * it.
+ *
+ * @since 0.1.0
+ */
+import * as CertDigest from "@tx3/protocol/CertDigest"
+import * as Transport from "@tx3/transport/Transport"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Runtime from "effect/Runtime"
+import * as Scope from "effect/Scope"
+import type { Accepted } from "./Accepted.js"
+import { RelayConfig } from "./RelayConfig.js"
+import { Statistics } from "./Statistics.js"
+
+/**
+ * @since 0.1.0
+ * @category services
+ */
+export class Splices extends Context.Tag("@tx3/relay/Splices")<Splices, {
+  /** Joins a peer and the connection that its node dialed back with. */
+  readonly begin: (peer: Accepted, node: Accepted, digest: CertDigest.CertDigest) => void
+
+  readonly all: () => Iterable<RunningSplice>
+
+  /** Waits until no splice is running. */
+  readonly awaitNone: Effect.Effect<void>
+}>() {}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface RunningSplice {
+  /** The node that the peer asked for. */
+  readonly node: CertDigest.CertDigest
+  readonly source: Accepted["source"]
+  /** Milliseconds since the epoch. */
+  readonly since: number
+  /** Bytes so far; left is the peer. */
+  readonly carried: () => Transport.Carried
+}
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<Splices, never, RelayConfig | Statistics | Transport.Transport> = Layer.effect(
+  Splices,
+  Effect.gen(function*() {
+    const config = yield* RelayConfig
+    const statistics = yield* Statistics
+    const transport = yield* Transport.Transport
+    const clock = yield* Clock.clockWith(Effect.succeed)
+    const run = Runtime.runFork(yield* Effect.runtime())
+    const options = { idleTimeoutMs: config.idleTimeoutMs, lingerTimeoutMs: config.lingerTimeoutMs }
+    const running = new Set<RunningSplice>()
+    const none = Effect.unsafeMakeLatch(true)
+
+    const begin = (peer: Accepted, node: Accepted, digest: CertDigest.CertDigest) => {
+      const since = clock.unsafeCurrentTimeMillis()
+      statistics.spliceBegan(since - peer.since)
+      const onEnd = (report: Transport.SpliceReport) => {
+        const duration = clock.unsafeCurrentTimeMillis() - since
+        running.delete(splice)
+        if (running.size === 0) {
+          none.unsafeOpen()
+        }
+        statistics.spliceEnded(report, duration)
+        run(
+          Effect.logDebug("splice ended").pipe(
+            Effect.annotateLogs({
+              ...report,
+              connection: peer.id,
+              durationMs: duration,
+              node: CertDigest.short(digest)
+            }),
+            Effect.zipRight(Scope.close(peer.scope, Exit.void)),
+            Effect.zipRight(Scope.close(node.scope, Exit.void))
+          )
+        )
+      }
+      const splice: RunningSplice = {
+        node: digest,
+        source: peer.source,
+        since,
+        carried: () => carrying.carried()
+      }
+      running.add(splice)
+      none.unsafeClose()
+      const carrying = transport.splice(peer.socket, node.socket, options, onEnd)
+    }
+
+    return { begin, all: () => running, awaitNone: none.await }
+  })
+)

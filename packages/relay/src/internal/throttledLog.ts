@@ -1,0 +1,41 @@
+/**
+ * Logs about what strangers do, at a bounded rate: of each message the first few lines in every interval, and the number
+ * of those left out with the next one that is written.
+ */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+
+const intervalMs = 10_000
+const linesPerInterval = 20
+
+export interface ThrottledLog {
+  readonly info: Write
+  readonly warn: Write
+}
+
+/** Messages are constants: one counter is kept for each. */
+type Write = (message: string, annotations: Record<string, unknown>) => Effect.Effect<void>
+
+export const make: Effect.Effect<ThrottledLog> = Effect.map(Clock.clockWith(Effect.succeed), (clock) => {
+  const intervals = new Map<string, { readonly since: number; written: number; leftOut: number }>()
+
+  const throttled = (write: (message: string) => Effect.Effect<void>): Write => (message, annotations) =>
+    Effect.suspend(() => {
+      const now = clock.unsafeCurrentTimeMillis()
+      let interval = intervals.get(message)
+      let leftOut = 0
+      if (interval === undefined || now - interval.since >= intervalMs) {
+        leftOut = interval?.leftOut ?? 0
+        interval = { since: now, written: 0, leftOut: 0 }
+        intervals.set(message, interval)
+      }
+      if (interval.written >= linesPerInterval) {
+        interval.leftOut++
+        return Effect.void
+      }
+      interval.written++
+      return Effect.annotateLogs(write(message), leftOut > 0 ? { ...annotations, leftOut } : annotations)
+    })
+
+  return { info: throttled(Effect.logInfo), warn: throttled(Effect.logWarning) }
+})
