@@ -1,0 +1,67 @@
+/**
+ * The file that makes an address permanent: a certificate and its private key in PEM. Whoever has it can stand in for
+ * the node, so nobody but its owner may read it.
+ *
+ * @since 0.1.0
+ */
+import type * as PlatformError from "@effect/platform/Error"
+import * as FileSystem from "@effect/platform/FileSystem"
+import type * as Path from "@effect/platform/Path"
+import * as Identity from "@tx3/protocol/Identity"
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import { FileError } from "./FileError.js"
+import { writeSecret } from "./internal/writeSecret.js"
+import type { UsageError } from "./UsageError.js"
+
+/**
+ * A file that cannot be used or made: which, what is wrong, and what to do.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class IdentityFileError extends Schema.TaggedError<IdentityFileError>("@tx3/cli/IdentityFileError")(
+  "IdentityFileError",
+  { path: Schema.String, problem: Schema.String }
+) {
+  override get message(): string {
+    return `${this.path}: ${this.problem}`
+  }
+}
+
+/**
+ * Reads a file that only its owner may read.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const read = (
+  path: string
+): Effect.Effect<Identity.Identity, IdentityFileError | FileError, FileSystem.FileSystem> =>
+  Effect.gen(function*() {
+    const fail = (problem: string) => new IdentityFileError({ path, problem })
+    const unreadable = (error: PlatformError.PlatformError) =>
+      error._tag === "SystemError" && error.reason === "NotFound"
+        ? fail("there is no such file; make one with: tx3 keygen FILE")
+        : new FileError({ action: "read", path, cause: error.cause })
+    const fs = yield* FileSystem.FileSystem
+    const { mode } = yield* Effect.mapError(fs.stat(path), unreadable)
+    if ((mode & 0o077) !== 0) {
+      return yield* fail(`others than its owner may read the private key in it; run: chmod 0400 ${path}`)
+    }
+    const text = yield* Effect.mapError(fs.readFileString(path), unreadable)
+    return yield* Effect.mapError(Identity.fromPem(Redacted.make(text)), (error) => fail(error.message))
+  })
+
+/**
+ * Makes a file with a new identity. It appears complete and readable by its owner only, or not at all; a file that
+ * exists is not touched.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const create = (
+  path: string
+): Effect.Effect<Identity.Identity, FileError | UsageError, FileSystem.FileSystem | Path.Path> =>
+  Effect.tap(Identity.generate, (identity) => writeSecret(path, Identity.toPem(identity)))

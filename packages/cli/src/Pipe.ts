@@ -1,0 +1,81 @@
+/**
+ * Joins a connection to stdin and stdout, or any streams like them: bytes both ways, each only as fast as it is taken, and
+ * the end of either direction passed on while the other goes on. Nothing is opened or closed here but the connection's
+ * writing side.
+ *
+ * @since 0.1.0
+ */
+import { ConnectionError } from "@tx3/node/NodeError"
+import type { Tx3Connection } from "@tx3/node/Tx3Connection"
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
+import type { Duplex, Readable, Writable } from "node:stream"
+import { finished } from "node:stream/promises"
+import { FileError } from "./FileError.js"
+import { OutputError } from "./OutputError.js"
+
+/**
+ * Sends all of `stdin` and writes all that comes to `stdout`. Done when both have ended, or failed when one of the three
+ * fails. `stdout` stays open, and so does `stdin` where it has not ended.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const run = (
+  connection: Tx3Connection,
+  { stdin, stdout }: { readonly stdin: Readable; readonly stdout: Writable }
+): Effect.Effect<void, ConnectionError | FileError | OutputError> =>
+  Effect.all([
+    Effect.raceFirst(
+      send(stdin, connection.duplex),
+      failureOf(stdin, (cause) => new FileError({ action: "read", path: "stdin", cause }))
+    ),
+    Effect.raceFirst(
+      receive(connection, stdout),
+      failureOf(stdout, (cause) => new OutputError({ cause }))
+    )
+  ], { concurrency: "unbounded", discard: true })
+
+/**
+ * Sends back all that comes, until the other end has ended.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const echo = ({ duplex }: Tx3Connection): Effect.Effect<void, ConnectionError> => send(duplex, duplex)
+
+const send = (input: Readable, duplex: Duplex) =>
+  Effect.sync(() => input.pipe(duplex)).pipe(
+    Effect.zipRight(ended(duplex, { readable: false })),
+    Effect.ensuring(Effect.sync(() => input.unpipe(duplex)))
+  )
+
+const receive = (connection: Tx3Connection, output: Writable) =>
+  Effect.sync(() => connection.duplex.pipe(output, { end: false })).pipe(
+    Effect.zipRight(ended(connection.duplex, { writable: false })),
+    Effect.ensuring(Effect.sync(() => connection.duplex.unpipe(output))),
+    // There is nothing left to read, but this tells an end from a reset that looks like one.
+    Effect.zipRight(Stream.runDrain(connection.readable)),
+    Effect.zipRight(written(output))
+  )
+
+/** Waits for the end of one of a connection's directions. */
+const ended = (duplex: Duplex, direction: { readonly readable?: false; readonly writable?: false }) =>
+  Effect.tryPromise({
+    try: (signal) => finished(duplex, { ...direction, signal, cleanup: true }),
+    catch: () =>
+      new ConnectionError({ reason: "lost", cause: duplex.errored ?? new Error("the other end closed the connection") })
+  })
+
+/** Waits until all that was written to a stream is the operating system's. A failure is left to `failureOf`. */
+const written = (output: Writable) =>
+  Effect.async<void>((resume) => {
+    output.write("", (error) => error ? undefined : resume(Effect.void))
+  })
+
+const failureOf = <E>(stream: Readable | Writable, fail: (cause: Error) => E) =>
+  Effect.async<never, E>((resume) => {
+    const onError = (cause: Error) => resume(Effect.fail(fail(cause)))
+    stream.on("error", onError)
+    return Effect.sync(() => stream.off("error", onError))
+  })

@@ -1,0 +1,275 @@
+/**
+ * The commands of `tx3`: an identity, bytes, round trips and files, to and from other nodes.
+ *
+ * @since 0.1.0
+ */
+import * as Args from "@effect/cli/Args"
+import * as Command from "@effect/cli/Command"
+import * as HelpDoc from "@effect/cli/HelpDoc"
+import * as Options from "@effect/cli/Options"
+import * as RelayRegistration from "@tx3/node/RelayRegistration"
+import type { Tx3Connection } from "@tx3/node/Tx3Connection"
+import * as Tx3Node from "@tx3/node/Tx3Node"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import * as FileTransfer from "./FileTransfer.js"
+import * as IdentityFile from "./IdentityFile.js"
+import { progressBar } from "./internal/progressBar.js"
+import { version } from "./internal/version.js"
+import * as Ping from "./Ping.js"
+import * as Pipe from "./Pipe.js"
+import { UsageError } from "./UsageError.js"
+
+const identity = Options.text("identity").pipe(
+  Options.withAlias("i"),
+  Options.withPseudoName("FILE"),
+  Options.withDescription("Who to be: a file that tx3 keygen made. Without it, somebody new each time"),
+  Options.optional
+)
+
+/** @effect/cli takes a flag that it does not know for an argument. */
+const argument = (name: string) =>
+  Args.withSchema(
+    Args.text({ name }),
+    Schema.String.pipe(
+      Schema.filter((text) => !text.startsWith("-"), {
+        message: (issue) => ({ message: `there is no flag ${JSON.stringify(issue.actual)}`, override: true })
+      })
+    )
+  )
+
+const address = argument("ADDRESS").pipe(
+  Args.withDescription("Whom to connect to: an address as tx3 listen and tx3 receive print it")
+)
+
+const place = argument("RELAY_OR_BIND_ADDRESS").pipe(
+  Args.withDescription(
+    "Where to be reached: through a relay, at the address that the relay prints, tx3-rst://HOST:PORT/DIGEST; or directly, " +
+      "at tx3-st://HOST:PORT of this machine, with port 0 for any free one"
+  )
+)
+
+const wholeNumber = (flag: string, min: number, max: number) =>
+  Schema.Int.pipe(
+    Schema.between(min, max),
+    Schema.annotations({
+      message: () => ({ message: `${flag} must be a whole number from ${min} to ${max}`, override: true })
+    })
+  )
+
+/** What goes to people rather than into the results. */
+const tell = (text: string) => Console.error(`tx3: ${text}`)
+
+const makeNode = (identity: Option.Option<string>, bind: ReadonlyArray<string>) =>
+  Effect.gen(function*() {
+    const node = yield* Tx3Node.make({
+      bind,
+      identity: Option.getOrUndefined(yield* Effect.transposeMapOption(identity, IdentityFile.read)),
+      requireRegistration: true
+    })
+    yield* Effect.forEach(node.registrations, ({ relay, state }) =>
+      state.changes.pipe(
+        // The first is that it is registered, which the caller tells.
+        Stream.drop(1),
+        Stream.runForEach(RelayRegistration.State.$match({
+          Connecting: () => Effect.void,
+          Live: () => tell(`registered again at ${relay}`),
+          Lost: ({ because }) => tell(`${because.message}; trying again`)
+        })),
+        Effect.forkScoped
+      ))
+    return node
+  })
+
+/** The connections that come in, each closed when its handler is done. */
+const takeEach = <E, R>(
+  connections: Stream.Stream<Tx3Connection>,
+  handler: (connection: Tx3Connection) => Effect.Effect<void, E, R>
+) => Stream.runForEach(connections, (connection) => Effect.ensuring(handler(connection), connection.close))
+
+const keep = (what: string) =>
+  Options.boolean("keep").pipe(
+    Options.withAlias("k"),
+    Options.withDescription(`Take one ${what} after the other, until a signal ends it`)
+  )
+
+const keygen = Command.make("keygen", {
+  file: Args.text({ name: "FILE" }).pipe(Args.withDescription("The file to make; one that exists is left as it is"))
+}, ({ file }) => Effect.flatMap(IdentityFile.create(file), ({ digest }) => Console.log(digest))).pipe(
+  Command.withDescription(
+    "Makes an identity file, which makes an address permanent, and prints the digest that the address will end in. " +
+      "Whoever has the file can stand in for you; without it the address is lost."
+  )
+)
+
+const listen = Command.make("listen", {
+  identity,
+  keep: keep("connection"),
+  echo: Options.boolean("echo").pipe(
+    Options.withDescription(
+      "Send back all that comes, to all connections at once until a signal ends it; stdin and stdout have no part in it"
+    )
+  ),
+  place
+}, ({ echo, identity, keep, place }) =>
+  Effect.gen(function*() {
+    const { addresses, connections, serve } = yield* makeNode(identity, [place])
+    if (echo) {
+      yield* Console.log(addresses.join("\n"))
+      return yield* serve((connection) => Effect.ignore(Pipe.echo(connection)))
+    }
+    yield* Effect.forEach(addresses, (address) => tell(`listening at ${address}`))
+    const pipe = (connection: Tx3Connection) =>
+      Effect.zipRight(tell(`connected with ${connection.remoteDigest}`), Pipe.run(connection, process))
+    yield* keep
+      ? takeEach(connections, (connection) =>
+        Effect.catchTag(pipe(connection), "ConnectionError", (error) => tell(error.message)))
+      : takeEach(Stream.take(connections, 1), pipe)
+  }).pipe(Effect.scoped)).pipe(
+    Command.withDescription(
+      "Waits for a connection and joins it to stdin and stdout, until both ends have ended what they send. Its address is " +
+        "printed on stderr, since stdout is the connection's; with --echo on stdout."
+    )
+  )
+
+const connect = Command.make("connect", { identity, address }, ({ address, identity }) =>
+  Effect.gen(function*() {
+    const { connect } = yield* makeNode(identity, [])
+    yield* Pipe.run(yield* connect(address), process)
+  }).pipe(Effect.scoped)).pipe(
+    Command.withDescription(
+      "Connects to an address and joins the connection to stdin and stdout, until both ends have ended what they send."
+    )
+  )
+
+const ping = Command.make("ping", {
+  identity,
+  count: Options.integer("count").pipe(
+    Options.withAlias("c"),
+    Options.withPseudoName("N"),
+    Options.withDescription("How many round trips to make; 10 without it"),
+    Options.withDefault(10),
+    Options.withSchema(wholeNumber("--count", 1, 1_000_000))
+  ),
+  interval: Options.integer("interval").pipe(
+    Options.withPseudoName("MS"),
+    Options.withDescription("How many milliseconds to wait between two; 200 without it, 0 for no wait"),
+    Options.withDefault(200),
+    Options.withSchema(wholeNumber("--interval", 0, 3_600_000))
+  ),
+  verbose: Options.boolean("verbose").pipe(
+    Options.withAlias("v"),
+    Options.withDescription("Print each round trip also where stdout is not a terminal")
+  ),
+  address
+}, ({ address, count, identity, interval, verbose }) =>
+  Effect.gen(function*() {
+    const { connect } = yield* makeNode(identity, [])
+    const connection = yield* connect(address)
+    const times: Array<number> = []
+    const roundTrip = Effect.gen(function*() {
+      const time = yield* Ping.once(connection)
+      times.push(time)
+      if (verbose || process.stdout.isTTY) {
+        yield* Console.log(`reply ${times.length} in ${time.toFixed(3)} ms`)
+      }
+    })
+    const summary = Effect.suspend(() => {
+      if (times.length === 0) {
+        return Effect.void
+      }
+      const { mean, min, p99 } = Ping.summarize(times)
+      const figures = [min, mean, p99].map((time) => time.toFixed(3)).join("/")
+      return Console.log(`min/mean/p99 = ${figures} ms, ${times.length} replies from ${connection.remoteDigest}`)
+    })
+    yield* roundTrip.pipe(
+      Effect.repeat(Schedule.intersect(Schedule.recurs(count - 1), Schedule.spaced(interval))),
+      Effect.ensuring(summary)
+    )
+  }).pipe(Effect.scoped)).pipe(
+    Command.withDescription(
+      "Measures how many milliseconds 64 bytes take to a tx3 listen --echo and back: the least, the mean and the 99th " +
+        "percentile, also where it is interrupted."
+    )
+  )
+
+const send = Command.make("send", {
+  identity,
+  file: Args.file({ name: "FILE", exists: "yes" }).pipe(Args.withDescription("The file to send")),
+  address
+}, ({ address, file, identity }) =>
+  Effect.gen(function*() {
+    const source = yield* FileTransfer.open(file)
+    const { connect } = yield* makeNode(identity, [])
+    yield* printTransferred(yield* FileTransfer.send(yield* connect(address), source, progressBar))
+  }).pipe(Effect.scoped)).pipe(
+    Command.withDescription(
+      "Sends a file to a tx3 receive, and when it is safe on the disk there prints its SHA-256 and name as sha256sum does. " +
+        "Its permissions and the name of its folder stay here."
+    )
+  )
+
+const receive = Command.make("receive", {
+  identity,
+  keep: keep("file"),
+  place,
+  folder: Args.directory({ name: "DIR", exists: "yes" }).pipe(Args.withDescription("The folder to put files into"))
+}, ({ folder, identity, keep, place }) =>
+  Effect.gen(function*() {
+    const { addresses, connections } = yield* makeNode(identity, [place])
+    yield* Console.log(addresses.join("\n"))
+    const take = (connection: Tx3Connection) =>
+      Effect.flatMap(FileTransfer.receive(connection, folder, progressBar), printTransferred)
+    yield* keep
+      ? takeEach(connections, (connection) => Effect.catchAll(take(connection), (error) => tell(error.message)))
+      : takeEach(Stream.take(connections, 1), take)
+  }).pipe(Effect.scoped)).pipe(
+    Command.withDescription(
+      "Prints its address and waits there for a tx3 send, by anybody who knows it. A file appears in DIR when it is whole, " +
+        "with the SHA-256 it was sent with, and never in place of another; then its SHA-256 and name are printed as " +
+        "sha256sum does."
+    )
+  )
+
+const printTransferred = ({ name, sha256 }: FileTransfer.Transferred) => Console.log(`${sha256}  ${name}`)
+
+const tx3 = Command.make("tx3", {}, () =>
+  new UsageError({
+    message: "say what to do: keygen, listen, connect, ping, send or receive; tx3 --help tells about them"
+  })).pipe(
+    Command.withDescription(HelpDoc.blocks([
+      HelpDoc.p(
+        "Joins two machines wherever they are, through a relay (tx3-relay) that both can reach and that sees nothing but " +
+          "ciphertext. An address names the certificate that must be met there, so nobody else can answer."
+      ),
+      HelpDoc.p(
+        "For example, where RELAY is the address that a relay prints, and ADDRESS the one that is printed then:"
+      ),
+      HelpDoc.enumeration([
+        HelpDoc.p("tx3 listen RELAY here and tx3 connect ADDRESS there: what is typed on one appears on the other"),
+        HelpDoc.p("tx3 receive RELAY DIR here and tx3 send FILE ADDRESS there: copies a file"),
+        HelpDoc.p("tx3 keygen ME.pem, then tx3 listen --identity ME.pem RELAY: has the same ADDRESS each time")
+      ]),
+      HelpDoc.p("tx3 COMMAND --help says more about a command.")
+    ])),
+    Command.withSubcommands([keygen, listen, connect, ping, send, receive])
+  )
+
+/**
+ * Runs `tx3` with these arguments, the first two being node and the script.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const cli = Command.run(tx3, {
+  name: "tx3",
+  version,
+  footer: HelpDoc.p(
+    "Exit codes: 0 done; 1 failed; 2 called wrongly (arguments, addresses, identity file); 130 and 143 ended by SIGINT and " +
+      "SIGTERM; 141 nobody reads stdout any more."
+  )
+})

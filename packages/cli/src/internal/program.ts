@@ -1,0 +1,121 @@
+/**
+ * What both programs are to the shell: arguments in, exit code out, results on stdout, everything else on stderr. It
+ * runs one command to its end; SIGINT, SIGTERM and an stdout that takes no more interrupt it, and its finalizers run. A
+ * second signal ends at once.
+ */
+import * as CliConfig from "@effect/cli/CliConfig"
+import * as ValidationError from "@effect/cli/ValidationError"
+import * as NodeContext from "@effect/platform-node/NodeContext"
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as Cause from "effect/Cause"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Logger from "effect/Logger"
+import type * as LogLevel from "effect/LogLevel"
+import * as Option from "effect/Option"
+import * as os from "node:os"
+import * as Util from "node:util"
+import { OutputError } from "../OutputError.js"
+
+/** The exit codes, which the help of both programs lists. */
+const done = 0
+const failed = 1
+const calledWrongly = 2
+/** What the shell sees of a program that a signal ended. */
+const endedBy = (signal: NodeJS.Signals) => 128 + os.constants.signals[signal]
+
+interface Reportable {
+  readonly _tag: string
+  readonly message: string
+}
+
+export const run = <E extends Reportable>(options: {
+  readonly name: string
+  /** A service does what it was started for until a signal ends it, also when nobody reads its stdout any more. */
+  readonly isService: boolean
+  /** What is logged where --log-level does not say. */
+  readonly logLevel: LogLevel.LogLevel
+  /** Tags of the errors which mean that the program was called or configured wrongly. */
+  readonly usageErrors: ReadonlyArray<string>
+  readonly cli: (
+    argv: ReadonlyArray<string>
+  ) => Effect.Effect<void, E | ValidationError.ValidationError, NodeContext.NodeContext>
+}) => {
+  const { isService, name, usageErrors } = options
+
+  const report = (cause: Cause.Cause<E | ValidationError.ValidationError>): Effect.Effect<number> => {
+    const failure = Option.getOrUndefined(Cause.failureOption(cause))
+    if (failure === undefined) {
+      return Effect.as(Console.error(`${name}: a bug, please report it:\n${Cause.pretty(cause)}`), failed)
+    }
+    if (ValidationError.isValidationError(failure)) {
+      // @effect/cli has said already what is wrong with the arguments.
+      return Effect.as(Console.error(`${name}: see ${name} --help for the flags and commands there are`), calledWrongly)
+    }
+    return Effect.as(
+      Console.error(`${name}: ${failure.message}`),
+      usageErrors.includes(failure._tag) ? calledWrongly : failed
+    )
+  }
+
+  let codeOfInterruption = done
+  const onSignal = (signal: NodeJS.Signals) => {
+    codeOfInterruption = isService ? done : endedBy(signal)
+    process.off("SIGINT", onSignal).off("SIGTERM", onSignal)
+  }
+  const watch = Effect.withFiberRuntime<void>((fiber) => {
+    process.on("SIGINT", onSignal).on("SIGTERM", onSignal)
+    process.stdout.on("error", (cause) => {
+      const error = new OutputError({ cause })
+      if (isService && error.isClosed) {
+        return
+      }
+      if (!error.isClosed) {
+        process.stderr.write(`${name}: ${error.message}\n`)
+      }
+      codeOfInterruption = error.isClosed ? endedBy("SIGPIPE") : failed
+      fiber.unsafeInterruptAsFork(fiber.id())
+    })
+    // What cannot be told to anybody must not end the program.
+    process.stderr.on("error", () => {})
+    return Effect.void
+  })
+
+  watch.pipe(
+    Effect.zipRight(options.cli(process.argv)),
+    Effect.zipLeft(stdoutTaken),
+    Effect.as(done),
+    Effect.catchAllCause((cause) => Cause.isInterruptedOnly(cause) ? Effect.interrupt : report(cause)),
+    withPlainConsole,
+    Logger.withMinimumLogLevel(options.logLevel),
+    Effect.provide([stderrLogger, NodeContext.layer, CliConfig.layer({ showBuiltIns: false })]),
+    NodeRuntime.runMain({
+      disableErrorReporting: true,
+      disablePrettyLogger: true,
+      teardown: (exit, onExit) => onExit(Exit.isSuccess(exit) ? Number(exit.value) : codeOfInterruption)
+    })
+  )
+}
+
+const stderrLogger = Logger.replace(
+  Logger.defaultLogger,
+  process.stderr.isTTY ? Logger.prettyLogger({ stderr: true }) : Logger.withConsoleError(Logger.logfmtLogger)
+)
+
+/** Waits until all of stdout is written, or its failure is known. */
+const stdoutTaken = Effect.async<void>((resume) => {
+  process.stdout.write("", () => setImmediate(() => resume(Effect.void)))
+})
+
+/** @effect/cli colours all it prints; only a terminal gets it so. */
+const withPlainConsole = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Console.consoleWith((console) =>
+    Effect.withConsole(effect, {
+      ...console,
+      log: (...texts) => console.log(...process.stdout.isTTY ? texts : texts.map(plain)),
+      error: (...texts) => console.error(...process.stderr.isTTY ? texts : texts.map(plain))
+    })
+  )
+
+const plain = (text: unknown) => typeof text === "string" ? Util.stripVTControlCharacters(text) : text

@@ -1,0 +1,31 @@
+import type * as PlatformError from "@effect/platform/Error"
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as Path from "@effect/platform/Path"
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import { randomUUID } from "node:crypto"
+import { FileError } from "../FileError.js"
+import { UsageError } from "../UsageError.js"
+
+/** Makes a file that only its owner may read, complete or not at all, and never in place of another. */
+export const writeSecret = (path: string, text: Redacted.Redacted<string>) =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const { dirname, join } = yield* Path.Path
+    const unfinished = join(dirname(path), `.tx3-${randomUUID()}`)
+    const file = yield* Effect.acquireRelease(
+      fs.open(unfinished, { flag: "wx", mode: 0o400 }),
+      () => Effect.ignore(fs.remove(unfinished))
+    )
+    yield* file.writeAll(new TextEncoder().encode(Redacted.value(text)))
+    yield* file.sync
+    // A link, unlike a rename, does not replace what is there.
+    yield* fs.link(unfinished, path)
+  }).pipe(Effect.scoped, Effect.mapError(problemOf(path)))
+
+const problemOf = (path: string) => (error: PlatformError.PlatformError) =>
+  error._tag === "SystemError" && error.reason === "AlreadyExists"
+    ? new UsageError({
+      message: `${path}: exists already and is left as it is; name another file, or remove it to get a new address`
+    })
+    : new FileError({ action: "write", path, cause: error.cause })
