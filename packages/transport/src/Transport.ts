@@ -117,7 +117,7 @@ export interface SpliceOptions {
  * @category models
  */
 export interface Splice {
-  /** Bytes taken from each side so far and given to the other. */
+  /** Bytes taken from each side so far, to be given to the other. */
   readonly carried: () => Carried
 }
 
@@ -184,7 +184,8 @@ const listenAdvice: Record<string, string> = {
 }
 
 /**
- * A connection could not be accepted, for want of descriptors (EMFILE, ENFILE) or memory, or because it was gone.
+ * A connection could not be accepted, for want of descriptors or memory, as far as the system tells: libuv closes
+ * what comes in beyond the descriptor limit (EMFILE) without a word.
  *
  * @since 0.1.0
  * @category errors

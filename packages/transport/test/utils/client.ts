@@ -1,0 +1,150 @@
+/** A TCP client on node:net that remembers what happened to it. */
+import { Effect } from "effect"
+import { randomBytes } from "node:crypto"
+import * as Fs from "node:fs"
+import * as Net from "node:net"
+
+/** How the other end finished: with a FIN or with a reset. */
+export type Ending = "end" | "reset"
+
+const patienceMs = 10_000
+const sliceBytes = 64 * 1024
+
+export class Client {
+  /** Set by the first of a FIN and an error. */
+  ending: Ending | undefined
+  closed = false
+  /** Bytes of `stream` that the kernel has taken. */
+  accepted = 0
+  private readonly unread: Array<Buffer> = []
+  private unreadBytes = 0
+  private readonly waiting = new Set<() => void>()
+
+  constructor(readonly socket: Net.Socket, reading: boolean) {
+    socket.on("end", () => this.note(() => this.ending ??= resetBehind(socket) ? "reset" : "end"))
+      .on("error", () => this.note(() => this.ending = "reset"))
+      .on("close", () => this.note(() => this.closed = true))
+    if (reading) {
+      this.startReading()
+    }
+  }
+
+  startReading() {
+    this.socket.on("data", (chunk: Buffer) =>
+      this.note(() => {
+        this.unread.push(chunk)
+        this.unreadBytes += chunk.length
+      }))
+    this.socket.resume()
+  }
+
+  private note(what: () => void) {
+    what()
+    for (const check of this.waiting) {
+      check()
+    }
+  }
+
+  until(awaited: string, condition: () => boolean) {
+    return Effect.async<void>((resume) => {
+      const check = () => condition() && resume(Effect.void)
+      this.waiting.add(check)
+      check()
+      return Effect.sync(() => this.waiting.delete(check))
+    }).pipe(
+      Effect.timeoutFail({
+        duration: patienceMs,
+        onTimeout: () =>
+          new Error(`not within ${patienceMs} ms: ${awaited}; unread ${this.unreadBytes}, ending ${this.ending}`)
+      }),
+      Effect.orDie
+    )
+  }
+
+  /** The next bytes, exactly so many. */
+  read(count: number): Effect.Effect<Buffer> {
+    return this.until(`${count} bytes`, () => this.unreadBytes >= count || this.ending !== undefined).pipe(
+      Effect.flatMap(() =>
+        this.unreadBytes < count
+          ? Effect.die(new Error(`${this.ending} after ${this.unreadBytes} of ${count} bytes`))
+          : Effect.sync(() => this.take(count))
+      )
+    )
+  }
+
+  /** Everything up to the end, and what kind of end it was. */
+  readonly readAll: Effect.Effect<{ readonly bytes: Buffer; readonly ending: Ending }> = Effect.suspend(() =>
+    this.until("the end", () => this.ending !== undefined).pipe(
+      Effect.map(() => ({ bytes: this.take(this.unreadBytes), ending: this.ending! }))
+    )
+  )
+
+  private take(count: number) {
+    const all = Buffer.concat(this.unread.splice(0))
+    if (all.length > count) {
+      this.unread.push(all.subarray(count))
+    }
+    this.unreadBytes = all.length - count
+    return all.subarray(0, count)
+  }
+
+  /** Writes slice after slice, each when the kernel has taken the one before. */
+  stream(bytes: Buffer) {
+    const slice = bytes.subarray(0, sliceBytes)
+    if (slice.length > 0) {
+      this.socket.write(slice, (error) => {
+        if (!error) {
+          this.accepted += slice.length
+          this.stream(bytes.subarray(slice.length))
+        }
+      })
+    }
+  }
+
+  reset() {
+    this.socket.resetAndDestroy()
+  }
+
+  /** For a client that has read a FIN: only writing shows that the connection has been reset since. */
+  readonly wasReset: Effect.Effect<void> = Effect.suspend(() =>
+    this.until("the reset", () => {
+      if (this.socket.writable) {
+        this.socket.write("")
+      }
+      return this.ending === "reset"
+    })
+  )
+
+  readonly isClosed: Effect.Effect<void> = Effect.suspend(() => this.until("the close", () => this.closed))
+}
+
+/** libuv reports a reset right behind unread data as an end; one more read(2) tells them apart. */
+const resetBehind = (socket: Net.Socket) => {
+  try {
+    Fs.readSync((socket as unknown as { readonly _handle: { readonly fd: number } })._handle.fd, Buffer.alloc(1))
+    return false
+  } catch (cause) {
+    return (cause as NodeJS.ErrnoException).code === "ECONNRESET"
+  }
+}
+
+/** Connected until the scope closes; fails with the system's error. */
+export const connect = (to: { readonly host: string; readonly port: number }, reading = true) =>
+  Effect.acquireRelease(
+    Effect.async<Client, NodeJS.ErrnoException>((resume) => {
+      const socket = Net.connect({ allowHalfOpen: true, host: to.host, noDelay: true, port: to.port })
+      const client = new Client(socket, reading)
+      socket.once("connect", () => resume(Effect.succeed(client)))
+        .once("error", (cause: NodeJS.ErrnoException) => resume(Effect.fail(cause)))
+    }),
+    ({ socket }) => Effect.sync(() => socket.destroy())
+  )
+
+const randomness = randomBytes(65 * 1024 * 1024)
+let taken = 0
+
+/** Random bytes, others at each call. */
+export const payload = (size: number) => {
+  taken = (taken + 4_099) % (randomness.length - size)
+  return randomness.subarray(taken, taken + size)
+}

@@ -1,0 +1,157 @@
+/** A listener, connections that have arrived at it, and splices of two of them; all end with the scope. */
+import { Transport } from "@tx3/transport"
+import type { Scope } from "effect"
+import { Deferred, Effect, Queue } from "effect"
+import type { Client } from "./client.js"
+import { connect, payload } from "./client.js"
+import { eventually, kernelSocket, openSockets, turns } from "./system.js"
+
+export interface Listening extends Transport.Bound {
+  readonly connections: Queue.Dequeue<Transport.Connection>
+  /** Held from a client's connecting to the taking of its connection. */
+  readonly arrival: Effect.Semaphore
+}
+
+/** Every socket that was opened in the scope has to be closed with it. Comes first, so that it looks last. */
+export const noLeak: Effect.Effect<void, never, Scope.Scope> = Effect.suspend(() => {
+  const before = openSockets()
+  return Effect.addFinalizer(() => eventually(`${before} open sockets`, () => openSockets() === before))
+})
+
+/** Listens and hands connections through a queue; closes them all in the end. */
+export const listening = (
+  options: Partial<Transport.ListenOptions> = {}
+): Effect.Effect<Listening, Transport.ListenError, Transport.Transport | Scope.Scope> =>
+  Effect.gen(function*() {
+    const transport = yield* Transport.Transport
+    const connections = yield* Queue.unbounded<Transport.Connection>()
+    const accepted: Array<Transport.Connection> = []
+    yield* Effect.addFinalizer(() => Effect.forEach(accepted, ({ close }) => close))
+    const bound = yield* transport.listen({
+      host: "127.0.0.1",
+      port: 0,
+      ipv6Only: false,
+      onConnection: (connection) => {
+        accepted.push(connection)
+        connections.unsafeOffer(connection)
+      },
+      onAcceptError: (error) => {
+        throw error
+      },
+      ...options
+    })
+    return { ...bound, arrival: Effect.unsafeMakeSemaphore(1), connections }
+  })
+
+/** The two ends of one connection: the test's and the transport's. */
+export interface Link {
+  readonly client: Client
+  readonly connection: Transport.Connection
+}
+
+/** A client that has just been accepted. */
+export const accepted = (listener: Listening, reading = true): Effect.Effect<Link, never, Scope.Scope> =>
+  connect(listener, reading).pipe(
+    Effect.orDie,
+    Effect.zip(Queue.take(listener.connections)),
+    listener.arrival.withPermits(1),
+    Effect.map(([client, connection]) => ({ client, connection })),
+    Effect.filterOrDie(
+      ({ client, connection }) => connection.remotePort === client.socket.localPort,
+      () => new Error("took another client's connection")
+    )
+  )
+
+/** A client whose preamble has been read; `behind` came in the same segment. */
+export const arrived = (
+  listener: Listening,
+  options: { readonly behind?: Uint8Array; readonly reading?: boolean } = {}
+): Effect.Effect<Link, Transport.HungUp, Scope.Scope> =>
+  Effect.gen(function*() {
+    const link = yield* accepted(listener, options.reading)
+    link.client.socket.write(Buffer.concat([payload(32), options.behind ?? Buffer.alloc(0)]))
+    yield* link.connection.preamble
+    return link
+  })
+
+export interface Spliced extends Transport.Splice {
+  readonly left: Link
+  readonly right: Link
+  readonly report: Effect.Effect<Transport.SpliceReport>
+}
+
+/** Checks in the end that the report has been given, once. */
+export const splice = (
+  left: Link,
+  right: Link,
+  options: Partial<Transport.SpliceOptions> = {}
+): Effect.Effect<Spliced, never, Transport.Transport | Scope.Scope> =>
+  Effect.gen(function*() {
+    const transport = yield* Transport.Transport
+    const report = yield* Deferred.make<Transport.SpliceReport>()
+    let reports = 0
+    let returned = false
+    const { carried } = transport.splice(
+      left.connection,
+      right.connection,
+      { lingerTimeoutMs: 60_000, idleTimeoutMs: undefined, ...options },
+      (given) => {
+        reports++
+        Deferred.unsafeDone(report, returned ? Effect.succeed(given) : Effect.dieMessage("a report before the return"))
+      }
+    )
+    returned = true
+    yield* Effect.addFinalizer(() =>
+      left.connection.close.pipe(
+        Effect.zipRight(eventually("a report", () => reports > 0)),
+        Effect.zipRight(turns()),
+        Effect.zipRight(
+          Effect.suspend(() => reports === 1 ? Effect.void : Effect.die(new Error(`${reports} reports`)))
+        )
+      )
+    )
+    return {
+      left,
+      right,
+      carried,
+      report: Deferred.await(report).pipe(
+        Effect.timeoutFail({ duration: "10 seconds", onTimeout: () => new Error("no report within 10 s") }),
+        Effect.orDie
+      )
+    }
+  })
+
+/** Two clients of one listener, joined. */
+export const spliced = (
+  options: Partial<Transport.SpliceOptions> & { readonly leftReads?: boolean; readonly rightReads?: boolean } = {}
+): Effect.Effect<
+  Spliced,
+  Transport.ListenError | Transport.HungUp,
+  Transport.Transport | Scope.Scope
+> =>
+  Effect.gen(function*() {
+    const { leftReads = true, rightReads = true, ...spliceOptions } = options
+    const listener = yield* listening()
+    const left = yield* arrived(listener, { reading: leftReads })
+    const right = yield* arrived(listener, { reading: rightReads })
+    return yield* splice(left, right, spliceOptions)
+  })
+
+/** Waits until a client that streams gets rid of nothing more. */
+export const stalled = (client: Client): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    let [accepted, still] = [-1, 0]
+    yield* eventually("a stalled sender", () => {
+      still = client.accepted === accepted ? still + 1 : 0
+      accepted = client.accepted
+      return accepted > 0 && still >= 50
+    })
+  })
+
+/** Bytes that a splice has taken from its left side and that are in this process, not in a socket's buffer. */
+export const insideFromLeft = ({ carried, right }: Spliced): number => {
+  const { localPort, remotePort } = right.client.socket
+  const sending = kernelSocket(remotePort!, localPort!)!.sending
+  const unread = kernelSocket(localPort!, remotePort!)!.unread
+  return carried().fromLeft - sending - unread - right.client.socket.bytesRead
+}
