@@ -16,8 +16,9 @@ export default defineConfig({
     cache: false,
     sequence: { concurrent: false, hooks: "stack", shuffle: false },
     retry: 0,
-    testTimeout: 20_000,
-    hookTimeout: 20_000,
+    // a bound for what hangs, not for what is slow: some tests start a dozen processes, on machines that are busy
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
     pool: "forks",
     // most of a test's time is spent waiting for sockets, so two files share the two cores of a small machine
     fileParallelism: true,

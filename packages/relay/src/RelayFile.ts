@@ -76,14 +76,24 @@ const problemOf = (error: PlatformError.PlatformError) =>
     : error.message
 
 const parse = (text: string): Either.Either<Record<string, unknown>, string> => {
-  const document = Yaml.parseDocument(text)
+  const lineCounter = new Yaml.LineCounter()
+  // A pretty error quotes the line it is about, which may be the private key's.
+  const document = Yaml.parseDocument(text, { lineCounter, prettyErrors: false })
   const [error] = document.errors
   if (error !== undefined) {
-    return Either.left(`not YAML: ${error.message}`)
+    const { col, line } = lineCounter.linePos(error.pos[0])
+    return Either.left(`not YAML: line ${line}, column ${col}: ${error.message}`)
   }
-  return Either.mapLeft(
-    decodeMapping(document.toJS()),
-    () => "must be a YAML mapping of settings, as tx3-relay --init makes it"
+  return Either.try({
+    try: () => document.toJS(),
+    catch: () => "not YAML that can be used: it has an alias (*NAME) without its anchor, or too many of them"
+  }).pipe(
+    Either.flatMap((content) =>
+      Either.mapLeft(
+        decodeMapping(content),
+        () => "must be a YAML mapping of settings, as tx3-relay --init makes it"
+      )
+    )
   )
 }
 

@@ -25,6 +25,9 @@ const calledWrongly = 2
 /** What the shell sees of a program that a signal ended. */
 const endedBy = (signal: NodeJS.Signals) => 128 + os.constants.signals[signal]
 
+/** How long a signal may come again as its own echo. */
+const signalEchoMs = 300
+
 interface Reportable {
   readonly _tag: string
   readonly message: string
@@ -62,7 +65,8 @@ export const run = <E extends Reportable>(options: {
   let codeOfInterruption = done
   const onSignal = (signal: NodeJS.Signals) => {
     codeOfInterruption = isService ? done : endedBy(signal)
-    process.off("SIGINT", onSignal).off("SIGTERM", onSignal)
+    // A second signal ends the program, but not the same one again: npm and npx pass on what the terminal sent already.
+    setTimeout(() => process.off("SIGINT", onSignal).off("SIGTERM", onSignal), signalEchoMs).unref()
   }
   const watch = Effect.withFiberRuntime<void>((fiber) => {
     process.on("SIGINT", onSignal).on("SIGTERM", onSignal)

@@ -1,0 +1,172 @@
+import { assert, describe, it } from "@effect/vitest"
+import { CertDigest, Preamble, SpliceToken } from "@tx3/protocol"
+import { ControlSession, Source } from "@tx3/relay"
+import { Effect, Exit, Fiber, Scope, TestClock } from "effect"
+import { randomBytes } from "node:crypto"
+import { Duplex } from "node:stream"
+
+/** A control stream whose node takes a write when `takeWrite` is called, and not before. */
+class Stream extends Duplex {
+  readonly written: Array<Buffer> = []
+  private taking: (() => void) | undefined
+
+  override _read() {}
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, callback: (error?: Error) => void) {
+    this.written.push(chunk)
+    this.taking = callback
+  }
+
+  override _destroy(error: Error | null, callback: (error: Error | null) => void) {
+    this.takeWrite()
+    callback(error)
+  }
+
+  takeWrite() {
+    const taking = this.taking
+    this.taking = undefined
+    taking?.()
+  }
+}
+
+/** Lets the session's fiber and the stream's events come to rest. */
+const rest = Effect.promise(() => new Promise((resolve) => setImmediate(() => setImmediate(resolve))))
+
+const start = (capacity = 64) =>
+  Effect.gen(function*() {
+    const stream = new Stream()
+    const scope = yield* Scope.make()
+    const session = yield* ControlSession.make({
+      capacity,
+      node: CertDigest.fromBytes(randomBytes(32)),
+      source: Source.fromAddress("192.0.2.1"),
+      stream,
+      writeTimeoutMs: 2_000
+    }).pipe(Scope.extend(scope))
+    const reasons: Array<ControlSession.EndReason> = []
+    session.onEnd((reason) => reasons.push(reason))
+    const serving = yield* Effect.fork(Effect.flip(session.serve))
+    yield* rest
+    return { close: Scope.close(scope, Exit.void), reasons, session, serving, stream }
+  })
+
+const tokens = (count: number) => Array.from({ length: count }, SpliceToken.random)
+
+const bytesOf = (...tokens: ReadonlyArray<SpliceToken.SpliceToken>) => Buffer.concat(tokens.map(SpliceToken.toBytes))
+
+describe("ControlSession", () => {
+  it.effect("says the all-clear first, then every token in its turn", () =>
+    Effect.gen(function*() {
+      const { close, session, stream } = yield* start()
+      const [first, second, third] = [SpliceToken.random(), SpliceToken.random(), SpliceToken.random()]
+      assert.isTrue(session.deliver(first))
+      yield* rest
+      assert.deepStrictEqual(stream.written, [Buffer.from(Preamble.allClear)], "waits for the write before")
+      stream.takeWrite()
+      yield* rest
+      assert.isTrue(session.deliver(second))
+      assert.isTrue(session.deliver(third))
+      stream.takeWrite()
+      yield* rest
+      assert.deepStrictEqual(stream.written.slice(1), [bytesOf(first), bytesOf(second, third)])
+      yield* close
+    }))
+
+  it.effect("its mailbox is bounded: what it has no room for is refused, until the node takes some", () =>
+    Effect.gen(function*() {
+      const { close, session, stream } = yield* start(3)
+      assert.deepStrictEqual(tokens(4).map(session.deliver), [true, true, true, false])
+      stream.takeWrite()
+      yield* rest
+      assert.strictEqual(stream.written[1]?.length, 3 * 32)
+      assert.deepStrictEqual(tokens(4).map(session.deliver), [true, true, true, false])
+      yield* close
+    }))
+
+  it.effect("controlWriteTimeoutMs: stalled, to the millisecond, if the node does not take the all-clear", () =>
+    Effect.gen(function*() {
+      const { reasons, serving, stream } = yield* start()
+      yield* TestClock.adjust("1999 millis")
+      assert.deepStrictEqual(reasons, [])
+      assert.isFalse(stream.destroyed)
+      yield* TestClock.adjust("1 millis")
+      assert.deepStrictEqual(reasons, ["stalled"])
+      assert.isTrue(stream.destroyed)
+      assert.strictEqual((yield* Fiber.join(serving)).reason, "stalled")
+    }))
+
+  it.effect("controlWriteTimeoutMs: every write has it anew, and an idle stream has none", () =>
+    Effect.gen(function*() {
+      const { reasons, serving, session, stream } = yield* start()
+      stream.takeWrite()
+      yield* TestClock.adjust("1 day")
+      for (const token of tokens(5)) {
+        session.deliver(token)
+        yield* rest
+        yield* TestClock.adjust("1999 millis")
+        stream.takeWrite()
+        yield* rest
+      }
+      assert.deepStrictEqual(reasons, [])
+      session.deliver(SpliceToken.random())
+      yield* rest
+      yield* TestClock.adjust("2 seconds")
+      assert.strictEqual((yield* Fiber.join(serving)).reason, "stalled")
+    }))
+
+  const ends: ReadonlyArray<readonly [ControlSession.EndReason, string, (stream: Stream) => void]> = [
+    ["closed", "the node ends the stream", (stream) => stream.push(null)],
+    ["closed", "the stream fails", (stream) => stream.destroy(new Error("ECONNRESET"))],
+    ["closed", "the stream is closed", (stream) => stream.destroy()],
+    ["spoke", "the node says a word", (stream) => stream.push(Buffer.from([0]))]
+  ]
+  for (const [reason, name, happen] of ends) {
+    it.effect(`ends, ${reason}, when ${name}`, () =>
+      Effect.gen(function*() {
+        const { close, reasons, serving, session, stream } = yield* start()
+        stream.takeWrite()
+        yield* rest
+        happen(stream)
+        yield* rest
+        assert.deepStrictEqual(reasons, [reason])
+        assert.isTrue(stream.destroyed)
+        assert.strictEqual((yield* Fiber.join(serving)).reason, reason)
+        assert.isFalse(session.deliver(SpliceToken.random()))
+        yield* close
+        assert.deepStrictEqual(reasons, [reason], "the first reason counts, once")
+      }))
+  }
+
+  it.effect("ends, replaced, while it writes and more is waiting", () =>
+    Effect.gen(function*() {
+      const { close, reasons, serving, session, stream } = yield* start()
+      session.deliver(SpliceToken.random())
+      session.end("replaced")
+      session.end("spoke")
+      assert.strictEqual((yield* Fiber.join(serving)).reason, "replaced")
+      yield* close
+      assert.deepStrictEqual(reasons, ["replaced"])
+      assert.strictEqual(stream.written.length, 1)
+    }))
+
+  it.effect("ends, shutdown, with its scope", () =>
+    Effect.gen(function*() {
+      const { close, reasons, serving, stream } = yield* start()
+      yield* close
+      assert.deepStrictEqual(reasons, ["shutdown"])
+      assert.isTrue(stream.destroyed)
+      assert.strictEqual((yield* Fiber.join(serving)).reason, "shutdown")
+    }))
+
+  it.effect("tells of its end those that still want to know", () =>
+    Effect.gen(function*() {
+      const { close, session } = yield* start()
+      const told: Array<string> = []
+      session.onEnd(() => told.push("a"))
+      const forget = session.onEnd(() => told.push("b"))
+      session.onEnd(() => told.push("c"))
+      forget()
+      yield* close
+      assert.deepStrictEqual(told, ["a", "c"])
+    }))
+})

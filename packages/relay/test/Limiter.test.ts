@@ -1,0 +1,177 @@
+import { assert, describe, it } from "@effect/vitest"
+import { CertDigest } from "@tx3/protocol"
+import type { RelayError } from "@tx3/relay"
+import { Limiter, RelayConfig, Source } from "@tx3/relay"
+import { Effect, Exit, Layer, Option, Scope } from "effect"
+import { randomBytes } from "node:crypto"
+import { readFileSync } from "node:fs"
+import type { Settings } from "./utils/withRelay.js"
+
+type Service = typeof Limiter.Limiter.Service
+
+/** Every count there is, as plain data. */
+const countsOf = (limiter: Service) => {
+  const { controlStreams, handshakes, inbound, relays, unsettled } = limiter.counts()
+  return {
+    inbound,
+    unsettled: Object.fromEntries(unsettled),
+    handshakes: Object.fromEntries(handshakes),
+    controlStreams: Object.fromEntries(controlStreams),
+    relays: Object.fromEntries(relays)
+  }
+}
+
+const nothing = { inbound: 0, unsettled: {}, handshakes: {}, controlStreams: {}, relays: {} }
+
+const withLimiter = <A, E>(settings: Settings, body: (limiter: Service) => Effect.Effect<A, E, Scope.Scope>) =>
+  Effect.gen(function*() {
+    const limiter = yield* Limiter.Limiter
+    yield* Effect.scoped(body(limiter))
+    assert.deepStrictEqual(countsOf(limiter), nothing)
+  }).pipe(Effect.provide(
+    Layer.provide(Limiter.layer, RelayConfig.layer({ bind: ["tx3-rst://192.0.2.9:1"], ...settings }))
+  ))
+
+const a = Source.fromAddress("192.0.2.1")
+const b = Source.fromAddress("192.0.2.2")
+const digest = () => CertDigest.fromBytes(randomBytes(32))
+
+const refused = <A>(
+  place: Effect.Effect<A, RelayError.Rejected, Scope.Scope>,
+  reason: RelayError.RejectionReason
+) => Effect.map(Effect.flip(place), (rejected) => assert.strictEqual(rejected.reason, reason))
+
+/** Takes a place; what it gives gives the place back. */
+const take = <A>(place: Effect.Effect<A, RelayError.Rejected, Scope.Scope>) =>
+  Effect.gen(function*() {
+    const scope = yield* Scope.make()
+    const giveBack = Scope.close(scope, Exit.void)
+    yield* Effect.addFinalizer(() => giveBack)
+    yield* Scope.extend(place, scope)
+    return giveBack
+  })
+
+describe("Limiter", () => {
+  it.effect("maxInboundConnections: in all, settled or not", () =>
+    withLimiter({ maxInboundConnections: 2 }, (limiter) =>
+      Effect.gen(function*() {
+        const giveBack = yield* take(Effect.map(limiter.inbound(a), (place) => place.settle()))
+        yield* limiter.inbound(b)
+        yield* refused(limiter.inbound(b), "maxInboundConnections")
+        assert.strictEqual(limiter.counts().inbound, 2)
+        yield* giveBack
+        yield* limiter.inbound(b)
+        yield* refused(limiter.inbound(b), "maxInboundConnections")
+      })))
+
+  it.effect("maxInboundPerIp: of one source, until settled", () =>
+    withLimiter({ maxInboundPerIp: 2 }, (limiter) =>
+      Effect.gen(function*() {
+        const first = yield* limiter.inbound(a)
+        const giveBack = yield* take(limiter.inbound(a))
+        yield* refused(limiter.inbound(a), "maxInboundPerIp")
+        yield* limiter.inbound(b)
+        first.settle()
+        first.settle()
+        yield* limiter.inbound(a)
+        yield* refused(limiter.inbound(a), "maxInboundPerIp")
+        yield* giveBack
+        yield* limiter.inbound(a)
+        yield* refused(limiter.inbound(a), "maxInboundPerIp")
+        assert.strictEqual(limiter.counts().inbound, 4)
+      })))
+
+  it.effect("maxHandshakes and maxHandshakesPerIp", () =>
+    withLimiter({ maxHandshakes: 3, maxHandshakesPerIp: 2 }, (limiter) =>
+      Effect.gen(function*() {
+        const giveBack = yield* take(limiter.handshake(a))
+        yield* limiter.handshake(a)
+        yield* refused(limiter.handshake(a), "maxHandshakesPerIp")
+        yield* limiter.handshake(b)
+        yield* refused(limiter.handshake(b), "maxHandshakes")
+        yield* giveBack
+        yield* limiter.handshake(b)
+        yield* refused(limiter.handshake(a), "maxHandshakes")
+      })))
+
+  it.effect("maxControlStreams and maxControlStreamsPerIp", () =>
+    withLimiter({ maxControlStreams: 3, maxControlStreamsPerIp: 2 }, (limiter) =>
+      Effect.gen(function*() {
+        const giveBack = yield* take(limiter.controlStream(a, undefined))
+        yield* limiter.controlStream(a, undefined)
+        yield* refused(limiter.controlStream(a, undefined), "maxControlStreamsPerIp")
+        yield* limiter.controlStream(b, undefined)
+        yield* refused(limiter.controlStream(b, undefined), "maxControlStreams")
+        yield* giveBack
+        yield* limiter.controlStream(b, undefined)
+        yield* refused(limiter.controlStream(a, undefined), "maxControlStreams")
+      })))
+
+  it.effect("a predecessor's place changes hands in one step, and only if there is one for the newcomer", () =>
+    withLimiter({ maxControlStreams: 2, maxControlStreamsPerIp: 1 }, (limiter) =>
+      Effect.gen(function*() {
+        const first = yield* limiter.controlStream(a, undefined)
+        yield* limiter.controlStream(b, undefined)
+        yield* refused(limiter.controlStream(b, first), "maxControlStreamsPerIp")
+        assert.deepStrictEqual(countsOf(limiter), { ...nothing, controlStreams: { [a]: 1, [b]: 1 } })
+
+        const second = yield* limiter.controlStream(a, first)
+        assert.deepStrictEqual(countsOf(limiter), { ...nothing, controlStreams: { [a]: 1, [b]: 1 } })
+        first.giveBack()
+        second.giveBack()
+        second.giveBack()
+        assert.deepStrictEqual(countsOf(limiter), { ...nothing, controlStreams: { [b]: 1 } })
+      })))
+
+  it.effect("maxRelaysPerControl: of one node", () =>
+    withLimiter({ maxRelaysPerControl: 2 }, (limiter) =>
+      Effect.gen(function*() {
+        const [node, other] = [digest(), digest()]
+        const giveBack = yield* take(limiter.relay(node))
+        yield* limiter.relay(node)
+        yield* refused(limiter.relay(node), "maxRelaysPerControl")
+        yield* limiter.relay(other)
+        yield* giveBack
+        yield* limiter.relay(node)
+        yield* refused(limiter.relay(node), "maxRelaysPerControl")
+        assert.deepStrictEqual(countsOf(limiter), { ...nothing, relays: { [node]: 2, [other]: 1 } })
+      })))
+
+  it.effect("whoever is refused takes nothing, and gives nothing back", () =>
+    withLimiter(
+      { maxHandshakes: 1, maxInboundConnections: 1, maxRelaysPerControl: 1 },
+      (limiter) =>
+        Effect.gen(function*() {
+          const node = digest()
+          yield* Effect.all([limiter.inbound(a), limiter.handshake(a), limiter.relay(node)])
+          const before = countsOf(limiter)
+          yield* Effect.scoped(Effect.gen(function*() {
+            yield* refused(limiter.inbound(b), "maxInboundConnections")
+            yield* refused(limiter.handshake(b), "maxHandshakes")
+            yield* refused(limiter.relay(node), "maxRelaysPerControl")
+            assert.deepStrictEqual(countsOf(limiter), before)
+          }))
+          assert.deepStrictEqual(countsOf(limiter), before)
+        })
+    ))
+
+  it.effect("10,000 sources that came and went leave no entry behind", () =>
+    withLimiter({}, (limiter) =>
+      Effect.gen(function*() {
+        for (let i = 0; i < 10_000; i++) {
+          yield* Effect.scoped(limiter.inbound(Source.fromAddress(`10.0.${i >> 8}.${i & 255}`)))
+        }
+        assert.strictEqual(limiter.counts().unsettled.size, 0)
+      })))
+
+  const limits = /^Max open files\s+(\d+)/m
+
+  it.effect.runIf(process.platform === "linux")(
+    "leaves 64 of the process's descriptors for other things",
+    () =>
+      Effect.gen(function*() {
+        const limit = Number(limits.exec(readFileSync("/proc/self/limits", "utf8"))?.[1])
+        assert.deepStrictEqual(yield* Limiter.inboundByDescriptors, Option.some(limit - 64))
+      })
+  )
+})

@@ -1,0 +1,59 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, HashMap, Logger, TestClock } from "effect"
+import * as ThrottledLog from "../src/internal/throttledLog.js"
+
+/** Runs the body with a throttled log and gives the lines it wrote: level, message, annotations. */
+const linesOf = (body: (log: ThrottledLog.ThrottledLog) => Effect.Effect<void>) =>
+  Effect.gen(function*() {
+    const lines: Array<readonly [string, string, Record<string, unknown>]> = []
+    const logger = Logger.make<unknown, void>(({ annotations, logLevel, message }) => {
+      lines.push([logLevel.label, String(message), Object.fromEntries(HashMap.toEntries(annotations))])
+    })
+    yield* Effect.flatMap(ThrottledLog.make, body).pipe(
+      Effect.provide(Logger.replace(Logger.defaultLogger, logger))
+    )
+    return lines
+  })
+
+describe("ThrottledLog", () => {
+  it.effect("writes 20 lines of a message in 10 s, and then how many it left out", () =>
+    Effect.gen(function*() {
+      const lines = yield* linesOf((log) =>
+        Effect.gen(function*() {
+          for (let n = 0; n < 50; n++) {
+            yield* log.warn("too many", { n })
+          }
+          yield* TestClock.adjust("9999 millis")
+          yield* log.warn("too many", { n: 50 })
+          yield* TestClock.adjust("1 millis")
+          yield* log.warn("too many", { n: 51 })
+          yield* log.warn("too many", { n: 52 })
+        })
+      )
+      assert.strictEqual(lines.length, 22)
+      assert.deepStrictEqual(lines[19], ["WARN", "too many", { n: 19 }])
+      assert.deepStrictEqual(lines[20], ["WARN", "too many", { n: 51, leftOut: 31 }])
+      assert.deepStrictEqual(lines[21], ["WARN", "too many", { n: 52 }])
+    }))
+
+  it.effect("leaves nothing out where there is little, and counts each message on its own", () =>
+    Effect.gen(function*() {
+      const lines = yield* linesOf((log) =>
+        Effect.gen(function*() {
+          for (let n = 0; n < 25; n++) {
+            yield* log.info("often", {})
+          }
+          for (let n = 0; n < 30; n++) {
+            yield* log.info("seldom", { n })
+            yield* TestClock.adjust("1 second")
+          }
+        })
+      )
+      assert.strictEqual(lines.filter(([, message]) => message === "often").length, 20)
+      assert.deepStrictEqual(lines[20], ["INFO", "seldom", { n: 0 }])
+      assert.deepStrictEqual(
+        lines.slice(20),
+        Array.from({ length: 30 }, (_, n) => ["INFO", "seldom", { n }] as const)
+      )
+    }))
+})

@@ -1,0 +1,71 @@
+/**
+ * A control session and a peer that do nothing of their own and keep what is done to them.
+ */
+import type { SpliceToken } from "@tx3/protocol"
+import { CertDigest } from "@tx3/protocol"
+import type { Accepted, ControlSession } from "@tx3/relay"
+import { Source } from "@tx3/relay"
+import type { Transport } from "@tx3/transport"
+import { Effect, Scope } from "effect"
+import { randomBytes } from "node:crypto"
+
+export const fakeSession = (options: {
+  readonly node?: CertDigest.CertDigest
+  readonly address?: string
+  /** How many tokens it takes. */
+  readonly room?: number
+} = {}) => {
+  const delivered: Array<SpliceToken.SpliceToken> = []
+  const listeners = new Set<(reason: ControlSession.EndReason) => void>()
+  const ended: Array<ControlSession.EndReason> = []
+  const session: ControlSession.ControlSession = {
+    node: options.node ?? CertDigest.fromBytes(randomBytes(32)),
+    source: Source.fromAddress(options.address ?? "192.0.2.1"),
+    deliver: (token) => delivered.length < (options.room ?? 64) && delivered.push(token) > 0,
+    onEnd: (listener) => {
+      listeners.add(listener)
+      return () => listeners.delete(listener)
+    },
+    end: (reason) => {
+      ended.push(reason)
+      listeners.forEach((listener) => listener(reason))
+    },
+    serve: Effect.never
+  }
+  return { delivered, ended, listeners, session }
+}
+
+export const fakePeer = Effect.map(Scope.make(), (scope) => {
+  let listener: (() => void) | undefined
+  let hungUp = false
+  const socket: Transport.Connection = {
+    remoteAddress: "192.0.2.2",
+    remotePort: 1,
+    preamble: Effect.never,
+    onHangUp: (next) => {
+      listener = next
+      if (hungUp) {
+        listener?.()
+      }
+    },
+    toDuplex: Effect.never,
+    close: Effect.void
+  }
+  const peer: Accepted.Accepted = {
+    id: 1,
+    source: Source.fromAddress("192.0.2.2"),
+    socket,
+    since: 0,
+    scope,
+    stage: "pending",
+    enter: () => {}
+  }
+  return {
+    peer,
+    hangUp: () => {
+      hungUp = true
+      listener?.()
+    },
+    isWatched: () => listener !== undefined
+  }
+})
