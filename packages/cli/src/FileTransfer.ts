@@ -175,10 +175,10 @@ export const send = (
   Effect.gen(function*() {
     const { name, path, size } = source
     const confirmed = (patienceMs?: number) =>
-      Effect.filterOrFail(
+      Effect.flatMap(
         readFrame(connection, "answer", Answer, patienceMs),
-        (answer) => answer.ok,
-        (answer) => new TransferError({ path, problem: `the receiver says: ${answer.ok ? "" : answer.reason}` })
+        (answer) =>
+          answer.ok ? Effect.void : new TransferError({ path, problem: `the receiver says: ${answer.reason}` })
       )
     yield* writeFrame(connection, { "tx3-file": 1, name, size })
     yield* confirmed(patienceMs)
@@ -290,14 +290,19 @@ const save = (
   Effect.gen(function*() {
     const hash = createHash("sha256")
     let received = 0
-    const write = async (batch: Array<Buffer>) => {
-      // To the end of what was written before.
-      await handle.appendFile(Buffer.concat(batch))
-    }
     yield* Effect.tryPromise({
       try: async () => {
         let batch: Array<Buffer> = []
         let batchBytes = 0
+        let written: Promise<void> = Promise.resolve()
+        // While one batch is being written the next is read. `appendFile` continues where the last one ended.
+        const write = async () => {
+          await written
+          written = handle.appendFile(Buffer.concat(batch))
+          written.catch(() => {})
+          batch = []
+          batchBytes = 0
+        }
         for await (const chunk of take(duplex, size, patienceMs)) {
           hash.update(chunk)
           received += chunk.length
@@ -305,12 +310,11 @@ const save = (
           batch.push(chunk)
           batchBytes += chunk.length
           if (batchBytes >= bufferBytes) {
-            await write(batch)
-            batch = []
-            batchBytes = 0
+            await write()
           }
         }
-        await write(batch)
+        await write()
+        await written
       },
       catch: (cause) => cause instanceof Short ? stopped(received, size) : isOwn(cause) ? cause : unwritable(cause)
     })

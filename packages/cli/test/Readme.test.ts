@@ -1,0 +1,85 @@
+import { assert, describe, it } from "@effect/vitest"
+import { RelayConfig } from "@tx3/relay"
+import { Effect, Either } from "effect"
+import { spawn } from "node:child_process"
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+
+const readme = readFileSync(new URL("../../../README.md", import.meta.url), "utf8")
+
+/** The programs of the page, on free ports. */
+const [relayProgram, runtimeProgram, nodeProgram, ...others] = Array.from(
+  readme.matchAll(/```js\n([\s\S]*?)```/g),
+  ([, code]) => code!.replaceAll(/127\.0\.0\.1:\d+/g, "127.0.0.1:0")
+)
+
+/** Runs a program from within the workspace, where it finds our packages as they are built. */
+const start = (program: string | undefined, ...args: ReadonlyArray<string>) =>
+  Effect.acquireRelease(
+    Effect.sync(() => {
+      const folder = mkdtempSync(new URL("../../../node_modules/.readme-", import.meta.url).pathname)
+      const file = join(folder, "program.mjs")
+      writeFileSync(file, program!)
+      const child = spawn(process.execPath, [file, ...args], { stdio: ["ignore", "pipe", "inherit"] })
+      const exited = new Promise<number | null>((resolve) => child.once("exit", resolve))
+      let output = ""
+      child.stdout.setEncoding("utf8")
+      const printed = (pattern: RegExp) =>
+        Effect.async<string>((resume) => {
+          const look = () => {
+            const found = pattern.exec(output)
+            if (found !== null) {
+              child.stdout.off("data", look)
+              resume(Effect.succeed(found[0]))
+            }
+          }
+          child.stdout.on("data", look)
+          look()
+        })
+      child.stdout.on("data", (text: string) => {
+        output += text
+      })
+      return { child, folder, exited: Effect.promise(() => exited), printed }
+    }),
+    ({ child, folder }) =>
+      Effect.sync(() => {
+        child.kill("SIGKILL")
+        rmSync(folder, { recursive: true })
+      })
+  )
+
+describe("README", () => {
+  it("has three programs", () => {
+    assert.deepStrictEqual(others, [])
+  })
+
+  it.scopedLive("its relay relays between its nodes, and ends when told to", () =>
+    Effect.gen(function*() {
+      const relay = yield* start(relayProgram)
+      const address = yield* relay.printed(/tx3-rst:\/\/127\.0\.0\.1:\d+\/[\w-]{43}/)
+      const node = yield* start(nodeProgram, address)
+      yield* node.printed(/answered hello/)
+      assert.strictEqual(yield* node.exited, 0)
+      relay.child.kill("SIGTERM")
+      assert.strictEqual(yield* relay.exited, 0)
+    }))
+
+  it.scopedLive("its relay without Effect starts and ends", () =>
+    Effect.gen(function*() {
+      const relay = yield* start(runtimeProgram)
+      yield* relay.printed(/tx3-rst:\/\/127\.0\.0\.1:\d+\/[\w-]{43}/)
+      assert.strictEqual(yield* relay.exited, 0)
+    }))
+
+  it("tells every setting with its default", () => {
+    const told = Array.from(readme.matchAll(/^\| `(\w+)` \| ?(\d*|never) \|/gm), ([, key, value]) => [key, value])
+    const settings = Either.getOrThrow(
+      RelayConfig.decode([{ place: (key) => key, values: { bind: ["tx3-rst://127.0.0.1:0"] } }])
+    )
+    const defaults: Record<string, unknown> = { ...settings, bind: "", idleTimeoutMs: "never" }
+    assert.deepStrictEqual(
+      told,
+      Object.keys(RelayConfig.Settings.fields).map((key) => [key, String(defaults[key])])
+    )
+  })
+})
