@@ -91,7 +91,7 @@ export const make = (
     end: duplex.end(tlsSocket),
     close,
     // A scope that closes does not wait for a peer that does not read.
-    socket: toSocket({ readable, write, close, end: Effect.sync(() => void tlsSocket.end()) }),
+    socket: toSocket({ readable, write, close, end: Effect.sync(() => void duplex.endLater(tlsSocket)) }),
     duplex: tlsSocket
   }
 }

@@ -4,6 +4,7 @@ import * as Tx3Node from "@tx3/node/Tx3Node"
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import {
   addressOf,
@@ -35,6 +36,18 @@ const resettable = Effect.gen(function*() {
 })
 
 describe("bytes", () => {
+  live("ending in the middle of what comes loses nothing of it", () =>
+    Effect.gen(function*() {
+      const { far, near } = yield* pair
+      // Several TLS records, which arrive as one piece.
+      const bytes = payload.subarray(0, 60_000)
+      yield* Effect.fork(Effect.zipRight(near.write(bytes), near.end))
+      const first = yield* Effect.map(Stream.runHead(far.readable), Option.getOrThrow)
+      yield* far.end
+      const rest = yield* received(far)
+      assert.strictEqual(sha256(Buffer.concat([first, rest])), sha256(bytes))
+    }))
+
   live("8 MiB each way at once", () =>
     Effect.gen(function*() {
       const { far, near } = yield* pair

@@ -6,7 +6,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Address, Identity } from "@tx3/protocol"
 import { RelayTest } from "@tx3/relay"
 import { Duration, Effect, Exit, Fiber, Layer, Scope, TestClock } from "effect"
-import { carries, controlPreamble, hasIpv6, refusedToRegister, stallHandshake } from "./utils/clients.js"
+import { carries, controlPreamble, hasIpv6, refusedToConnect, refusedToRegister, stallHandshake } from "./utils/clients.js"
 import { memoryRelay, memoryRelayLayer, withMemoryRelay } from "./utils/memoryTransport.js"
 import { relayProcess } from "./utils/relayProcess.js"
 import type { Settings, TestRelay } from "./utils/withRelay.js"
@@ -324,7 +324,7 @@ describe("Deviations", () => {
         yield* Effect.forEach(others, (stream) => stream.closed)
         yield* has({ control: 0, handshake: 0, pending: 0, preamble: 0, spliced: 2 })
         assert.strictEqual((yield* relay.snapshot).state, "draining")
-        assert.isTrue((yield* Effect.flip(RelayTest.connect(address))).reset)
+        yield* refusedToConnect(address)
 
         yield* carries(peer, node, "take your time")
         yield* carries(node, peer, "thank you")

@@ -43,13 +43,10 @@ const refused = <A>(
 
 /** Takes a place; what it gives gives the place back. */
 const take = <A>(place: Effect.Effect<A, RelayError.Rejected, Scope.Scope>) =>
-  Effect.gen(function*() {
-    const scope = yield* Scope.make()
-    const giveBack = Scope.close(scope, Exit.void)
-    yield* Effect.addFinalizer(() => giveBack)
-    yield* Scope.extend(place, scope)
-    return giveBack
-  })
+  Effect.acquireRelease(Scope.make(), (scope) => Scope.close(scope, Exit.void)).pipe(
+    Effect.tap((scope) => Scope.extend(place, scope)),
+    Effect.map((scope) => Scope.close(scope, Exit.void))
+  )
 
 describe("Limiter", () => {
   it.effect("maxInboundConnections: in all, settled or not", () =>

@@ -14,7 +14,7 @@ import {
 import { PortableTransport, Transport } from "@tx3/transport"
 import { Effect, Exit, Layer, Logger, Scope } from "effect"
 import * as Net from "node:net"
-import { carries, hasIpv6 } from "./utils/clients.js"
+import { carries, hasIpv6, refusedToConnect, refusedToRegister } from "./utils/clients.js"
 import { empty, testRelay, withoutDefects, withRelay } from "./utils/withRelay.js"
 
 /** Keeps the lines that are logged at Info and above. */
@@ -56,11 +56,11 @@ describe("Listener", () => {
       Effect.gen(function*() {
         const other = new Address.Address({ ...address, host: "127.0.0.2" })
         const build = Layer.build(RelayTest.layer({ bind: [`tx3-rst://127.0.0.2:${address.port}`, `${address}`] }))
-        const error = yield* Effect.flip(Effect.scoped(build))
+        const error = yield* Effect.flip(Effect.asVoid(Effect.scoped(build)))
         assert.instanceOf(error, Transport.ListenError)
         assert.include(error.message, `127.0.0.1:${address.port}: another program listens there already`)
 
-        assert.isTrue((yield* Effect.flip(Effect.scoped(RelayTest.connect(other)))).reset)
+        yield* refusedToConnect(other)
         yield* serves(address)
       })))
 
@@ -106,7 +106,7 @@ describe("Listener", () => {
           const { address } = yield* testRelay
           yield* Effect.scoped(Effect.gen(function*() {
             const node = yield* RelayTest.register(address)
-            yield* Effect.flip(RelayTest.register(address, { localAddress: "127.0.0.2" }))
+            yield* refusedToRegister(address, { localAddress: "127.0.0.2" })
             const { node: inside, peer } = yield* RelayTest.splice(node)
             yield* carries(peer, inside, "unconcerned")
           }))

@@ -73,8 +73,8 @@ const starvedServer = Effect.acquireRelease(
   ),
   (child) => Effect.sync(() => child.kill())
 ).pipe(Effect.flatMap((child) =>
-  Effect.async<{ readonly limit: number; readonly port: number }, Error>((resume) => {
-    child.once("exit", (code) => resume(Effect.fail(new Error(`the server ended with ${code}`))))
+  Effect.async<{ readonly limit: number; readonly port: number }>((resume) => {
+    child.once("exit", (code) => resume(Effect.dieMessage(`the server ended with ${code}`)))
     createInterface(child.stdout).once("line", (line) => resume(Effect.succeed(JSON.parse(line))))
   })
 ))

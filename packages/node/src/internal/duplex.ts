@@ -62,7 +62,21 @@ export const end = (duplex: Duplex): Effect.Effect<void, ConnectionError> =>
       // Node would not call back.
       return resume(closedBy(duplex))
     }
-    duplex.end(() => resume(duplex.writableFinished ? Effect.void : closedBy(duplex)))
+    endLater(duplex, () => resume(duplex.writableFinished ? Effect.void : closedBy(duplex)))
+  })
+
+/**
+ * Ends the writing side in the next turn of the event loop. To end a TLS socket Node lets OpenSSL look for the other end's
+ * end, which drops what was received and not decrypted yet; there is such when this runs between two records of a piece.
+ */
+export const endLater = (duplex: Duplex, onEnded: () => void = () => {}) =>
+  setImmediate(() => {
+    if (duplex.destroyed) {
+      // Node would not call back.
+      onEnded()
+    } else {
+      duplex.end(onEnded)
+    }
   })
 
 /** Waits until the stream is closed, for whatever reason. */

@@ -20,10 +20,16 @@ export const stallHandshake = (address: Address.Address, options?: RelayTest.Con
 
 /** A registration that must fail, and before the all-clear. */
 export const refusedToRegister = (...args: Parameters<typeof RelayTest.register>) =>
-  Effect.map(Effect.flip(Effect.scoped(RelayTest.register(...args))), (error) => {
+  Effect.map(Effect.flip(Effect.asVoid(Effect.scoped(RelayTest.register(...args)))), (error) => {
     if (error._tag === "Ended") {
       assert.strictEqual(error.received.length, 0)
     }
+  })
+
+/** A connection that must be refused by the system, because nobody listens. */
+export const refusedToConnect = (address: Address.Address) =>
+  Effect.map(Effect.flip(Effect.asVoid(Effect.scoped(RelayTest.connect(address)))), (error) => {
+    assert.isTrue(error.reset)
   })
 
 /** Sends these bytes one way and checks that they arrive. */
