@@ -45,10 +45,19 @@ export const run = (
 export const echo = ({ duplex }: Tx3Connection): Effect.Effect<void, ConnectionError> => send(duplex, duplex)
 
 const send = (input: Readable, duplex: Duplex) =>
-  Effect.sync(() => input.pipe(duplex)).pipe(
-    Effect.zipRight(ended(duplex, { readable: false })),
-    Effect.ensuring(Effect.sync(() => input.unpipe(duplex)))
-  )
+  Effect.suspend(() => {
+    // Not at once: to end a TLS socket, Node lets OpenSSL look for the other end's end, which drops what it has received
+    // and not decrypted yet. There is such when this runs while a piece of several records is being read.
+    const end = () => setImmediate(() => duplex.end())
+    if (input.readableEnded) {
+      end()
+    } else {
+      input.once("end", end).pipe(duplex, { end: false })
+    }
+    return ended(duplex, { readable: false }).pipe(
+      Effect.ensuring(Effect.sync(() => input.off("end", end).unpipe(duplex)))
+    )
+  })
 
 const receive = (connection: Tx3Connection, output: Writable) =>
   Effect.sync(() => connection.duplex.pipe(output, { end: false })).pipe(
