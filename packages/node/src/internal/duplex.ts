@@ -9,9 +9,11 @@ import { ConnectionError } from "../NodeError.js"
 
 const lost = (cause: unknown) => new ConnectionError({ reason: "lost", cause })
 
-/** Why a stream that is closed is closed. */
+/** Why a stream that is closed is closed. A write that this end's close cut off is no loss; Node 24 reports it as one. */
 const closedBy = (duplex: Duplex) =>
-  duplex.errored === null ? new ConnectionError({ reason: "closed" }) : lost(duplex.errored)
+  duplex.errored === null || (duplex.errored as NodeJS.ErrnoException).code === "ECANCELED"
+    ? new ConnectionError({ reason: "closed" })
+    : lost(duplex.errored)
 
 /**
  * The next bytes: all that are there, or exactly `size` of them, fewer only at the end. Fails with none after the other
