@@ -22,12 +22,6 @@ import { AcceptError, HungUp, ListenError, Transport } from "./Transport.js"
  */
 const heldBytesMax = 64 * 1024
 
-/**
- * Connections the kernel may hold between two turns of the event loop. Node's default of 511 drops some of a burst that
- * a relay of this size takes easily; the kernel lowers it to net.core.somaxconn.
- */
-const backlog = 4096
-
 const listen = (options: ListenOptions) =>
   Effect.acquireRelease(
     Effect.async<Net.Server, ListenError>((resume) => {
@@ -39,11 +33,14 @@ const listen = (options: ListenOptions) =>
         }
       })
       server.once("error", (cause) => resume(new ListenError({ host: options.host, port: options.port, cause })))
-      server.listen({ backlog, host: options.host, ipv6Only: options.ipv6Only, port: options.port }, () => {
-        server.removeAllListeners("error")
-        server.on("error", (cause) => options.onAcceptError(new AcceptError({ cause })))
-        resume(Effect.succeed(server))
-      })
+      server.listen(
+        { backlog: Tcp.backlog, host: options.host, ipv6Only: options.ipv6Only, port: options.port },
+        () => {
+          server.removeAllListeners("error")
+          server.on("error", (cause) => options.onAcceptError(new AcceptError({ cause })))
+          resume(Effect.succeed(server))
+        }
+      )
       return Effect.sync(() => server.close())
     }),
     (server) => Effect.sync(() => server.close())
@@ -167,4 +164,9 @@ const splice: typeof Transport.Service["splice"] = (left, right, options, onEnd)
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<Transport> = Layer.succeed(Transport, { kind: "portable", listen, splice })
+export const layer: Layer.Layer<Transport> = Layer.succeed(Transport, {
+  kind: "portable",
+  listen,
+  ownDescriptors: 0,
+  splice
+})

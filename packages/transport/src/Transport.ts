@@ -24,6 +24,9 @@ export class Transport extends Context.Tag("@tx3/transport/Transport")<Transport
   /** Which implementation this is, for logs and metrics: `portable` or `kernel`. */
   readonly kind: "portable" | "kernel"
 
+  /** Descriptors that it may hold at a time beside one for each connection and each listener. */
+  readonly ownDescriptors: number
+
   /**
    * Listens until the scope closes, which stops accepting and leaves accepted connections alone. Whoever is called
    * with a connection owns it and has to close it.
@@ -134,12 +137,13 @@ export interface Carried {
 
 /**
  * How a splice ended: `completed` (both sides sent their end), `reset` (one side's connection failed), `lingered` (half-closed
- * and silent too long), `idle` (silent too long), or `closed` (by this end).
+ * and silent too long), `idle` (silent too long), `closed` (by this end), or `failed` (what carried it died, which is
+ * reported by itself).
  *
  * @since 0.1.0
  * @category models
  */
-export type SpliceOutcome = "completed" | "reset" | "lingered" | "idle" | "closed"
+export type SpliceOutcome = "completed" | "reset" | "lingered" | "idle" | "closed" | "failed"
 
 /**
  * @since 0.1.0

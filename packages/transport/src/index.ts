@@ -1,3 +1,5 @@
+export * as AutoTransport from "./AutoTransport.js"
 export * as DescriptorLimit from "./DescriptorLimit.js"
+export * as KernelTransport from "./KernelTransport.js"
 export * as PortableTransport from "./PortableTransport.js"
 export * as Transport from "./Transport.js"

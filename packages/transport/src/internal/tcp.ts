@@ -2,6 +2,12 @@
 import * as Fs from "node:fs"
 import type * as Net from "node:net"
 
+/**
+ * Connections the kernel may hold between two turns of the event loop. Node's default of 511 drops some of a burst that
+ * a relay of this size takes easily; the kernel lowers it to net.core.somaxconn.
+ */
+export const backlog = 4096
+
 const keepAliveMs = 7_000
 const keepAliveProbes = 3
 

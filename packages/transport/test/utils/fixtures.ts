@@ -91,7 +91,7 @@ export const splice = (
     const report = yield* Deferred.make<Transport.SpliceReport>()
     let reports = 0
     let returned = false
-    const { carried } = transport.splice(
+    const running = transport.splice(
       left.connection,
       right.connection,
       { lingerTimeoutMs: 60_000, idleTimeoutMs: undefined, ...options },
@@ -113,7 +113,7 @@ export const splice = (
     return {
       left,
       right,
-      carried,
+      carried: () => running.carried(),
       report: Deferred.await(report).pipe(
         Effect.timeoutFail({ duration: "10 seconds", onTimeout: () => new Error("no report within 10 s") }),
         Effect.orDie

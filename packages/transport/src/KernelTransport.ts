@@ -1,0 +1,287 @@
+/**
+ * `Transport` on Linux's splice(2): bytes go from socket to socket inside the kernel. Worker threads accept, read preambles,
+ * watch for hang-ups and carry bytes; the main thread only decides, and touches no byte of a splice.
+ *
+ * The layer owns its threads, one or several. A thread that dies ends what it had, is reported, and is replaced. All of
+ * them end with the layer, and with them every connection that is left.
+ *
+ * @since 0.1.0
+ */
+import * as Data from "effect/Data"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as FiberId from "effect/FiberId"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import { descriptorLimit } from "./DescriptorLimit.js"
+import type * as Os from "./internal/descriptors.js"
+import type { KernelConnection } from "./internal/kernelConnection.js"
+import type { Common } from "./internal/kernelThread.js"
+import { KernelThread } from "./internal/kernelThread.js"
+import { selfTest } from "./internal/selfTest.js"
+import * as Tcp from "./internal/tcp.js"
+import type { Carried, ListenOptions, Splice, SpliceOutcome, SpliceReport } from "./Transport.js"
+import { AcceptError, ListenError, Transport } from "./Transport.js"
+
+/**
+ * The kernel transport does not work here.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class KernelUnavailable extends Data.TaggedError("KernelUnavailable")<{
+  readonly reason: string
+  readonly cause?: unknown
+}> {
+  override get message() {
+    return `the kernel transport is not available: ${this.reason}`
+  }
+}
+
+/**
+ * Pipes that may hold bytes at a time, in all: one for each direction whose receiver is slower than its sender. Directions
+ * that get none move their bytes through a small buffer, at a higher cost. A sixteenth of all descriptors in pipes'
+ * ends leaves fifteen for sockets.
+ */
+const pipesOf = (descriptors: number) => Math.min(1024, Math.floor(descriptors / 32))
+
+/** Descriptor numbers beyond it are not used; it is what systemd and containers give at most. */
+const descriptorsMax = 2 ** 20
+
+const loadSystem: Effect.Effect<typeof Os, KernelUnavailable> = Effect.suspend(() => {
+  if (process.platform !== "linux" || !["arm64", "x64"].includes(process.arch)) {
+    return new KernelUnavailable({
+      reason: `it is for Linux on x64 and arm64, not ${process.platform} ${process.arch}`
+    })
+  }
+  return Effect.tryPromise({
+    try: () => import("./internal/descriptors.js"),
+    catch: (cause) =>
+      new KernelUnavailable({ reason: "the optional package koffi is not installed, or cannot be loaded", cause })
+  })
+})
+
+/** A thread that has died at once may do so again; not more than four times a second. */
+const restartMs = 250
+
+/** A thread that does not stop within this time never will. */
+const stopMs = 5_000
+
+const make = (threadCount: number): Effect.Effect<Transport["Type"], KernelUnavailable, Scope.Scope> =>
+  Effect.gen(function*() {
+    const os = yield* loadSystem
+    const descriptorCount = Math.min(descriptorsMax, Option.getOrElse(yield* descriptorLimit, () => descriptorsMax))
+    const pipesMax = pipesOf(descriptorCount)
+    const ledger = os.makeLedger(descriptorCount)
+    const descriptors = new os.Descriptors(ledger, os.mainThread, 0)
+    const listeners = new Map<number, ListenOptions & { readonly socket: Os.Descriptor }>()
+    const numbers = new SpliceNumbers(Math.ceil(descriptorCount / 2))
+    const threads = new Set<KernelThread>()
+    let lastListener = 0
+    let lastOwner = 0
+
+    const common: Common = {
+      os,
+      descriptors,
+      ledger,
+      pipesMax: Math.floor(pipesMax / threadCount),
+      carried: numbers.carried,
+      onConnection: (listener, connection) => {
+        const listening = listeners.get(listener)
+        if (listening === undefined) {
+          connection.closeNow()
+        } else {
+          listening.onConnection(connection)
+        }
+      },
+      onAcceptFailed: (listener, negativeErrno) =>
+        listeners.get(listener)?.onAcceptError(new AcceptError({ cause: os.systemError("accept", negativeErrno) }))
+    }
+
+    const nextOwner = () => {
+      do {
+        lastOwner = lastOwner % (os.mainThread - 1) + 1
+      } while (Array.from(threads).some(({ owner }) => owner === lastOwner))
+      return lastOwner
+    }
+
+    const start = Effect.sync(() => {
+      const over = Deferred.unsafeMake<unknown>(FiberId.none)
+      const thread = new KernelThread(nextOwner(), common, (failure) => {
+        threads.delete(thread)
+        Deferred.unsafeDone(over, Exit.succeed(failure))
+      })
+      threads.add(thread)
+      for (const [listener, { socket }] of listeners) {
+        thread.accept(listener, socket)
+      }
+      return { over: Deferred.await(over), thread }
+    })
+
+    const stop = ({ over, thread }: Effect.Effect.Success<typeof start>) =>
+      Effect.sync(() => thread.stop()).pipe(
+        Effect.zipRight(over),
+        // Interruptible first: in a finalizer a timeout cannot cut off what is uninterruptible.
+        Effect.interruptible,
+        Effect.timeoutOption(stopMs),
+        Effect.tap(Option.match({
+          onNone: () => {
+            thread.abandon()
+            return Effect.logError("a thread of the kernel transport does not stop, and is left behind")
+          },
+          onSome: () => Effect.void
+        }))
+      )
+
+    const oneThread = Effect.acquireUseRelease(
+      start,
+      ({ over }) =>
+        Effect.flatMap(over, (failure) =>
+          Effect.logError(
+            "a thread of the kernel transport died, and what it carried with it; the next one starts",
+            failure
+          )).pipe(Effect.zipRight(Effect.sleep(restartMs))),
+      stop
+    )
+
+    const listen = (options: ListenOptions) =>
+      Effect.acquireRelease(
+        Effect.try({
+          try: () => {
+            const { host, port, socket } = descriptors.listen(
+              options.host,
+              options.port,
+              options.ipv6Only,
+              Tcp.backlog
+            )
+            const listener = ++lastListener
+            listeners.set(listener, { ...options, socket })
+            threads.forEach((thread) => thread.accept(listener, socket))
+            return { host, listener, port, socket }
+          },
+          catch: (cause) =>
+            new ListenError({ host: options.host, port: options.port, cause: cause as NodeJS.ErrnoException })
+        }),
+        ({ listener, socket }) =>
+          Effect.async<void>((resume) => {
+            listeners.delete(listener)
+            let left = 1
+            const stopped = () => {
+              if (--left === 0) {
+                descriptors.close(socket)
+                resume(Effect.void)
+              }
+            }
+            threads.forEach((thread) => {
+              left++
+              thread.stopAccepting(listener, stopped)
+            })
+            stopped()
+          })
+      ).pipe(Effect.map(({ host, port }) => ({ host, port })))
+
+    const splice: Transport["Type"]["splice"] = (left, right, options, onEnd) => {
+      const [kernelLeft, kernelRight] = [left as KernelConnection, right as KernelConnection]
+      if (kernelLeft.closed || kernelRight.closed) {
+        kernelLeft.resetNow()
+        kernelRight.resetNow()
+        queueMicrotask(() => onEnd({ ...nothing, outcome: "closed" }))
+        return { carried: () => nothing }
+      }
+      const { thread } = kernelLeft
+      const running = new RunningSplice(numbers, thread, onEnd)
+      kernelLeft.splice = running
+      kernelRight.splice = running
+      thread.splice(running.number, kernelLeft, kernelRight, options, running)
+      return running
+    }
+
+    // Node ends its threads when the process exits, and waits for one that waits in the kernel: for ever.
+    yield* Effect.acquireRelease(
+      Effect.sync(() => {
+        const stopAll = () => threads.forEach((thread) => thread.stop())
+        process.on("exit", stopAll)
+        return stopAll
+      }),
+      (stopAll) => Effect.sync(() => process.off("exit", stopAll))
+    )
+    for (let count = 0; count < threadCount; count++) {
+      yield* Effect.forkScoped(Effect.forever(oneThread))
+    }
+    const ownDescriptors = 2 * pipesMax + 3 * threadCount
+    return { kind: "kernel", listen, ownDescriptors, splice }
+  })
+
+const nothing: Carried = { fromLeft: 0, fromRight: 0 }
+
+/** Gives each running splice a number, and a place for its counts in memory that all threads share. */
+class SpliceNumbers {
+  readonly carried: Float64Array
+  private readonly free: Array<number> = []
+  private used = 0
+
+  constructor(max: number) {
+    this.carried = new Float64Array(new SharedArrayBuffer(2 * 8 * max))
+  }
+
+  take(): number {
+    const number = this.free.pop() ?? this.used++
+    this.carried.fill(0, 2 * number, 2 * number + 2)
+    return number
+  }
+
+  giveBack(number: number) {
+    this.free.push(number)
+  }
+}
+
+class RunningSplice implements Splice {
+  readonly number: number
+  private final: Carried | undefined
+
+  constructor(
+    private readonly numbers: SpliceNumbers,
+    private readonly thread: KernelThread,
+    private readonly onEnd: (report: SpliceReport) => void
+  ) {
+    this.number = numbers.take()
+  }
+
+  carried(): Carried {
+    const { carried } = this.numbers
+    return this.final ?? { fromLeft: carried[2 * this.number]!, fromRight: carried[2 * this.number + 1]! }
+  }
+
+  end() {
+    if (this.final === undefined) {
+      this.thread.endSplice(this.number)
+    }
+  }
+
+  ended(outcome: SpliceOutcome) {
+    this.final = this.carried()
+    this.numbers.giveBack(this.number)
+    this.onEnd({ ...this.final, outcome })
+  }
+}
+
+/**
+ * A transport with so many threads; one carries several GB a second. Tried on the machine's own loopback before it is
+ * given out.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (
+  options: { readonly threads?: number | undefined } = {}
+): Layer.Layer<Transport, KernelUnavailable> =>
+  Layer.scoped(
+    Transport,
+    Effect.tap(make(options.threads ?? 1), (transport) =>
+      Effect.mapError(
+        selfTest(transport),
+        (cause) => new KernelUnavailable({ reason: `it fails its self-test: ${cause.message}`, cause })
+      ))
+  )

@@ -1,0 +1,416 @@
+/**
+ * The one module that acts on descriptors: sockets, epoll, pipes, through koffi and libc. What it hands out as
+ * `Descriptor` others keep and pass on, and never look into.
+ *
+ * What holds here, and what everything else relies on:
+ *
+ * 1. The ledger, a byte for each descriptor number shared by all threads, names the one thread that may act on it. A
+ *    number enters the ledger in the statement after its opening and leaves it in the one before its closing.
+ * 2. Nothing here acts on a descriptor that the ledger does not give to the calling thread: so none is closed twice, and
+ *    a number that the system has given out again is safe from its former owner.
+ * 3. A descriptor changes hands by `give`, called by its owner, before the message that tells the new one.
+ * 4. A dead thread's descriptors are closed by the main thread: `closeAllOf`.
+ * 5. An epoll event carries a key, never a number. Keys are not used twice, so an event that was fetched before its
+ *    socket was closed finds nobody.
+ * 6. A pipe is empty and in the pool, or lent to one direction of one splice. One that still holds bytes when its
+ *    splice ends is closed.
+ */
+import koffi from "koffi"
+import { getSystemErrorName } from "node:util"
+
+export type Descriptor = number & { readonly Descriptor: unique symbol }
+
+/** A thread, in the ledger. */
+export type Owner = number
+
+/** In the ledger: of no thread, or not this transport's. */
+const nobody = 0
+/** The owner that decides. */
+export const mainThread: Owner = 255
+
+/** `EAGAIN`: not now. */
+export const again = -11
+/** `ECONNABORTED`, `EINTR`, `EPROTO`: who wanted to connect has gone again. */
+export const goneAgain: ReadonlyArray<number> = [-103, -4, -71]
+/** `EMFILE`, `ENFILE`: the process, or the system, has no descriptor left. */
+export const noDescriptors: ReadonlyArray<number> = [-24, -23]
+
+export const epollIn = 0x1
+export const epollErr = 0x8
+const epollOut = 0x4
+const epollHup = 0x10
+const epollRdHup = 0x2000
+const epollExclusive = 2 ** 28
+const epollEdgeTriggered = 2 ** 31
+/** The remote end has sent its end, or is gone. */
+export const hangUps = epollRdHup | epollHup | epollErr
+
+const libc = koffi.load(null)
+
+const addrinfo = koffi.struct({
+  flags: "int",
+  family: "int",
+  type: "int",
+  protocol: "int",
+  addressLength: "uint32_t",
+  address: "void *",
+  canonicalName: "void *",
+  next: "void *"
+})
+
+const c = {
+  accept4: libc.func("int accept4(int fd, void *address, void *length, int flags)"),
+  bind: libc.func("int bind(int fd, void *address, uint32_t length)"),
+  close: libc.func("int close(int fd)"),
+  epollCreate: libc.func("int epoll_create1(int flags)"),
+  epollCtl: libc.func("int epoll_ctl(int epoll, int operation, int fd, void *event)"),
+  epollWait: libc.func("int epoll_wait(int epoll, void *events, int max, int timeout)"),
+  eventfd: libc.func("int eventfd(uint32_t value, int flags)"),
+  fcntl: libc.func("int fcntl(int fd, int command, ...)"),
+  freeaddrinfo: libc.func("void freeaddrinfo(void *list)"),
+  getaddrinfo: libc.func("getaddrinfo", "int", [
+    "str",
+    "str",
+    koffi.pointer(addrinfo),
+    koffi.out(koffi.pointer("void *"))
+  ]),
+  getnameinfo: libc.func(
+    "int getnameinfo(void *address, uint32_t length, void *host, uint32_t hostLength, void *port, uint32_t portLength, int flags)"
+  ),
+  getsockname: libc.func("int getsockname(int fd, void *address, void *length)"),
+  listen: libc.func("int listen(int fd, int backlog)"),
+  pipe2: libc.func("int pipe2(void *fds, int flags)"),
+  read: libc.func("intptr_t read(int fd, void *buffer, size_t length)"),
+  recv: libc.func("intptr_t recv(int fd, void *buffer, size_t length, int flags)"),
+  send: libc.func("intptr_t send(int fd, void *buffer, size_t length, int flags)"),
+  setsockopt: libc.func("int setsockopt(int fd, int level, int option, void *value, uint32_t length)"),
+  shutdown: libc.func("int shutdown(int fd, int how)"),
+  socket: libc.func("int socket(int family, int type, int protocol)"),
+  splice: libc.func(
+    "intptr_t splice(int from, void *fromOffset, int to, void *toOffset, size_t length, uint32_t flags)"
+  ),
+  write: libc.func("intptr_t write(int fd, void *buffer, size_t length)")
+}
+
+const nonBlocking = 0o4000
+const closeOnExec = 0o2000000
+const msgNoSignal = 0x4000
+/** SPLICE_F_MOVE | SPLICE_F_NONBLOCK. */
+const spliceFlags = 3
+
+/** The result of a call, or the negative of its errno. */
+const orErrno = (result: number) => result < 0 ? -koffi.errno() : result
+
+/** A failed system call, as Node reports them. */
+export const systemError = (syscall: string, negativeErrno: number): NodeJS.ErrnoException => {
+  const code = getSystemErrorName(negativeErrno)
+  return Object.assign(new Error(`${syscall} ${code}`), { code, errno: negativeErrno, syscall })
+}
+
+const orThrow = (syscall: string, result: number) => {
+  if (result < 0) {
+    throw systemError(syscall, -koffi.errno())
+  }
+  return result
+}
+
+const intOption = Buffer.alloc(4)
+const setOption = (fd: number, level: number, option: number, value: number) => {
+  intOption.writeInt32LE(value)
+  orThrow("setsockopt", c.setsockopt(fd, level, option, intOption, 4))
+}
+
+/** struct linger { on, 0 seconds }: close(2) sends a reset. */
+const lingerZero = Buffer.from(Int32Array.of(1, 0).buffer)
+
+const socketAddress = Buffer.alloc(128)
+const socketAddressLength = new Uint32Array(1)
+const hostText = Buffer.alloc(64)
+const portText = Buffer.alloc(8)
+
+/** The host and port in `socketAddress`, numeric. */
+const nameOfSocketAddress = () => {
+  const numeric = 3
+  if (c.getnameinfo(socketAddress, socketAddressLength[0], hostText, 64, portText, 8, numeric) !== 0) {
+    throw new Error("getnameinfo cannot read a socket's address")
+  }
+  return {
+    host: hostText.toString("latin1", 0, hostText.indexOf(0)),
+    port: Number(portText.toString("latin1", 0, portText.indexOf(0)))
+  }
+}
+
+/** A ledger with a place for every descriptor number that the process can have. */
+export const makeLedger = (descriptors: number) => new SharedArrayBuffer(descriptors)
+
+export interface Pipe {
+  readonly from: Descriptor
+  readonly to: Descriptor
+  bytes: number
+}
+
+export interface Incoming {
+  readonly socket: Descriptor
+  readonly host: string
+  readonly port: number
+}
+
+/** What one thread may do with the descriptors it owns. */
+export class Descriptors {
+  private readonly ledger: Uint8Array
+  private readonly idlePipes: Array<Pipe> = []
+  private lentPipes = 0
+
+  constructor(
+    ledger: SharedArrayBuffer,
+    private readonly owner: Owner,
+    /** Pipes that may be lent at a time. */
+    private readonly pipesMax: number
+  ) {
+    this.ledger = new Uint8Array(ledger)
+  }
+
+  private opened(fd: number): Descriptor {
+    if (fd >= this.ledger.length) {
+      c.close(fd)
+      throw systemError("open", noDescriptors[0]!)
+    }
+    this.ledger[fd] = this.owner
+    return fd as Descriptor
+  }
+
+  private own(descriptor: Descriptor): number {
+    if (this.ledger[descriptor] !== this.owner) {
+      throw new Error(`descriptor ${descriptor} belongs to ${this.ledger[descriptor]}, not to ${this.owner}`)
+    }
+    return descriptor
+  }
+
+  /** Passes a descriptor on. */
+  give(descriptor: Descriptor, to: Owner) {
+    this.ledger[this.own(descriptor)] = to
+  }
+
+  /** Passes a descriptor to somebody outside: what it is good for from now on is their business. */
+  giveAway(descriptor: Descriptor): number {
+    this.give(descriptor, nobody)
+    return descriptor
+  }
+
+  close(descriptor: Descriptor) {
+    this.ledger[this.own(descriptor)] = nobody
+    c.close(descriptor)
+  }
+
+  /** Closes a socket so that the remote end sees a reset. */
+  reset(socket: Descriptor) {
+    c.setsockopt(this.own(socket), 1, 13, lingerZero, 8)
+    this.close(socket)
+  }
+
+  /** Ends what a thread that is no more has left open. */
+  closeAllOf(dead: Owner) {
+    for (let fd = this.ledger.indexOf(dead); fd >= 0; fd = this.ledger.indexOf(dead, fd + 1)) {
+      this.ledger[fd] = this.owner
+      this.reset(fd as Descriptor)
+    }
+  }
+
+  /**
+   * A listening socket. What is set on it, the sockets accepted from it inherit: TCP_NODELAY, and keep-alive after 7 s,
+   * every 7 s, 3 times (protocol section 5).
+   */
+  listen(host: string, port: number, ipv6Only: boolean, backlog: number): Incoming {
+    const list: [unknown] = [null]
+    const passiveNumeric = 0x1 | 0x4 | 0x400
+    const hints = { flags: passiveNumeric, family: 0, type: 1, protocol: 0, addressLength: 0 }
+    if (c.getaddrinfo(host, String(port), hints, list) !== 0) {
+      throw systemError("getaddrinfo", -99)
+    }
+    try {
+      const { address, addressLength, family } = koffi.decode(list[0], addrinfo)
+      const fd = orThrow("socket", c.socket(family, 1 | nonBlocking | closeOnExec, 0))
+      const socket = this.opened(fd)
+      try {
+        setOption(fd, 1, 2, 1)
+        if (family === 10) {
+          setOption(fd, 41, 26, ipv6Only ? 1 : 0)
+        }
+        for (const [option, value] of [[1, 1], [4, 7], [5, 7], [6, 3]] as const) {
+          setOption(fd, 6, option, value)
+        }
+        setOption(fd, 1, 9, 1)
+        orThrow("bind", c.bind(fd, address, addressLength))
+        orThrow("listen", c.listen(fd, backlog))
+        socketAddressLength[0] = socketAddress.length
+        orThrow("getsockname", c.getsockname(fd, socketAddress, socketAddressLength))
+        return { socket, ...nameOfSocketAddress() }
+      } catch (cause) {
+        this.close(socket)
+        throw cause
+      }
+    } finally {
+      c.freeaddrinfo(list[0])
+    }
+  }
+
+  /** A connection, or the negative errno. */
+  accept(listener: Descriptor): Incoming | number {
+    socketAddressLength[0] = socketAddress.length
+    const fd = orErrno(c.accept4(listener, socketAddress, socketAddressLength, nonBlocking | closeOnExec))
+    return fd < 0 ? fd : { socket: this.opened(fd), ...nameOfSocketAddress() }
+  }
+
+  /** Bytes read into the buffer, 0 at the end, or the negative errno. */
+  receive(socket: Descriptor, into: Uint8Array): number {
+    return orErrno(c.recv(this.own(socket), into, into.length, 0))
+  }
+
+  /** Bytes sent, or the negative errno. */
+  send(socket: Descriptor, bytes: Uint8Array, length: number): number {
+    return orErrno(c.send(this.own(socket), bytes, length, msgNoSignal))
+  }
+
+  /** Sends the end of the stream. */
+  shutdown(socket: Descriptor): number {
+    return orErrno(c.shutdown(this.own(socket), 1))
+  }
+
+  /** A pipe for bytes on their way; undefined when as many are lent as may be, or there is no descriptor for it. */
+  lendPipe(): Pipe | undefined {
+    if (this.lentPipes >= this.pipesMax) {
+      return undefined
+    }
+    const pipe = this.idlePipes.pop() ?? this.openPipe()
+    if (pipe !== undefined) {
+      this.lentPipes++
+    }
+    return pipe
+  }
+
+  private openPipe(): Pipe | undefined {
+    const ends = new Int32Array(2)
+    if (c.pipe2(ends, nonBlocking | closeOnExec) < 0) {
+      return undefined
+    }
+    const [from, to] = [this.opened(ends[0]!), this.opened(ends[1]!)]
+    // What an unprivileged process may have in pipes is limited (pipe-user-pages-soft); then it stays at its default.
+    c.fcntl(to, setPipeSize, "int", pipeBytes)
+    return { from, to, bytes: 0 }
+  }
+
+  takePipeBack(pipe: Pipe) {
+    this.lentPipes--
+    if (pipe.bytes === 0 && this.idlePipes.length < idlePipesMax) {
+      this.idlePipes.push(pipe)
+    } else {
+      this.close(pipe.from)
+      this.close(pipe.to)
+    }
+  }
+
+  /** Moves what a socket has received into an empty pipe: bytes moved, 0 at the end, or the negative errno. */
+  fill(pipe: Pipe, from: Descriptor): number {
+    const moved = orErrno(c.splice(this.own(from), null, this.own(pipe.to), null, pipeBytes, spliceFlags))
+    if (moved > 0) {
+      pipe.bytes += moved
+    }
+    return moved
+  }
+
+  /** Moves what a pipe holds to a socket: bytes moved, or the negative errno. */
+  drain(pipe: Pipe, to: Descriptor): number {
+    const moved = orErrno(c.splice(this.own(pipe.from), null, this.own(to), null, pipe.bytes, spliceFlags))
+    if (moved > 0) {
+      pipe.bytes -= moved
+    }
+    return moved
+  }
+
+  poll(): Descriptor {
+    return this.opened(orThrow("epoll_create1", c.epollCreate(closeOnExec)))
+  }
+
+  bell(): Descriptor {
+    return this.opened(orThrow("eventfd", c.eventfd(0, nonBlocking | closeOnExec)))
+  }
+
+  /** A descriptor that is good for nothing but being closed when another is needed; undefined if there is none. */
+  spare(): Descriptor | undefined {
+    const fd = c.eventfd(0, closeOnExec)
+    return fd < 0 ? undefined : this.opened(fd)
+  }
+}
+
+const setPipeSize = 1031
+/** What a direction moves at a time. More saves no time any more, and less costs some. */
+const pipeBytes = 1024 * 1024
+/** Pipes kept when nothing is under way: enough for two directions of eight splices that move at the same time. */
+const idlePipesMax = 16
+
+/** struct epoll_event is packed on x86-64 only. Source: epoll_event in the kernel's eventpoll.h. */
+const [eventInts, keyAt] = process.arch === "x64" ? [3, 1] as const : [4, 2] as const
+
+const one = Buffer.from(BigUint64Array.of(1n).buffer)
+const eight = Buffer.alloc(8)
+
+/** Rings a thread's bell, from any thread: its `wait` returns. */
+export const ring = (bell: Descriptor) => {
+  c.write(bell, one, 8)
+}
+
+/** Hears the bell, however often it was rung. */
+export const hear = (bell: Descriptor) => {
+  c.read(bell, eight, 8)
+}
+
+const event = new Int32Array(4)
+const control = (poll: Descriptor, operation: number, descriptor: Descriptor, key: number, bits: number) => {
+  event[0] = bits
+  event[keyAt] = key % 2 ** 32
+  event[keyAt + 1] = Math.floor(key / 2 ** 32)
+  return orErrno(c.epollCtl(poll, operation, descriptor, event))
+}
+
+const watchFor = (operation: number, poll: Descriptor, descriptor: Descriptor, key: number, bits: number) => {
+  const result = control(poll, operation, descriptor, key, bits)
+  if (result < 0) {
+    throw systemError("epoll_ctl", result)
+  }
+}
+
+/** Events of a connection: bytes, its end, its failure; each once. */
+export const watchConnection = (poll: Descriptor, socket: Descriptor, key: number) =>
+  watchFor(1, poll, socket, key, epollIn | epollRdHup | epollEdgeTriggered)
+
+/** The same, and room to send after there was none. What is so already is told at once. */
+export const watchRoomToo = (poll: Descriptor, socket: Descriptor, key: number) =>
+  watchFor(3, poll, socket, key, epollIn | epollOut | epollRdHup | epollEdgeTriggered)
+
+/** Connections that wait to be accepted, for one of several threads. */
+export const watchListener = (poll: Descriptor, listener: Descriptor, key: number) =>
+  watchFor(1, poll, listener, key, epollIn | epollExclusive)
+
+export const watchBell = (poll: Descriptor, bell: Descriptor, key: number) => watchFor(1, poll, bell, key, epollIn)
+
+/** No more events, but for those that have been fetched. */
+export const unwatch = (poll: Descriptor, descriptor: Descriptor) => {
+  control(poll, 2, descriptor, 0, 0)
+}
+
+const eventsMax = 256
+const events = new Int32Array(eventInts * eventsMax)
+
+/** Waits for events, -1: as long as it takes, and passes each on. */
+export const wait = (poll: Descriptor, timeoutMs: number, onEvent: (key: number, bits: number) => void) => {
+  const count = orErrno(c.epollWait(poll, events, eventsMax, timeoutMs))
+  if (count < 0 && count !== interrupted) {
+    throw systemError("epoll_wait", count)
+  }
+  for (let at = 0; at < count * eventInts; at += eventInts) {
+    onEvent((events[at + keyAt]! >>> 0) + (events[at + keyAt + 1]! >>> 0) * 2 ** 32, events[at]!)
+  }
+}
+
+/** EINTR. */
+const interrupted = -4

@@ -1,0 +1,64 @@
+/**
+ * What the main thread and a worker of the kernel transport tell each other. Both send what has come together in a turn
+ * of their loop as one message; tuples, because they are cheaper to copy between threads than objects.
+ */
+import type { SpliceOutcome } from "../Transport.js"
+import type { Descriptor, Owner } from "./descriptors.js"
+
+/** What a worker is started with. Arrays are of memory that all threads share. */
+export interface WorkerData {
+  readonly owner: Owner
+  readonly ledger: SharedArrayBuffer
+  readonly poll: Descriptor
+  readonly bell: Descriptor
+  readonly pipesMax: number
+  /** Bytes taken from the left of each splice, at twice its number, and next to it from its right. */
+  readonly carried: Float64Array
+  /** This worker's own, by `Signal`. */
+  readonly signals: Int32Array
+}
+
+export const Signal = {
+  /** Not 0: the worker ends what it has, and itself. */
+  stop: 0,
+  /** How many of the worker's connections the main thread has heard of. */
+  heard: 1
+} as const
+
+/** One side of a splice, and whether it is in the worker's epoll already. */
+export type Side = readonly [connection: number, socket: Descriptor, watched: boolean]
+
+/** A complete preamble, as latin1. With it the socket becomes the main thread's. */
+export type Arrived = readonly [socket: Descriptor, preamble: string]
+
+export type Order =
+  | readonly ["accept", listener: number, socket: Descriptor]
+  | readonly ["stopAccepting", listener: number]
+  /** Closes a connection that is still sending its preamble. */
+  | readonly ["close", connection: number]
+  /** The connection has left this worker. */
+  | readonly ["forget", connection: number]
+  | readonly [
+    "splice",
+    splice: number,
+    left: Side,
+    right: Side,
+    lingerTimeoutMs: number,
+    idleTimeoutMs: number | undefined
+  ]
+  | readonly ["end", splice: number]
+
+export type Report =
+  | readonly [
+    "accepted",
+    listener: number,
+    connection: number,
+    address: string,
+    port: number,
+    arrived: Arrived | undefined
+  ]
+  | readonly ["preamble", connection: number, arrived: Arrived]
+  | readonly ["hungUp", connection: number]
+  | readonly ["acceptFailed", listener: number, negativeErrno: number]
+  | readonly ["stoppedAccepting", listener: number]
+  | readonly ["ended", splice: number, outcome: SpliceOutcome]

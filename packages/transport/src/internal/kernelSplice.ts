@@ -1,0 +1,256 @@
+/**
+ * Carries bytes between two sockets inside the kernel, in a worker of the kernel transport: from socket to pipe to socket,
+ * and small pieces through a buffer, which is cheaper for them. It owns both sockets from its construction to its end.
+ *
+ * A direction takes something only when it has got rid of all it took before. So it keeps at most a pipe's worth, a
+ * receiver that does not read stops the sender, and an idle splice keeps nothing: pipes are lent.
+ */
+import type { SpliceOutcome } from "../Transport.js"
+import type { Descriptor, Descriptors, Pipe } from "./descriptors.js"
+import { again, epollErr, hangUps, watchRoomToo } from "./descriptors.js"
+
+/** For pieces that cost less to copy twice than to send through a pipe. Nothing stays in it between two calls. */
+const buffer = new Uint8Array(16 * 1024)
+
+/** What a direction may move before others get their turn. */
+const turnBytes = 1024 * 1024
+
+/** One end of a splice. */
+export class End {
+  private roomWatched = false
+
+  constructor(
+    readonly connection: number,
+    readonly socket: Descriptor,
+    /** Whether its connection has failed, as epoll tells. */
+    public failed: boolean
+  ) {}
+
+  /** From the first time that the socket takes no more, events tell when it does again. */
+  watchRoom(poll: Descriptor) {
+    if (!this.roomWatched) {
+      this.roomWatched = true
+      watchRoomToo(poll, this.socket, this.connection)
+    }
+  }
+}
+
+export interface SpliceHost {
+  readonly descriptors: Descriptors
+  readonly poll: Descriptor
+  /** Bytes taken from the left of each splice and, next to it, from its right. */
+  readonly carried: Float64Array
+  /** The splice has moved bytes, or has become half-closed: its silence begins anew. */
+  readonly stirred: (splice: KernelSplice) => void
+  /** It could move more, and lets others go first. */
+  readonly yielded: (splice: KernelSplice) => void
+  /** It is over, and its sockets are closed. */
+  readonly ended: (splice: KernelSplice, outcome: SpliceOutcome) => void
+}
+
+/** Whether a direction waits for an event, could go on, or never can. */
+type Progress = "waits" | "yields" | "failed"
+
+export class KernelSplice {
+  private readonly fromLeft: Direction
+  private readonly fromRight: Direction
+  private over = false
+
+  constructor(
+    readonly number: number,
+    readonly left: End,
+    readonly right: End,
+    readonly lingerTimeoutMs: number,
+    readonly idleTimeoutMs: number | undefined,
+    private readonly host: SpliceHost
+  ) {
+    this.fromLeft = new Direction(left, right, host, number * 2)
+    this.fromRight = new Direction(right, left, host, number * 2 + 1)
+  }
+
+  get halfClosed() {
+    return this.fromLeft.ended || this.fromRight.ended
+  }
+
+  /** Takes what epoll says of one of its sockets. */
+  onEvents(end: End, bits: number) {
+    const [from, to] = end === this.left ? [this.fromLeft, this.fromRight] : [this.fromRight, this.fromLeft]
+    from.readable = true
+    from.hangingUp ||= (bits & hangUps) !== 0
+    to.writable = true
+    end.failed ||= (bits & epollErr) !== 0
+    this.move()
+  }
+
+  /** Moves what can be moved now. */
+  move() {
+    if (this.over) {
+      return
+    }
+    const stirredBefore = this.fromLeft.stirred + this.fromRight.stirred
+    const left = this.fromLeft.move()
+    // The system tells of a failure once; asked again, it would pass for an end.
+    const right = left === "failed" ? "failed" : this.fromRight.move()
+    if (right === "failed" || this.left.failed || this.right.failed) {
+      this.end("reset")
+    } else if (this.fromLeft.ended && this.fromRight.ended) {
+      this.end("completed")
+    } else {
+      if (this.fromLeft.stirred + this.fromRight.stirred !== stirredBefore) {
+        this.host.stirred(this)
+      }
+      if (left === "yields" || right === "yields") {
+        this.host.yielded(this)
+      }
+    }
+  }
+
+  /** Ends it, unless it has completed with a reset of both sides, so that neither takes what it got for the whole. */
+  end(outcome: SpliceOutcome) {
+    if (this.over) {
+      return
+    }
+    this.over = true
+    const { descriptors, ended } = this.host
+    this.fromLeft.drop()
+    this.fromRight.drop()
+    for (const { socket } of [this.left, this.right]) {
+      if (outcome === "completed") {
+        descriptors.close(socket)
+      } else {
+        descriptors.reset(socket)
+      }
+    }
+    ended(this, outcome)
+  }
+}
+
+class Direction {
+  /** Whether there may be something to read, room to send, and an end behind what there is to read. */
+  readable = true
+  writable = true
+  hangingUp = true
+  /** Whether the source has sent its end, and it has been passed on. */
+  ended = false
+  /** Counts what happened to it. */
+  stirred = 0
+  private pipe: Pipe | undefined
+  private kept: Uint8Array | undefined
+  /** Whether the source sends much. */
+  private bulk = false
+
+  constructor(
+    private readonly from: End,
+    private readonly to: End,
+    private readonly host: SpliceHost,
+    private readonly count: number
+  ) {}
+
+  move(): Progress {
+    let budget = turnBytes
+    while (!this.ended) {
+      const given = this.give()
+      if (given < 0) {
+        return given === again ? "waits" : "failed"
+      }
+      if (!this.readable) {
+        return "waits"
+      }
+      if (budget <= 0) {
+        return "yields"
+      }
+      const taken = this.take()
+      if (taken === again) {
+        this.readable = false
+        this.hangingUp = false
+      } else if (taken < 0 || taken === 0 && !this.passEndOn()) {
+        return "failed"
+      } else {
+        budget -= taken
+        this.stirred++
+      }
+    }
+    return "waits"
+  }
+
+  private passEndOn() {
+    this.ended = !this.from.failed && this.host.descriptors.shutdown(this.to.socket) === 0
+    return this.ended
+  }
+
+  /** Gets rid of all that was taken: 0 when nothing is kept any more, or the negative errno. */
+  private give(): number {
+    const { descriptors, poll } = this.host
+    while (this.pipe !== undefined || this.kept !== undefined) {
+      const given = !this.writable
+        ? again
+        : this.pipe !== undefined
+        ? descriptors.drain(this.pipe, this.to.socket)
+        : descriptors.send(this.to.socket, this.kept!, this.kept!.length)
+      if (given === again) {
+        this.writable = false
+        this.to.watchRoom(poll)
+      }
+      if (given < 0) {
+        return given
+      }
+      this.stirred++
+      if (this.pipe === undefined) {
+        this.kept = given < this.kept!.length ? this.kept!.subarray(given) : undefined
+      } else if (this.pipe.bytes === 0) {
+        this.takePipeBack(this.pipe)
+      }
+    }
+    return 0
+  }
+
+  /** Takes something from the source: how many bytes, 0 at its end, or the negative errno. */
+  private take(): number {
+    const { carried, descriptors } = this.host
+    const pipe = this.bulk ? descriptors.lendPipe() : undefined
+    if (pipe === undefined) {
+      return this.takeThroughBuffer()
+    }
+    this.pipe = pipe
+    const taken = descriptors.fill(pipe, this.from.socket)
+    if (taken <= 0) {
+      this.takePipeBack(pipe)
+    } else {
+      carried[this.count]! += taken
+      this.bulk = taken > buffer.length
+    }
+    return taken
+  }
+
+  private takeThroughBuffer(): number {
+    const { carried, descriptors } = this.host
+    const taken = descriptors.receive(this.from.socket, buffer)
+    if (taken > 0) {
+      carried[this.count]! += taken
+      this.bulk = taken === buffer.length
+      // A read that could have had more has emptied the socket, and what comes next makes an event.
+      this.readable = this.bulk || this.hangingUp
+      const sent = descriptors.send(this.to.socket, buffer, taken)
+      if (sent < 0 && sent !== again) {
+        return sent
+      }
+      if (sent < taken) {
+        this.kept = buffer.slice(Math.max(sent, 0), taken)
+      }
+    }
+    return taken
+  }
+
+  private takePipeBack(pipe: Pipe) {
+    this.pipe = undefined
+    this.host.descriptors.takePipeBack(pipe)
+  }
+
+  /** Forgets what it keeps. */
+  drop() {
+    this.kept = undefined
+    if (this.pipe !== undefined) {
+      this.takePipeBack(this.pipe)
+    }
+  }
+}

@@ -1,0 +1,259 @@
+/**
+ * The main thread's end of one worker of the kernel transport: what it is told becomes calls, and what it is to do is sent
+ * to it, once in a turn of the event loop. It owns the thread, the thread's epoll and its bell, until the thread is over;
+ * then it closes whatever the thread has left open, and everything that depended on it hears of that.
+ */
+import { Worker } from "node:worker_threads"
+import type { SpliceOptions, SpliceOutcome } from "../Transport.js"
+import type * as Os from "./descriptors.js"
+import { KernelConnection } from "./kernelConnection.js"
+import type { Order, Report, WorkerData } from "./kernelMessages.js"
+import { Signal } from "./kernelMessages.js"
+
+/** What all workers have in common. */
+export interface Common {
+  readonly os: typeof Os
+  /** The main thread's. */
+  readonly descriptors: Os.Descriptors
+  readonly ledger: SharedArrayBuffer
+  readonly pipesMax: number
+  readonly carried: Float64Array
+  readonly onConnection: (listener: number, connection: KernelConnection) => void
+  readonly onAcceptFailed: (listener: number, negativeErrno: number) => void
+}
+
+interface Carrying {
+  readonly ended: (outcome: SpliceOutcome) => void
+}
+
+/** The compiled worker, whether this is the compiled module or its source in a test. */
+const workerFile = new URL("../../dist/internal/kernelWorker.js", import.meta.url)
+
+export class KernelThread {
+  /** Whether it is over, of its own accord or not. */
+  over = false
+  private readonly worker: Worker
+  private readonly poll: Os.Descriptor
+  private readonly bell: Os.Descriptor
+  private readonly signals = new Int32Array(new SharedArrayBuffer(8))
+  private readonly connections = new Map<number, KernelConnection>()
+  private readonly splices = new Map<number, Carrying>()
+  private readonly stoppingToAccept = new Map<number, () => void>()
+  private orders: Array<Order> = []
+  private failure: unknown
+
+  constructor(
+    readonly owner: Os.Owner,
+    private readonly common: Common,
+    /** Called once when the thread is over and has been cleared away, with what it failed with, if it did. */
+    private readonly onOver: (failure: unknown) => void
+  ) {
+    this.poll = common.descriptors.poll()
+    this.bell = common.descriptors.bell()
+    const workerData: WorkerData = {
+      bell: this.bell,
+      carried: common.carried,
+      ledger: common.ledger,
+      owner,
+      pipesMax: common.pipesMax,
+      poll: this.poll,
+      signals: this.signals
+    }
+    this.worker = new Worker(workerFile, { execArgv: [], name: "tx3-transport", workerData })
+    this.worker.on("message", this.onReports)
+    this.worker.on("error", (cause) => {
+      this.failure = cause
+    })
+    this.worker.on("exit", this.onExit)
+  }
+
+  private readonly onReports = (reports: ReadonlyArray<Report>) => {
+    for (const report of reports) {
+      this.onReport(report)
+    }
+  }
+
+  private onReport(report: Report) {
+    switch (report[0]) {
+      case "accepted": {
+        const [, listener, id, address, port, arrived] = report
+        Atomics.add(this.signals, Signal.heard, 1)
+        const connection = new KernelConnection(this, id, address, port, arrived)
+        this.connections.set(id, connection)
+        this.common.onConnection(listener, connection)
+        return
+      }
+      case "preamble": {
+        const [, id, arrived] = report
+        const connection = this.connections.get(id)
+        if (connection === undefined) {
+          // Closed while the report was under way.
+          this.order(["forget", id])
+          this.common.descriptors.close(arrived[0])
+        } else {
+          connection.preambleCame(arrived)
+        }
+        return
+      }
+      case "hungUp": {
+        this.connections.get(report[1])?.hangUp()
+        return
+      }
+      case "acceptFailed": {
+        const [, listener, negativeErrno] = report
+        this.common.onAcceptFailed(listener, negativeErrno)
+        return
+      }
+      case "stoppedAccepting": {
+        const [, listener] = report
+        this.stoppingToAccept.get(listener)?.()
+        return
+      }
+      case "ended": {
+        const [, number, outcome] = report
+        const splice = this.splices.get(number)
+        this.splices.delete(number)
+        splice?.ended(outcome)
+        return
+      }
+    }
+  }
+
+  private readonly onExit = () => {
+    const { descriptors } = this.common
+    this.over = true
+    for (const connection of Array.from(this.connections.values())) {
+      connection.lost()
+    }
+    descriptors.closeAllOf(this.owner)
+    descriptors.close(this.poll)
+    descriptors.close(this.bell)
+    for (const stopped of Array.from(this.stoppingToAccept.values())) {
+      stopped()
+    }
+    const splices = Array.from(this.splices.values())
+    this.splices.clear()
+    for (const splice of splices) {
+      splice.ended("failed")
+    }
+    this.onOver(this.failure)
+  }
+
+  private order(order: Order) {
+    if (this.orders.push(order) === 1) {
+      setImmediate(this.sendOrders)
+    }
+  }
+
+  private readonly sendOrders = () => {
+    if (!this.over) {
+      this.worker.postMessage(this.orders)
+      this.ring()
+    }
+    this.orders = []
+  }
+
+  private ring() {
+    this.common.os.ring(this.bell)
+  }
+
+  /** Tells the thread to end what it has and itself; does not wait for it. */
+  stop() {
+    if (!this.over) {
+      Atomics.store(this.signals, Signal.stop, 1)
+      this.ring()
+    }
+  }
+
+  /** Gives up on a thread that does not stop. What it has stays open. */
+  abandon() {
+    this.worker.unref()
+    void this.worker.terminate()
+  }
+
+  accept(listener: number, socket: Os.Descriptor) {
+    this.order(["accept", listener, socket])
+  }
+
+  /** Calls back when no more connections will come of the listener. */
+  stopAccepting(listener: number, onStopped: () => void) {
+    if (this.over) {
+      onStopped()
+      return
+    }
+    this.order(["stopAccepting", listener])
+    this.stoppingToAccept.set(listener, () => {
+      this.stoppingToAccept.delete(listener)
+      onStopped()
+    })
+  }
+
+  /** Closes a connection whose socket the thread has. */
+  close(connection: KernelConnection) {
+    this.connections.delete(connection.id)
+    this.order(["close", connection.id])
+  }
+
+  /** Lets go of a connection whose socket the main thread has, before that is closed or given away. */
+  forget(connection: KernelConnection) {
+    this.connections.delete(connection.id)
+    if (!this.over) {
+      this.order(["forget", connection.id])
+    }
+  }
+
+  /** Takes two connections over, and carries their bytes. */
+  splice(
+    number: number,
+    left: KernelConnection,
+    right: KernelConnection,
+    options: SpliceOptions,
+    carrying: Carrying
+  ) {
+    this.splices.set(number, carrying)
+    this.order([
+      "splice",
+      number,
+      this.adopt(left),
+      this.adopt(right),
+      options.lingerTimeoutMs,
+      options.idleTimeoutMs
+    ])
+  }
+
+  private adopt(connection: KernelConnection) {
+    const { descriptors, os } = this.common
+    const socket = connection.takeSocket()
+    const watched = connection.thread === this
+    if (watched) {
+      this.connections.delete(connection.id)
+    } else {
+      os.unwatch(connection.thread.poll, socket)
+      connection.thread.forget(connection)
+    }
+    descriptors.give(socket, this.owner)
+    return [connection.id, socket, watched] as const
+  }
+
+  endSplice(number: number) {
+    this.order(["end", number])
+  }
+
+  /** Takes a socket out of the thread's epoll, for good. */
+  giveAway(connection: KernelConnection): number {
+    const socket = connection.takeSocket()
+    this.common.os.unwatch(this.poll, socket)
+    this.forget(connection)
+    return this.common.descriptors.giveAway(socket)
+  }
+
+  closeSocket(connection: KernelConnection) {
+    this.forget(connection)
+    this.common.descriptors.close(connection.takeSocket())
+  }
+
+  resetSocket(connection: KernelConnection) {
+    this.forget(connection)
+    this.common.descriptors.reset(connection.takeSocket())
+  }
+}

@@ -1,0 +1,315 @@
+/**
+ * A worker of the kernel transport: one thread that waits in epoll_wait. It accepts connections, reads their preambles
+ * and watches for hang-ups, and carries the bytes of splices. What becomes of a connection the main thread decides.
+ *
+ * It owns the sockets it accepts until their preamble is complete, and again those of its splices, until it is told to
+ * stop; then it ends all of them.
+ */
+import * as Preamble from "@tx3/protocol/Preamble"
+import { parentPort, receiveMessageOnPort, workerData } from "node:worker_threads"
+import type { Descriptor } from "./descriptors.js"
+import * as Os from "./descriptors.js"
+import type { Arrived, Order, Report, Side, WorkerData } from "./kernelMessages.js"
+import { Signal } from "./kernelMessages.js"
+import type { SpliceHost } from "./kernelSplice.js"
+import { End, KernelSplice } from "./kernelSplice.js"
+import { Timers } from "./timers.js"
+
+const { bell, carried, ledger, owner, pipesMax, poll, signals } = workerData as WorkerData
+const port = parentPort!
+const descriptors = new Os.Descriptors(ledger, owner, pipesMax)
+
+/** Connections accepted at a time, before others get their turn. */
+const acceptsPerTurn = 64
+/** Connections that the main thread has not heard of yet. Beyond them they wait in the kernel's backlog. */
+const unheardMax = 1024
+/** A listener that cannot accept now, or must not, is left alone for so long. */
+const pauseMs = 10
+/** The main thread is told of a connection with its preamble, which comes at once as a rule, or after so long. */
+const reportWithinMs = 5
+
+/** Events find what they are about by their key: 0 is the bell; see also `listenerKey` and `connectionKey`. */
+const bellKey = 0
+const listenerKey = (listener: number) => listener * 256
+const connectionKey = (count: number) => count * 256 + owner
+
+const watched = new Map<number, { readonly onEvents: (bits: number) => void }>()
+const splices = new Map<number, KernelSplice>()
+const yielded = new Set<KernelSplice>()
+const unreported = new Timers<Waiting>()
+const paused = new Timers<Listening>()
+const silences = new Timers<KernelSplice>()
+let reports: Array<Report> = []
+let accepted = 0
+/** Given up for a moment when there is no other descriptor, to turn somebody away with. */
+let spare = descriptors.spare()
+
+class Listening {
+  private readonly key: number
+
+  constructor(
+    private readonly listener: number,
+    private readonly socket: Descriptor
+  ) {
+    this.key = listenerKey(listener)
+    this.resume()
+  }
+
+  resume() {
+    watched.set(this.key, this)
+    Os.watchListener(poll, this.socket, this.key)
+  }
+
+  stop() {
+    paused.cancel(this)
+    watched.delete(this.key)
+    Os.unwatch(poll, this.socket)
+  }
+
+  private pause() {
+    this.stop()
+    paused.start(this, pauseMs)
+  }
+
+  onEvents() {
+    for (let count = 0; count < acceptsPerTurn; count++) {
+      if (accepted - Atomics.load(signals, Signal.heard) >= unheardMax) {
+        this.pause()
+        return
+      }
+      const incoming = descriptors.accept(this.socket)
+      if (typeof incoming !== "number") {
+        this.accept(incoming)
+      } else if (incoming === Os.again) {
+        return
+      } else if (!Os.goneAgain.includes(incoming)) {
+        reports.push(["acceptFailed", this.listener, incoming])
+        if (!Os.noDescriptors.includes(incoming) || !this.turnAway()) {
+          this.pause()
+          return
+        }
+      }
+    }
+  }
+
+  private accept(incoming: Os.Incoming) {
+    const connection = connectionKey(++accepted)
+    const waiting = new Waiting(connection, this.listener, incoming)
+    watched.set(connection, waiting)
+    Os.watchConnection(poll, incoming.socket, connection)
+    unreported.start(waiting, reportWithinMs)
+  }
+
+  /** Accepts somebody with the spare descriptor and closes; otherwise they would wait for an answer. */
+  private turnAway() {
+    if (spare === undefined) {
+      return false
+    }
+    descriptors.close(spare)
+    const incoming = descriptors.accept(this.socket)
+    if (typeof incoming !== "number") {
+      descriptors.close(incoming.socket)
+    }
+    spare = descriptors.spare()
+    return typeof incoming !== "number"
+  }
+}
+
+/** A connection that nobody has decided about yet. */
+class Waiting {
+  failed = false
+  private reported = false
+  private hungUp = false
+  /** What has come of the preamble; undefined when that is complete, and the socket the main thread's. */
+  private preamble: Uint8Array | undefined = new Uint8Array(Preamble.length)
+  private preambleBytes = 0
+
+  constructor(
+    private readonly connection: number,
+    private readonly listener: number,
+    private readonly incoming: Os.Incoming
+  ) {}
+
+  onEvents(bits: number) {
+    this.failed ||= (bits & Os.epollErr) !== 0
+    const ended = !this.readPreamble() || (bits & Os.hangUps) !== 0
+    if (ended && !this.hungUp) {
+      this.hungUp = true
+      this.report()
+      reports.push(["hungUp", this.connection])
+    }
+  }
+
+  /** Whether there may come more. */
+  private readPreamble() {
+    while (this.preamble !== undefined) {
+      const read = descriptors.receive(this.incoming.socket, this.preamble.subarray(this.preambleBytes))
+      if (read <= 0) {
+        return read === Os.again
+      }
+      this.preambleBytes += read
+      if (this.preambleBytes === Preamble.length) {
+        const arrived: Arrived = [this.incoming.socket, Buffer.from(this.preamble.buffer).toString("latin1")]
+        this.preamble = undefined
+        descriptors.give(this.incoming.socket, Os.mainThread)
+        if (this.reported) {
+          reports.push(["preamble", this.connection, arrived])
+        } else {
+          this.report(arrived)
+        }
+      }
+    }
+    return true
+  }
+
+  /** Tells the main thread that there is this connection, if it has not been told. */
+  report(arrived?: Arrived) {
+    if (!this.reported) {
+      this.reported = true
+      unreported.cancel(this)
+      const { host, port } = this.incoming
+      reports.push(["accepted", this.listener, this.connection, host, port, arrived])
+    }
+  }
+
+  close() {
+    if (this.preamble !== undefined) {
+      watched.delete(this.connection)
+      descriptors.close(this.incoming.socket)
+    }
+  }
+}
+
+/** One end of a splice, for epoll. */
+class SplicedEnd {
+  constructor(
+    private readonly end: End,
+    private readonly splice: KernelSplice
+  ) {}
+
+  onEvents(bits: number) {
+    this.splice.onEvents(this.end, bits)
+  }
+}
+
+const silenceMs = (splice: KernelSplice) => splice.halfClosed ? splice.lingerTimeoutMs : splice.idleTimeoutMs
+
+const host: SpliceHost = {
+  carried,
+  descriptors,
+  poll,
+  stirred: (splice) => {
+    const ms = silenceMs(splice)
+    if (ms !== undefined) {
+      silences.start(splice, ms)
+    }
+  },
+  yielded: (splice) => yielded.add(splice),
+  ended: (splice, outcome) => {
+    splices.delete(splice.number)
+    silences.cancel(splice)
+    yielded.delete(splice)
+    watched.delete(splice.left.connection)
+    watched.delete(splice.right.connection)
+    reports.push(["ended", splice.number, outcome])
+  }
+}
+
+const endOf = ([connection, socket]: Side) => {
+  const waiting = watched.get(connection)
+  return new End(connection, socket, waiting instanceof Waiting && waiting.failed)
+}
+
+const carry = (number: number, left: Side, right: Side, lingerMs: number, idleMs: number | undefined) => {
+  const splice = new KernelSplice(number, endOf(left), endOf(right), lingerMs, idleMs, host)
+  splices.set(number, splice)
+  for (const [[connection, socket, ours], end] of [[left, splice.left], [right, splice.right]] as const) {
+    watched.set(connection, new SplicedEnd(end, splice))
+    if (!ours) {
+      Os.watchConnection(poll, socket, connection)
+    }
+  }
+  host.stirred(splice)
+  splice.move()
+}
+
+const listening = new Map<number, Listening>()
+
+const follow = (order: Order) => {
+  switch (order[0]) {
+    case "accept": {
+      const [, listener, socket] = order
+      listening.set(listener, new Listening(listener, socket))
+      return
+    }
+    case "stopAccepting": {
+      const [, listener] = order
+      listening.get(listener)?.stop()
+      listening.delete(listener)
+      reports.push(["stoppedAccepting", listener])
+      return
+    }
+    case "close": {
+      const waiting = watched.get(order[1])
+      if (waiting instanceof Waiting) {
+        waiting.close()
+      }
+      return
+    }
+    case "forget": {
+      watched.delete(order[1])
+      return
+    }
+    case "splice": {
+      const [, number, left, right, lingerMs, idleMs] = order
+      carry(number, left, right, lingerMs, idleMs)
+      return
+    }
+    case "end": {
+      splices.get(order[1])?.end("closed")
+      return
+    }
+  }
+}
+
+const followOrders = () => {
+  Os.hear(bell)
+  for (let message; (message = receiveMessageOnPort(port)) !== undefined;) {
+    for (const order of message.message as ReadonlyArray<Order>) {
+      follow(order)
+    }
+  }
+}
+
+const sendReports = () => {
+  if (reports.length > 0) {
+    port.postMessage(reports)
+    reports = []
+  }
+}
+
+const timeoutMs = () => {
+  const next = Math.min(unreported.nextMs(), paused.nextMs(), silences.nextMs())
+  return yielded.size > 0 ? 0 : next === Infinity ? -1 : Math.ceil(next)
+}
+
+watched.set(bellKey, { onEvents: followOrders })
+Os.watchBell(poll, bell, bellKey)
+
+while (Atomics.load(signals, Signal.stop) === 0) {
+  Os.wait(poll, timeoutMs(), (key, bits) => watched.get(key)?.onEvents(bits))
+  for (const splice of Array.from(yielded)) {
+    yielded.delete(splice)
+    splice.move()
+  }
+  silences.expire((splice) => splice.end(splice.halfClosed ? "lingered" : "idle"))
+  unreported.expire((waiting) => waiting.report())
+  paused.expire((listening) => listening.resume())
+  sendReports()
+}
+
+for (const splice of Array.from(splices.values())) {
+  splice.end("closed")
+}
+sendReports()
+port.close()

@@ -1,0 +1,61 @@
+/**
+ * Timers of a thread that waits in the kernel, where setTimeout is never called: what waits is told by `expire`. Those of
+ * one length expire in the order in which they were started, so each length keeps a queue, and there are few lengths.
+ */
+export class Timers<A> {
+  private readonly queues = new Map<number, Map<A, number>>()
+
+  /** Calls for the item after so many milliseconds; starts its timer again if it has one. */
+  start(item: A, ms: number) {
+    this.cancel(item)
+    let queue = this.queues.get(ms)
+    if (queue === undefined) {
+      queue = new Map()
+      this.queues.set(ms, queue)
+    }
+    queue.set(item, performance.now() + ms)
+  }
+
+  /** Whether the item had a timer. */
+  cancel(item: A): boolean {
+    for (const [ms, queue] of this.queues) {
+      if (queue.delete(item)) {
+        if (queue.size === 0) {
+          this.queues.delete(ms)
+        }
+        return true
+      }
+    }
+    return false
+  }
+
+  /** Milliseconds until the first one is due; Infinity if there is none. */
+  nextMs(): number {
+    let next = Infinity
+    for (const queue of this.queues.values()) {
+      next = Math.min(next, queue.values().next().value!)
+    }
+    return Math.max(0, next - performance.now())
+  }
+
+  /** Takes out those that are due and passes them on. */
+  expire(onDue: (item: A) => void) {
+    if (this.queues.size === 0) {
+      return
+    }
+    const now = performance.now()
+    const due: Array<A> = []
+    for (const queue of this.queues.values()) {
+      for (const [item, at] of queue) {
+        if (at > now) {
+          break
+        }
+        due.push(item)
+      }
+    }
+    for (const item of due) {
+      this.cancel(item)
+      onDue(item)
+    }
+  }
+}
