@@ -12,7 +12,8 @@ const directions = {
   transport: ["protocol"],
   relay: ["protocol", "transport"],
   node: ["protocol"],
-  cli: ["protocol", "transport", "relay", "node"]
+  cli: ["protocol", "transport", "relay", "node"],
+  bench: ["protocol", "transport", "relay", "node", "cli"]
 }
 
 export default defineConfig(

@@ -24,9 +24,19 @@ export default defineConfig({
     fileParallelism: true,
     minWorkers: 1,
     maxWorkers: 2,
-    projects: ["protocol", "transport", "relay", "node", "cli"].map((name) => ({
-      extends: true,
-      test: { name, include: [`packages/${name}/test/**/*.test.ts`] }
-    }))
+    projects: [
+      ...["protocol", "transport", "node", "cli", "bench"].map((name) => ({
+        extends: true,
+        test: { name, include: [`packages/${name}/test/**/*.test.ts`] }
+      })),
+      ...["kernel", "portable"].map((transport) => ({
+        extends: true,
+        test: {
+          name: `relay, ${transport}`,
+          include: ["packages/relay/test/**/*.test.ts"],
+          env: { TX3_TEST_TRANSPORT: transport }
+        }
+      }))
+    ]
   }
 })

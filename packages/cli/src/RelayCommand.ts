@@ -12,9 +12,12 @@ import * as Limiter from "@tx3/relay/Limiter"
 import * as Relay from "@tx3/relay/Relay"
 import * as RelayConfig from "@tx3/relay/RelayConfig"
 import * as RelayFile from "@tx3/relay/RelayFile"
+import * as KernelTransport from "@tx3/transport/KernelTransport"
+import * as Transport from "@tx3/transport/Transport"
 import * as Config from "effect/Config"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
@@ -90,21 +93,40 @@ const addressesOf = (config: RelayConfig.RelayConfig["Type"]) =>
     Effect.provideService(RelayConfig.RelayConfig, config),
     Logger.withMinimumLogLevel(LogLevel.None),
     Effect.catchIf(
-      (error) => error.cause.code === "EADDRINUSE",
+      (error): error is Transport.ListenError => error._tag === "ListenError" && error.cause.code === "EADDRINUSE",
       (error) => Effect.succeed([`${error.message} (nothing to mend if that is this relay)`])
     )
+  )
+
+/** Which transport a relay gets, why it is not the kernel's, and how many connections it can have with it. */
+const transportOf = (config: RelayConfig.RelayConfig["Type"]) =>
+  Effect.all({
+    connections: Limiter.inboundByDescriptors,
+    transport: Effect.flatMap(Transport.Transport, ({ kind }) =>
+      kind === "kernel" || config.transport === "portable"
+        ? Effect.succeed(kind)
+        : KernelTransport.layer().pipe(
+          Layer.launch,
+          Effect.flip,
+          Effect.map(({ message }) => `${kind}; ${message}`)
+        ))
+  }).pipe(
+    Effect.provide(Relay.transport),
+    Effect.provideService(RelayConfig.RelayConfig, config),
+    Logger.withMinimumLogLevel(LogLevel.None)
   )
 
 const check = Command.make("check", { bind, file }, ({ bind, file }) =>
   Effect.gen(function*() {
     const config = yield* load(file, bind)
     const addresses = yield* addressesOf(config)
-    const connections = yield* Limiter.inboundByDescriptors
+    const { connections, transport } = yield* transportOf(config)
     const settings = Object.entries(config).filter(([, value]) => typeof value === "number")
     yield* Console.log([
       `${file} is in order`,
       `digest: ${config.identity.digest}`,
       ...addresses.map((address) => `address: ${address}`),
+      `transport: ${transport}`,
       ...settings.map(([key, value]) => `${key}: ${value}`),
       `idleTimeoutMs: ${config.idleTimeoutMs ?? "never"}`,
       Option.match(connections, {

@@ -6,6 +6,7 @@
  */
 import type { CertDigest } from "@tx3/protocol/CertDigest"
 import * as DescriptorLimit from "@tx3/transport/DescriptorLimit"
+import * as Transport from "@tx3/transport/Transport"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -79,22 +80,23 @@ export interface Counts {
 const reservedDescriptors = 64
 
 /**
- * How many inbound sockets this process can have at most: its descriptor limit less what it needs itself; none where
- * there is no limit.
+ * How many inbound sockets this process can have at most: its descriptor limit less what it and its transport need
+ * themselves; none where there is no limit.
  *
  * @since 0.1.0
  * @category getters
  */
-export const inboundByDescriptors: Effect.Effect<Option.Option<number>> = Effect.map(
+export const inboundByDescriptors: Effect.Effect<Option.Option<number>, never, Transport.Transport> = Effect.zipWith(
   DescriptorLimit.descriptorLimit,
-  Option.map((limit) => Math.max(1, limit - reservedDescriptors))
+  Transport.Transport,
+  (limit, { ownDescriptors }) => Option.map(limit, (limit) => Math.max(1, limit - reservedDescriptors - ownDescriptors))
 )
 
 /**
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<Limiter, never, RelayConfig> = Layer.effect(
+export const layer: Layer.Layer<Limiter, never, RelayConfig | Transport.Transport> = Layer.effect(
   Limiter,
   Effect.gen(function*() {
     const config = yield* RelayConfig

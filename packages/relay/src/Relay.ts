@@ -5,6 +5,8 @@
  */
 import type * as Address from "@tx3/protocol/Address"
 import type { CertDigest } from "@tx3/protocol/CertDigest"
+import * as AutoTransport from "@tx3/transport/AutoTransport"
+import * as KernelTransport from "@tx3/transport/KernelTransport"
 import * as PortableTransport from "@tx3/transport/PortableTransport"
 import type * as Transport from "@tx3/transport/Transport"
 import * as Context from "effect/Context"
@@ -148,13 +150,35 @@ const differences = <Key extends string>(
 }
 
 /**
- * A relay with the usual components, on the portable transport.
+ * The transport that the configuration asks for.
  *
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<Relay, Transport.ListenError, RelayConfig> = layerNoDependencies.pipe(
-  Layer.provide(Listener.layer),
-  Layer.provide([ControlSessions.layer, PendingSplices.layer, Splices.layer]),
-  Layer.provide([Limiter.layer, Statistics.layer, PortableTransport.layer])
-)
+export const transport: Layer.Layer<Transport.Transport, KernelTransport.KernelUnavailable, RelayConfig> = Layer
+  .unwrapEffect(
+    Effect.map(RelayConfig, ({ transport, transportThreads: threads }) => {
+      switch (transport) {
+        case "auto":
+          return AutoTransport.layer({ threads })
+        case "kernel":
+          return KernelTransport.layer({ threads })
+        case "portable":
+          return PortableTransport.layer
+      }
+    })
+  )
+
+/**
+ * A relay with the usual components.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<Relay, Transport.ListenError | KernelTransport.KernelUnavailable, RelayConfig> =
+  layerNoDependencies.pipe(
+    Layer.provide(Listener.layer),
+    Layer.provide([ControlSessions.layer, PendingSplices.layer, Splices.layer]),
+    Layer.provide([Limiter.layer, Statistics.layer]),
+    Layer.provide(transport)
+  )

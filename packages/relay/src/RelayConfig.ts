@@ -92,6 +92,30 @@ export const Settings = Schema.Struct({
   /** Milliseconds without a byte after which any splice ends. None by default: an idle session is somebody's session. */
   idleTimeoutMs: Schema.optional(wholeNumber("milliseconds any splice may be silent; without it, for ever")),
 
+  /**
+   * Who carries bytes: `kernel` by splice(2), on Linux with the optional package koffi; `portable` this process, anywhere;
+   * `auto` the kernel where it can. packages/bench says what each costs.
+   */
+  transport: Schema.optionalWith(
+    Schema.Literal("auto", "kernel", "portable").annotations({
+      description: "who carries bytes: auto, kernel or portable",
+      message: () => ({ message: "must be auto, kernel or portable", override: true })
+    }),
+    { default: () => "auto" as const }
+  ),
+
+  /**
+   * Threads of the kernel transport. One carries more than most networks bring and leaves a second processor to
+   * decisions; each beyond it is for a processor and a network that one does not fill.
+   */
+  transportThreads: Schema.optionalWith(
+    Schema.Int.pipe(Schema.between(1, 64)).annotations({
+      description: "threads of the kernel transport",
+      message: () => ({ message: "must be a whole number from 1 to 64", override: true })
+    }),
+    { default: () => 1 }
+  ),
+
   /** Milliseconds that running splices get at shutdown: longer than most requests, shorter than a supervisor's patience. */
   drainTimeoutMs: knob(10_000, "milliseconds running splices get at shutdown")
 })

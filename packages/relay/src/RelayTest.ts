@@ -11,6 +11,7 @@ import * as Identity from "@tx3/protocol/Identity"
 import * as Preamble from "@tx3/protocol/Preamble"
 import * as SpliceToken from "@tx3/protocol/SpliceToken"
 import * as Tls from "@tx3/protocol/Tls"
+import type * as KernelTransport from "@tx3/transport/KernelTransport"
 import type * as Transport from "@tx3/transport/Transport"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
@@ -31,8 +32,10 @@ import * as RelayConfig from "./RelayConfig.js"
  */
 export const layer = (
   settings: Partial<Parameters<typeof RelayConfig.layer>[0]> = {}
-): Layer.Layer<Relay | RelayConfig.RelayConfig, RelayConfig.RelayConfigError | Transport.ListenError> =>
-  Layer.provideMerge(relayLayer, RelayConfig.layer({ bind: ["tx3-rst://127.0.0.1:0"], ...settings }))
+): Layer.Layer<
+  Relay | RelayConfig.RelayConfig,
+  KernelTransport.KernelUnavailable | RelayConfig.RelayConfigError | Transport.ListenError
+> => Layer.provideMerge(relayLayer, RelayConfig.layer({ bind: ["tx3-rst://127.0.0.1:0"], ...settings }))
 
 /**
  * The connection ended or failed before it gave what was asked of it.

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { CertDigest } from "@tx3/protocol"
 import { ControlSessions, Limiter, RelayConfig } from "@tx3/relay"
+import { PortableTransport } from "@tx3/transport"
 import { Effect, Exit, Layer, Scope } from "effect"
 import { randomBytes } from "node:crypto"
 import { fakeSession } from "./utils/fakes.js"
@@ -23,6 +24,7 @@ const withSessions = <A, E>(
   }).pipe(Effect.provide(
     ControlSessions.layer.pipe(
       Layer.provideMerge(Limiter.layer),
+      Layer.provide(PortableTransport.layer),
       Layer.provide(RelayConfig.layer({ bind: ["tx3-rst://192.0.2.9:1"], ...settings }))
     )
   ))

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { CertDigest } from "@tx3/protocol"
 import type { RelayError } from "@tx3/relay"
 import { Limiter, RelayConfig, Source } from "@tx3/relay"
+import { PortableTransport, Transport } from "@tx3/transport"
 import { Effect, Exit, Layer, Option, Scope } from "effect"
 import { randomBytes } from "node:crypto"
 import { readFileSync } from "node:fs"
@@ -29,7 +30,10 @@ const withLimiter = <A, E>(settings: Settings, body: (limiter: Service) => Effec
     yield* Effect.scoped(body(limiter))
     assert.deepStrictEqual(countsOf(limiter), nothing)
   }).pipe(Effect.provide(
-    Layer.provide(Limiter.layer, RelayConfig.layer({ bind: ["tx3-rst://192.0.2.9:1"], ...settings }))
+    Limiter.layer.pipe(
+      Layer.provide(PortableTransport.layer),
+      Layer.provide(RelayConfig.layer({ bind: ["tx3-rst://192.0.2.9:1"], ...settings }))
+    )
   ))
 
 const a = Source.fromAddress("192.0.2.1")
@@ -164,11 +168,18 @@ describe("Limiter", () => {
   const limits = /^Max open files\s+(\d+)/m
 
   it.effect.runIf(process.platform === "linux")(
-    "leaves 64 of the process's descriptors for other things",
+    "leaves 64 of the process's descriptors for other things, and what the transport needs",
     () =>
       Effect.gen(function*() {
         const limit = Number(limits.exec(readFileSync("/proc/self/limits", "utf8"))?.[1])
-        assert.deepStrictEqual(yield* Limiter.inboundByDescriptors, Option.some(limit - 64))
+        const portable = yield* Effect.provide(Limiter.inboundByDescriptors, PortableTransport.layer)
+        assert.deepStrictEqual(portable, Option.some(limit - 64))
+        const transport = yield* Effect.provide(Transport.Transport, PortableTransport.layer)
+        const needy = yield* Effect.provideService(Limiter.inboundByDescriptors, Transport.Transport, {
+          ...transport,
+          ownDescriptors: 100
+        })
+        assert.deepStrictEqual(needy, Option.some(limit - 164))
       })
   )
 })

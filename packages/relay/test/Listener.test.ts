@@ -15,7 +15,7 @@ import { PortableTransport, Transport } from "@tx3/transport"
 import { Effect, Exit, Layer, Logger, Scope } from "effect"
 import * as Net from "node:net"
 import { carries, hasIpv6, refusedToConnect, refusedToRegister } from "./utils/clients.js"
-import { empty, testRelay, withoutDefects, withRelay } from "./utils/withRelay.js"
+import { empty, testRelay, transport, withoutDefects, withRelay } from "./utils/withRelay.js"
 
 /** Keeps the lines that are logged at Info and above. */
 const logged = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
@@ -55,7 +55,9 @@ describe("Listener", () => {
     withRelay({}, ({ address }) =>
       Effect.gen(function*() {
         const other = new Address.Address({ ...address, host: "127.0.0.2" })
-        const build = Layer.build(RelayTest.layer({ bind: [`tx3-rst://127.0.0.2:${address.port}`, `${address}`] }))
+        const build = Layer.build(
+          RelayTest.layer({ transport, bind: [`tx3-rst://127.0.0.2:${address.port}`, `${address}`] })
+        )
         const error = yield* Effect.flip(Effect.asVoid(Effect.scoped(build)))
         assert.instanceOf(error, Transport.ListenError)
         assert.include(error.message, `127.0.0.1:${address.port}: another program listens there already`)
@@ -68,7 +70,7 @@ describe("Listener", () => {
     Effect.scoped(Effect.gen(function*() {
       const port = yield* freePort
       const bind = [`tx3-rst://[::]:${port}`, `tx3-rst://0.0.0.0:${port}`] as const
-      const relay = yield* Effect.provide(testRelay, yield* Layer.build(RelayTest.layer({ bind })))
+      const relay = yield* Effect.provide(testRelay, yield* Layer.build(RelayTest.layer({ transport, bind })))
       yield* serves(new Address.Address({ ...relay.address, host: "127.0.0.1" }))
     })).pipe(withoutDefects))
 
@@ -77,7 +79,7 @@ describe("Listener", () => {
     () =>
       Effect.gen(function*() {
         const build = (maxInboundConnections: number) =>
-          logged(Effect.scoped(Layer.build(RelayTest.layer({ maxInboundConnections }))))
+          logged(Effect.scoped(Layer.build(RelayTest.layer({ transport, maxInboundConnections }))))
         const warned = (lines: ReadonlyArray<string>) =>
           lines.filter((line) => line.startsWith("WARN the descriptor limit (ulimit -n) allows "))
         assert.strictEqual(warned((yield* build(2_000_000_000)).lines).length, 1)
@@ -98,7 +100,8 @@ describe("Listener", () => {
       const layer = Relay.layerNoDependencies.pipe(
         Layer.provide(Listener.layer),
         Layer.provide([ControlSessions.layer, PendingSplices.layer, Splices.layer]),
-        Layer.provide([faulty, Statistics.layer, PortableTransport.layer]),
+        Layer.provide([faulty, Statistics.layer]),
+        Layer.provide(PortableTransport.layer),
         Layer.provide(RelayConfig.layer({ bind: ["tx3-rst://127.0.0.1:0"] }))
       )
       const { lines } = yield* logged(
@@ -121,7 +124,10 @@ describe("Listener", () => {
       const port = yield* freePort
       for (let i = 0; i < 3; i++) {
         const scope = yield* Scope.make()
-        const context = yield* Layer.buildWithScope(RelayTest.layer({ bind: [`tx3-rst://127.0.0.1:${port}`] }), scope)
+        const context = yield* Layer.buildWithScope(
+          RelayTest.layer({ transport, bind: [`tx3-rst://127.0.0.1:${port}`] }),
+          scope
+        )
         const { address } = yield* Effect.provide(testRelay, context)
         yield* Effect.scoped(serves(address))
         yield* Scope.close(scope, Exit.void)

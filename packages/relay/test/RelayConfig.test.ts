@@ -21,6 +21,10 @@ const problem = (...sources: ReadonlyArray<RelayConfig.SettingsSource>) =>
 const environment = (variables: Record<string, string>) =>
   Effect.withConfigProvider(RelayConfig.fromEnvironment, ConfigProvider.fromMap(new Map(Object.entries(variables))))
 
+/** All but these are whole numbers that have the same bounds. */
+const others = ["bind", "transport", "transportThreads"]
+const numbers = Object.keys(RelayConfig.Settings.fields).filter((key) => !others.includes(key))
+
 describe("RelayConfig", () => {
   it("has the protocol's defaults", () => {
     const { bind: addresses, ...settings } = decode(from("code", { bind }))
@@ -38,7 +42,9 @@ describe("RelayConfig", () => {
       maxHandshakesPerIp: 8,
       controlWriteTimeoutMs: 2_000,
       lingerTimeoutMs: 60_000,
-      drainTimeoutMs: 10_000
+      drainTimeoutMs: 10_000,
+      transport: "auto",
+      transportThreads: 1
     })
   })
 
@@ -65,7 +71,6 @@ describe("RelayConfig", () => {
   })
 
   it("every number must be a whole one that a timer can take", () => {
-    const numbers = Object.keys(RelayConfig.Settings.fields).filter((key) => key !== "bind")
     assert.strictEqual(numbers.length, 12)
     for (const key of numbers) {
       for (const value of [0, -1, 1.5, NaN, Infinity, 2 ** 31, "5", "five", null, [5], {}, true]) {
@@ -131,7 +136,7 @@ describe("RelayConfig", () => {
 
   it.effect("every key can be set from the environment, and an error names the variable", () =>
     Effect.gen(function*() {
-      for (const key of Object.keys(RelayConfig.Settings.fields).filter((key) => key !== "bind")) {
+      for (const key of numbers) {
         const name = (yield* environment({})).place(key)
         assert.match(name, /^TX3_RELAY_[A-Z_]+$/)
         const settings: Record<string, unknown> = decode(from("file", { bind }), yield* environment({ [name]: "7" }))
@@ -142,6 +147,26 @@ describe("RelayConfig", () => {
             `${name}: must be a whole number from 1 to 2147483647`
           )
         }
+      }
+    }))
+
+  it.effect("the transport and its threads", () =>
+    Effect.gen(function*() {
+      const source = yield* environment({ TX3_RELAY_TRANSPORT: "portable", TX3_RELAY_TRANSPORT_THREADS: "64" })
+      const settings = decode(from("file", { bind, transport: "kernel" }), source)
+      assert.strictEqual(settings.transport, "portable")
+      assert.strictEqual(settings.transportThreads, 64)
+      for (const transport of ["fast", "", "Kernel", 1, null]) {
+        assert.strictEqual(
+          problem(from("file", { bind, transport })),
+          "file.transport: must be auto, kernel or portable"
+        )
+      }
+      for (const transportThreads of [0, 65, -1, 1.5, "2", null]) {
+        assert.strictEqual(
+          problem(from("file", { bind, transportThreads })),
+          "file.transportThreads: must be a whole number from 1 to 64"
+        )
       }
     }))
 

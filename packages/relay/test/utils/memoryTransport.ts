@@ -157,6 +157,7 @@ const layer = Layer.effectContext(Effect.sync(() => {
   const listener = () => listeners.values().next().value!
   const transport: typeof Transport.Transport.Service = {
     kind: "portable",
+    ownDescriptors: 0,
     listen: (options) =>
       Effect.acquireRelease(
         Effect.sync(() => {
