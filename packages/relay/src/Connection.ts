@@ -14,6 +14,7 @@ import * as Scope from "effect/Scope"
 import type { Accepted } from "./Accepted.js"
 import * as ControlSession from "./ControlSession.js"
 import { ControlSessions } from "./ControlSessions.js"
+import * as Deadlines from "./internal/deadlines.js"
 import * as ThrottledLog from "./internal/throttledLog.js"
 import { Limiter } from "./Limiter.js"
 import type { Pending } from "./PendingSplices.js"
@@ -38,7 +39,7 @@ export type Serve = (connection: Accepted) => Effect.Effect<void, Rejected, Scop
 export const make: Effect.Effect<
   Serve,
   never,
-  ControlSessions | Limiter | PendingSplices | RelayConfig | Splices | Statistics
+  ControlSessions | Limiter | PendingSplices | RelayConfig | Scope.Scope | Splices | Statistics
 > = Effect.gen(function*() {
   const config = yield* RelayConfig
   const limiter = yield* Limiter
@@ -47,6 +48,7 @@ export const make: Effect.Effect<
   const splices = yield* Splices
   const statistics = yield* Statistics
   const log = yield* ThrottledLog.make
+  const writeDeadlines = yield* Deadlines.make(config.controlWriteTimeoutMs)
   const relay = config.identity.digest
   const tls = Tls.secureContext(config.identity)
 
@@ -68,7 +70,7 @@ export const make: Effect.Effect<
       node,
       source: connection.source,
       stream,
-      writeTimeoutMs: config.controlWriteTimeoutMs
+      startWriteDeadline: writeDeadlines.start
     })
     yield* sessions.register(session)
     connection.enter("control")

@@ -71,7 +71,8 @@ export const make = (options: {
   readonly stream: Duplex
   /** Tokens that may wait in the mailbox. */
   readonly capacity: number
-  readonly writeTimeoutMs: number
+  /** Starts the time in which the node must take what it is sent; what it returns is called when the node has. */
+  readonly startWriteDeadline: (onExpired: () => void) => () => void
 }): Effect.Effect<ControlSession, never, Scope.Scope> =>
   Effect.gen(function*() {
     const { stream } = options
@@ -101,21 +102,19 @@ export const make = (options: {
 
     const write = (bytes: Uint8Array) =>
       Effect.async<void, ControlStreamEnded>((resume) => {
+        const cancelDeadline = options.startWriteDeadline(() => {
+          end("stalled")
+          resume(ended!)
+        })
         stream.write(bytes, (error) => {
+          cancelDeadline()
           if (error) {
             end("closed")
           }
           resume(ended ?? Effect.void)
         })
-      }).pipe(
-        Effect.timeoutFail({
-          duration: options.writeTimeoutMs,
-          onTimeout: () => {
-            end("stalled")
-            return ended!
-          }
-        })
-      )
+        return Effect.sync(cancelDeadline)
+      })
 
     const writeTokens = mailbox.takeAll.pipe(
       Effect.flatMap(([tokens]) => write(Buffer.concat(Array.from(tokens, SpliceToken.toBytes))))

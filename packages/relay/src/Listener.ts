@@ -78,7 +78,8 @@ export const layer: Layer.Layer<
     const config = yield* RelayConfig
     const limiter = yield* Limiter.Limiter
     const log = yield* ThrottledLog.make
-    const run = Runtime.runFork(yield* Effect.runtime())
+    const runtime = yield* Effect.runtime()
+    const run = Runtime.runFork(runtime)
     const serve = yield* Connection.make
     const splices = yield* Splices
     const statistics = yield* Statistics
@@ -90,22 +91,25 @@ export const layer: Layer.Layer<
 
     const accept = (socket: Transport.Connection) => {
       statistics.accepted()
-      run(open(socket))
+      const scope = Effect.runSync(Scope.make())
+      // The fiber's whole context is its scope, from the start: to provide it later costs more than the fiber.
+      Runtime.runFork({ ...runtime, context: Context.make(Scope.Scope, scope) }, open(socket, scope))
     }
 
-    const open = (socket: Transport.Connection) =>
+    const open = (socket: Transport.Connection, scope: Scope.CloseableScope) =>
       Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(Scope.make(), (scope) =>
-          Effect.withFiberRuntime<void>((fiber) => {
-            const connection = new Live(++lastId, socket, clock.unsafeCurrentTimeMillis(), scope, fiber, deadlines)
-            connections.add(connection)
-            const close = Effect.zipRight(socket.close, Effect.sync(() => connections.delete(connection)))
-            return Scope.addFinalizer(scope, close).pipe(
-              Effect.zipRight(restore(Scope.extend(admitAndServe(connection), scope))),
-              Effect.catchAllCause((cause) => account(connection, cause)),
-              Effect.zipRight(Effect.suspend(() => connection.stage === "spliced" ? Effect.void : connection.close))
-            )
-          }))
+        Effect.withFiberRuntime<void, never, Scope.Scope>((fiber) => {
+          const connection = new Live(++lastId, socket, clock.unsafeCurrentTimeMillis(), scope, fiber, deadlines)
+          connections.add(connection)
+          const close = Effect.zipRight(socket.close, Effect.sync(() => connections.delete(connection)))
+          return Scope.addFinalizer(scope, close).pipe(
+            Effect.zipRight(restore(admitAndServe(connection))),
+            Effect.matchCauseEffect({
+              onFailure: (cause) => Effect.zipRight(account(connection, cause), connection.close),
+              onSuccess: () => connection.stage === "spliced" ? Effect.void : connection.close
+            })
+          )
+        })
       )
 
     const admitAndServe = (connection: Live) =>
@@ -123,7 +127,7 @@ export const layer: Layer.Layer<
       const who = { connection: connection.id, source: connection.source, reason }
       return isLimit(reason)
         ? log.warn("connection turned away by a limit", who)
-        : Effect.annotateLogs(Effect.logDebug("connection came to nothing"), who)
+        : log.debug("connection came to nothing", () => who)
     }
 
     const endAll = (which: (connection: Live) => boolean) =>

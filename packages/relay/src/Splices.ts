@@ -15,6 +15,7 @@ import * as Layer from "effect/Layer"
 import * as Runtime from "effect/Runtime"
 import * as Scope from "effect/Scope"
 import type { Accepted } from "./Accepted.js"
+import * as ThrottledLog from "./internal/throttledLog.js"
 import { RelayConfig } from "./RelayConfig.js"
 import { Statistics } from "./Statistics.js"
 
@@ -54,6 +55,7 @@ export const layer: Layer.Layer<Splices, never, RelayConfig | Statistics | Trans
   Splices,
   Effect.gen(function*() {
     const config = yield* RelayConfig
+    const log = yield* ThrottledLog.make
     const statistics = yield* Statistics
     const transport = yield* Transport.Transport
     const clock = yield* Clock.clockWith(Effect.succeed)
@@ -73,13 +75,12 @@ export const layer: Layer.Layer<Splices, never, RelayConfig | Statistics | Trans
         }
         statistics.spliceEnded(report, duration)
         run(
-          Effect.logDebug("splice ended").pipe(
-            Effect.annotateLogs({
-              ...report,
-              connection: peer.id,
-              durationMs: duration,
-              node: CertDigest.short(digest)
-            }),
+          log.debug("splice ended", () => ({
+            ...report,
+            connection: peer.id,
+            durationMs: duration,
+            node: CertDigest.short(digest)
+          })).pipe(
             Effect.zipRight(Scope.close(peer.scope, Exit.void)),
             Effect.zipRight(Scope.close(node.scope, Exit.void))
           )

@@ -4,6 +4,7 @@ import { ControlSession, Source } from "@tx3/relay"
 import { Effect, Exit, Fiber, Scope, TestClock } from "effect"
 import { randomBytes } from "node:crypto"
 import { Duplex } from "node:stream"
+import * as Deadlines from "../src/internal/deadlines.js"
 
 /** A control stream whose node takes a write when `takeWrite` is called, and not before. */
 class Stream extends Duplex {
@@ -36,12 +37,13 @@ const start = (capacity = 64) =>
   Effect.gen(function*() {
     const stream = new Stream()
     const scope = yield* Scope.make()
+    const writeDeadlines = yield* Deadlines.make(2_000).pipe(Scope.extend(scope))
     const session = yield* ControlSession.make({
       capacity,
       node: CertDigest.fromBytes(randomBytes(32)),
       source: Source.fromAddress("192.0.2.1"),
       stream,
-      writeTimeoutMs: 2_000
+      startWriteDeadline: writeDeadlines.start
     }).pipe(Scope.extend(scope))
     const reasons: Array<ControlSession.EndReason> = []
     session.onEnd((reason) => reasons.push(reason))

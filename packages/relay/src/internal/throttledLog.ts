@@ -4,17 +4,28 @@
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as FiberRef from "effect/FiberRef"
+import * as LogLevel from "effect/LogLevel"
 
 const intervalMs = 10_000
 const linesPerInterval = 20
 
 export interface ThrottledLog {
+  /** Without a bound, for whoever asks for it: otherwise it costs no more than the look at the level. */
+  readonly debug: (message: string, annotations: () => Record<string, unknown>) => Effect.Effect<void>
   readonly info: Write
   readonly warn: Write
 }
 
 /** Messages are constants: one counter is kept for each. */
 type Write = (message: string, annotations: Record<string, unknown>) => Effect.Effect<void>
+
+const debug: ThrottledLog["debug"] = (message, annotations) =>
+  Effect.withFiberRuntime((fiber) =>
+    LogLevel.greaterThan(fiber.getFiberRef(FiberRef.currentMinimumLogLevel), LogLevel.Debug)
+      ? Effect.void
+      : Effect.annotateLogs(Effect.logDebug(message), annotations())
+  )
 
 export const make: Effect.Effect<ThrottledLog> = Effect.map(Clock.clockWith(Effect.succeed), (clock) => {
   const intervals = new Map<string, { readonly since: number; written: number; leftOut: number }>()
@@ -37,5 +48,5 @@ export const make: Effect.Effect<ThrottledLog> = Effect.map(Clock.clockWith(Effe
       return Effect.annotateLogs(write(message), leftOut > 0 ? { ...annotations, leftOut } : annotations)
     })
 
-  return { info: throttled(Effect.logInfo), warn: throttled(Effect.logWarning) }
+  return { debug, info: throttled(Effect.logInfo), warn: throttled(Effect.logWarning) }
 })
