@@ -1,5 +1,6 @@
 /**
- * An actor: one registered node's control stream. Others put splice tokens into its mailbox; it writes them to the node.
+ * An actor: one registered node's control stream. Others put splice tokens into its mailbox; it writes them to the node,
+ * one write at a time. Its fiber only waits for the end: woken for every token, it would cost more than the write.
  *
  * It owns the stream, until the node closes it, says a word (nodes never do: protocol section 4), does not take what it
  * is sent in time, or registers again.
@@ -11,8 +12,6 @@ import * as Preamble from "@tx3/protocol/Preamble"
 import * as SpliceToken from "@tx3/protocol/SpliceToken"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import * as Mailbox from "effect/Mailbox"
 import type * as Scope from "effect/Scope"
 import type { Duplex } from "node:stream"
 import type { Source } from "./Source.js"
@@ -76,19 +75,37 @@ export const make = (options: {
 }): Effect.Effect<ControlSession, never, Scope.Scope> =>
   Effect.gen(function*() {
     const { stream } = options
-    const mailbox = yield* Mailbox.make<SpliceToken.SpliceToken, ControlStreamEnded>({
-      capacity: options.capacity,
-      strategy: "dropping"
-    })
+    const mailbox: Array<SpliceToken.SpliceToken> = []
     const listeners = new Set<(reason: EndReason) => void>()
     let ended: ControlStreamEnded | undefined
+    // Tokens wait for the all-clear, and while the node is being written to.
+    let writing = true
 
     const end = (reason: EndReason) => {
       if (ended === undefined) {
         ended = new ControlStreamEnded({ reason })
-        mailbox.unsafeDone(Exit.fail(ended))
+        mailbox.length = 0
         stream.destroy()
         listeners.forEach((listener) => listener(reason))
+      }
+    }
+
+    const write = (bytes: Uint8Array) => {
+      writing = true
+      const cancelDeadline = options.startWriteDeadline(() => end("stalled"))
+      stream.write(bytes, (error) => {
+        cancelDeadline()
+        writing = false
+        if (error) {
+          end("closed")
+        }
+        writeTokens()
+      })
+    }
+
+    const writeTokens = () => {
+      if (!writing && mailbox.length > 0) {
+        write(Buffer.concat(mailbox.splice(0).map(SpliceToken.toBytes)))
       }
     }
 
@@ -100,35 +117,33 @@ export const make = (options: {
       () => Effect.sync(() => end("shutdown"))
     )
 
-    const write = (bytes: Uint8Array) =>
-      Effect.async<void, ControlStreamEnded>((resume) => {
-        const cancelDeadline = options.startWriteDeadline(() => {
-          end("stalled")
-          resume(ended!)
-        })
-        stream.write(bytes, (error) => {
-          cancelDeadline()
-          if (error) {
-            end("closed")
-          }
-          resume(ended ?? Effect.void)
-        })
-        return Effect.sync(cancelDeadline)
-      })
-
-    const writeTokens = mailbox.takeAll.pipe(
-      Effect.flatMap(([tokens]) => write(Buffer.concat(Array.from(tokens, SpliceToken.toBytes))))
-    )
-
     return {
       node: options.node,
       source: options.source,
-      deliver: (token) => mailbox.unsafeOffer(token),
+      deliver: (token) => {
+        if (ended !== undefined || mailbox.length >= options.capacity) {
+          return false
+        }
+        if (mailbox.push(token) === 1) {
+          // Those that come in the same turn go out as one write.
+          queueMicrotask(writeTokens)
+        }
+        return true
+      },
       onEnd: (listener) => {
         listeners.add(listener)
         return () => listeners.delete(listener)
       },
       end,
-      serve: Effect.zipRight(write(Preamble.allClear), Effect.forever(writeTokens))
+      serve: Effect.async((resume) => {
+        const fail = () => resume(ended!)
+        if (ended === undefined) {
+          listeners.add(fail)
+          write(Preamble.allClear)
+        } else {
+          fail()
+        }
+        return Effect.sync(() => listeners.delete(fail))
+      })
     }
   })

@@ -92,27 +92,32 @@ export const layer: Layer.Layer<
     const accept = (socket: Transport.Connection) => {
       statistics.accepted()
       const scope = Effect.runSync(Scope.make())
+      const connection = new Live(++lastId, socket, clock.unsafeCurrentTimeMillis(), scope, deadlines)
+      connections.add(connection)
       // The fiber's whole context is its scope, from the start: to provide it later costs more than the fiber.
-      Runtime.runFork({ ...runtime, context: Context.make(Scope.Scope, scope) }, open(socket, scope))
+      const inScope = Runtime.make({ ...runtime, context: Context.make(Scope.Scope, scope) })
+      connection.run(Runtime.runFork(inScope, open(connection)), (exit) => settle(connection, exit))
     }
 
-    const open = (socket: Transport.Connection, scope: Scope.CloseableScope) =>
-      Effect.uninterruptibleMask((restore) =>
-        Effect.withFiberRuntime<void, never, Scope.Scope>((fiber) => {
-          const connection = new Live(++lastId, socket, clock.unsafeCurrentTimeMillis(), scope, fiber, deadlines)
-          connections.add(connection)
-          const close = Effect.zipRight(socket.close, Effect.sync(() => connections.delete(connection)))
-          return Scope.addFinalizer(scope, close).pipe(
-            Effect.zipRight(restore(admitAndServe(connection))),
-            Effect.matchCauseEffect({
-              onFailure: (cause) => Effect.zipRight(account(connection, cause), connection.close),
-              onSuccess: () => connection.stage === "spliced" ? Effect.void : connection.close
-            })
-          )
-        })
+    const open = (connection: Live) =>
+      Effect.zipRight(
+        Scope.addFinalizer(
+          connection.scope,
+          Effect.zipRight(connection.socket.close, Effect.sync(() => connections.delete(connection)))
+        ),
+        admitAndServe(connection)
       )
 
-    const admitAndServe = (connection: Live) =>
+    /** What becomes of a connection whose program is over: a splice stays, everything else is closed. */
+    const settle = (connection: Live, exit: Exit.Exit<void, Rejected>) => {
+      if (Exit.isFailure(exit)) {
+        run(Effect.zipRight(account(connection, exit.cause), connection.close))
+      } else if (connection.stage !== "spliced") {
+        run(connection.close)
+      }
+    }
+
+    const admitAndServe = (connection: Live): Effect.Effect<void, Rejected, Scope.Scope> =>
       Effect.flatMap(limiter.inbound(connection.source), (place) => {
         connection.place = place
         return serve(connection)
@@ -208,20 +213,26 @@ class Live implements Accepted {
   expired = false
   place: InboundPlace | undefined
   private readonly cancelDeadline: () => void
+  private fiber: Fiber.RuntimeFiber<void, Rejected> | undefined
 
   constructor(
     readonly id: number,
     readonly socket: Transport.Connection,
     readonly since: number,
     readonly scope: Scope.CloseableScope,
-    private readonly fiber: Fiber.RuntimeFiber<void>,
     deadlines: Deadlines.Deadlines
   ) {
     this.source = Source.fromAddress(socket.remoteAddress)
     this.cancelDeadline = deadlines.start(() => {
       this.expired = true
-      fiber.unsafeInterruptAsFork(FiberId.none)
+      this.fiber?.unsafeInterruptAsFork(FiberId.none)
     })
+  }
+
+  /** Its program has begun. */
+  run(fiber: Fiber.RuntimeFiber<void, Rejected>, onExit: (exit: Exit.Exit<void, Rejected>) => void) {
+    this.fiber = fiber
+    fiber.addObserver(onExit)
   }
 
   readonly enter = (stage: Stage) => {
@@ -232,14 +243,14 @@ class Live implements Accepted {
     }
   }
 
-  /** From within the connection's own fiber, or when that is over. */
+  /** When its fiber is over. */
   readonly close = Effect.suspend(() => {
     this.cancelDeadline()
     return Scope.close(this.scope, Exit.void)
   })
 
   /** From outside, at any time. */
-  readonly end = Effect.suspend(() => Effect.zipRight(Fiber.interrupt(this.fiber), this.close))
+  readonly end = Effect.suspend(() => Effect.zipRight(Fiber.interrupt(this.fiber!), this.close))
 }
 
 /** The numeric addresses of a host: itself, or what its name resolves to. */

@@ -138,12 +138,14 @@ const make = (threadCount: number): Effect.Effect<Transport["Type"], KernelUnava
     const oneThread = Effect.acquireUseRelease(
       start,
       ({ over }) =>
-        Effect.flatMap(over, (failure) =>
-          Effect.logError(
-            "a thread of the kernel transport died, and what it carried with it; the next one starts",
-            failure
-          )).pipe(Effect.zipRight(Effect.sleep(restartMs))),
+        Effect.flatMap(
+          over,
+          (failure) => Effect.logError("a thread of the kernel transport died, and what it carried with it", failure)
+        ),
       stop
+    ).pipe(
+      Effect.catchAllDefect((defect) => Effect.logError("a thread of the kernel transport cannot start", defect)),
+      Effect.zipRight(Effect.sleep(restartMs))
     )
 
     const listen = (options: ListenOptions) =>

@@ -22,6 +22,9 @@ import { AcceptError, HungUp, ListenError, Transport } from "./Transport.js"
  */
 const heldBytesMax = 64 * 1024
 
+/** A connection is told of with its preamble, or after so long. */
+const reportWithinMs = 5
+
 const listen = (options: ListenOptions) =>
   Effect.acquireRelease(
     Effect.async<Net.Server, ListenError>((resume) => {
@@ -29,9 +32,11 @@ const listen = (options: ListenOptions) =>
         if (socket.remoteAddress === undefined || socket.remotePort === undefined) {
           socket.destroy()
         } else {
-          options.onConnection(new PortableConnection(socket, socket.remoteAddress, socket.remotePort))
+          new PortableConnection(socket, socket.remoteAddress, socket.remotePort, deliver)
         }
       })
+      const deliver = (connection: PortableConnection) =>
+        server.listening ? options.onConnection(connection) : connection.closeNow()
       server.once("error", (cause) => resume(new ListenError({ host: options.host, port: options.port, cause })))
       server.listen(
         { backlog: Tcp.backlog, host: options.host, ipv6Only: options.ipv6Only, port: options.port },
@@ -62,10 +67,23 @@ class PortableConnection implements Connection {
   constructor(
     private readonly socket: Net.Socket,
     readonly remoteAddress: string,
-    readonly remotePort: number
+    readonly remotePort: number,
+    deliver: (connection: PortableConnection) => void
   ) {
     Tcp.keepAlive(socket)
     socket.on("data", this.hold).on("end", this.hangUp).on("close", this.onClose).on("error", Tcp.ignoreError)
+    const report = () => {
+      clearTimeout(timer)
+      this.onPreamble = undefined
+      deliver(this)
+    }
+    // As a rule the preamble comes at once, and whoever is told of both together need not wait for it.
+    const timer = setTimeout(report, reportWithinMs)
+    this.onPreamble = () => {
+      if (this.hungUp || this.heldBytes >= Preamble.length) {
+        report()
+      }
+    }
   }
 
   private readonly hold = (chunk: Buffer) => {
@@ -88,21 +106,32 @@ class PortableConnection implements Connection {
     this.hangUp()
   }
 
-  readonly preamble = Effect.async<Uint8Array, HungUp>((resume) => {
-    this.onPreamble = () => {
-      if (this.heldBytes >= Preamble.length) {
-        this.onPreamble = undefined
-        resume(Effect.succeed(this.takePreamble()))
-      } else if (this.hungUp) {
-        this.onPreamble = undefined
-        resume(new HungUp())
+  get preamble(): Effect.Effect<Uint8Array, HungUp> {
+    return Effect.suspend(() => this.decided() ?? this.decision)
+  }
+
+  private decided() {
+    return this.heldBytes >= Preamble.length
+      ? Effect.succeed(this.takePreamble())
+      : this.hungUp
+      ? new HungUp()
+      : undefined
+  }
+
+  private get decision() {
+    return Effect.async<Uint8Array, HungUp>((resume) => {
+      this.onPreamble = () => {
+        const decided = this.decided()
+        if (decided !== undefined) {
+          this.onPreamble = undefined
+          resume(decided)
+        }
       }
-    }
-    this.onPreamble()
-    return Effect.sync(() => {
-      this.onPreamble = undefined
+      return Effect.sync(() => {
+        this.onPreamble = undefined
+      })
     })
-  })
+  }
 
   private takePreamble() {
     const bytes = this.held.length === 1 ? this.held[0]! : Buffer.concat(this.held)
@@ -115,7 +144,7 @@ class PortableConnection implements Connection {
     return bytes.subarray(0, Preamble.length)
   }
 
-  readonly onHangUp = (listener: (() => void) | undefined) => {
+  onHangUp(listener: (() => void) | undefined) {
     if (this.hungUp) {
       listener?.()
     } else {
@@ -130,26 +159,32 @@ class PortableConnection implements Connection {
     return { closed: this.closed, held: this.held.splice(0), socket: this.socket }
   }
 
-  readonly toDuplex = Effect.suspend(() => {
-    if (this.hungUp) {
-      return new HungUp()
-    }
-    const { held, socket } = this.release()
-    socket.pause()
-    for (const chunk of held.reverse()) {
-      socket.unshift(chunk)
-    }
-    return Effect.succeed(socket)
-  })
+  get toDuplex(): Effect.Effect<Net.Socket, HungUp> {
+    return Effect.suspend(() => {
+      if (this.hungUp) {
+        return new HungUp()
+      }
+      const { held, socket } = this.release()
+      socket.pause()
+      for (const chunk of held.reverse()) {
+        socket.unshift(chunk)
+      }
+      return Effect.succeed(socket)
+    })
+  }
 
-  readonly close = Effect.sync(() => {
+  get close(): Effect.Effect<void> {
+    return Effect.sync(() => this.closeNow())
+  }
+
+  closeNow() {
     if (this.splice === undefined) {
       this.hangUpListener = undefined
       this.socket.destroy()
     } else {
       this.splice.end("closed")
     }
-  })
+  }
 }
 
 const splice: typeof Transport.Service["splice"] = (left, right, options, onEnd) => {

@@ -327,12 +327,15 @@ export class Descriptors {
     return moved
   }
 
-  poll(): Descriptor {
-    return this.opened(orThrow("epoll_create1", c.epollCreate(closeOnExec)))
-  }
-
-  bell(): Descriptor {
-    return this.opened(orThrow("eventfd", c.eventfd(0, nonBlocking | closeOnExec)))
+  /** What a thread waits with: an epoll, and a bell for the other threads. */
+  openPoll(): { readonly bell: Descriptor; readonly poll: Descriptor } {
+    const bell = this.opened(orThrow("eventfd", c.eventfd(0, nonBlocking | closeOnExec)))
+    try {
+      return { bell, poll: this.opened(orThrow("epoll_create1", c.epollCreate(closeOnExec))) }
+    } catch (cause) {
+      this.close(bell)
+      throw cause
+    }
   }
 
   /** A descriptor that is good for nothing but being closed when another is needed; undefined if there is none. */

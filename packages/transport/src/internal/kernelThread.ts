@@ -48,17 +48,11 @@ export class KernelThread {
     /** Called once when the thread is over and has been cleared away, with what it failed with, if it did. */
     private readonly onOver: (failure: unknown) => void
   ) {
-    this.poll = common.descriptors.poll()
-    this.bell = common.descriptors.bell()
-    const workerData: WorkerData = {
-      bell: this.bell,
-      carried: common.carried,
-      ledger: common.ledger,
-      owner,
-      pipesMax: common.pipesMax,
-      poll: this.poll,
-      signals: this.signals
-    }
+    const { bell, poll } = common.descriptors.openPoll()
+    this.bell = bell
+    this.poll = poll
+    const { carried, ledger, pipesMax } = common
+    const workerData: WorkerData = { bell, carried, ledger, owner, pipesMax, poll, signals: this.signals }
     this.worker = new Worker(workerFile, { execArgv: [], name: "tx3-transport", workerData })
     this.worker.on("message", this.onReports)
     this.worker.on("error", (cause) => {
