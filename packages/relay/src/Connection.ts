@@ -48,7 +48,7 @@ export const make: Effect.Effect<
   const splices = yield* Splices
   const statistics = yield* Statistics
   const log = yield* ThrottledLog.make
-  const writeDeadlines = yield* Deadlines.make(config.controlWriteTimeoutMs)
+  const writeDeadlines = yield* Deadlines.make(config.controlWriteTimeoutMs, (stall: () => void) => stall())
   const relay = config.identity.digest
   const tls = Tls.secureContext(config.identity)
 
@@ -70,7 +70,7 @@ export const make: Effect.Effect<
       node,
       source: connection.source,
       stream,
-      startWriteDeadline: writeDeadlines.start
+      writeDeadlines
     })
     yield* sessions.register(session)
     connection.enter("control")

@@ -59,6 +59,17 @@ export interface ControlSession {
 }
 
 /**
+ * Starts and cancels the time that a write may take. When it is up, the item is called.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface WriteDeadlines {
+  readonly start: (onExpired: () => void) => void
+  readonly cancel: (onExpired: () => void) => void
+}
+
+/**
  * Takes over a stream that has nothing of its own to say yet. The session ends with the scope, at the latest.
  *
  * @since 0.1.0
@@ -70,8 +81,8 @@ export const make = (options: {
   readonly stream: Duplex
   /** Tokens that may wait in the mailbox. */
   readonly capacity: number
-  /** Starts the time in which the node must take what it is sent; what it returns is called when the node has. */
-  readonly startWriteDeadline: (onExpired: () => void) => () => void
+  /** The times in which nodes must take what they are sent. */
+  readonly writeDeadlines: WriteDeadlines
 }): Effect.Effect<ControlSession, never, Scope.Scope> =>
   Effect.gen(function*() {
     const { stream } = options
@@ -90,11 +101,13 @@ export const make = (options: {
       }
     }
 
+    const stall = () => end("stalled")
+
     const write = (bytes: Uint8Array) => {
       writing = true
-      const cancelDeadline = options.startWriteDeadline(() => end("stalled"))
+      options.writeDeadlines.start(stall)
       stream.write(bytes, (error) => {
-        cancelDeadline()
+        options.writeDeadlines.cancel(stall)
         writing = false
         if (error) {
           end("closed")

@@ -164,7 +164,13 @@ const take = <Place extends { readonly giveBack: () => void }>(admit: () => Plac
     const place = admit()
     return typeof place === "string"
       ? new Rejected({ reason: place })
-      : Effect.as(Scope.addFinalizer(scope, Effect.sync(place.giveBack)), place)
+      : Effect.as(
+        Scope.addFinalizerExit(scope, () => {
+          place.giveBack()
+          return Effect.void
+        }),
+        place
+      )
   }))
 
 /** Counts one of `key` until what it returns is called. */

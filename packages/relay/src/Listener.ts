@@ -84,7 +84,7 @@ export const layer: Layer.Layer<
     const splices = yield* Splices
     const statistics = yield* Statistics
     const transport = yield* Transport.Transport
-    const deadlines = yield* Deadlines.make(config.connectionTimeoutMs)
+    const deadlines = yield* Deadlines.make<Live>(config.connectionTimeoutMs, (connection) => connection.expire())
     const connections = new Set<Live>()
     let lastId = 0
     let state: "listening" | "draining" = "listening"
@@ -101,10 +101,10 @@ export const layer: Layer.Layer<
 
     const open = (connection: Live) =>
       Effect.zipRight(
-        Scope.addFinalizer(
-          connection.scope,
-          Effect.zipRight(connection.socket.close, Effect.sync(() => connections.delete(connection)))
-        ),
+        Scope.addFinalizerExit(connection.scope, () => {
+          connections.delete(connection)
+          return connection.socket.close
+        }),
         admitAndServe(connection)
       )
 
@@ -212,7 +212,6 @@ class Live implements Accepted {
   /** Whether its deadline is why the fiber is interrupted. */
   expired = false
   place: InboundPlace | undefined
-  private readonly cancelDeadline: () => void
   private fiber: Fiber.RuntimeFiber<void, Rejected> | undefined
 
   constructor(
@@ -220,37 +219,48 @@ class Live implements Accepted {
     readonly socket: Transport.Connection,
     readonly since: number,
     readonly scope: Scope.CloseableScope,
-    deadlines: Deadlines.Deadlines
+    private readonly deadlines: Deadlines.Deadlines<Live>
   ) {
     this.source = Source.fromAddress(socket.remoteAddress)
-    this.cancelDeadline = deadlines.start(() => {
-      this.expired = true
-      this.fiber?.unsafeInterruptAsFork(FiberId.none)
+    deadlines.start(this)
+  }
+
+  /** Its program has begun. The fiber is kept until it is over, and not with the splice that may come of it. */
+  run(fiber: Fiber.RuntimeFiber<void, Rejected>, onExit: (exit: Exit.Exit<void, Rejected>) => void) {
+    this.fiber = fiber
+    fiber.addObserver((exit) => {
+      this.fiber = undefined
+      onExit(exit)
     })
   }
 
-  /** Its program has begun. */
-  run(fiber: Fiber.RuntimeFiber<void, Rejected>, onExit: (exit: Exit.Exit<void, Rejected>) => void) {
-    this.fiber = fiber
-    fiber.addObserver(onExit)
+  expire() {
+    this.expired = true
+    this.fiber?.unsafeInterruptAsFork(FiberId.none)
   }
 
-  readonly enter = (stage: Stage) => {
+  enter(stage: Stage) {
     this.stage = stage
     if (timeouts[stage] === undefined) {
-      this.cancelDeadline()
+      this.deadlines.cancel(this)
       this.place?.settle()
     }
   }
 
   /** When its fiber is over. */
-  readonly close = Effect.suspend(() => {
-    this.cancelDeadline()
-    return Scope.close(this.scope, Exit.void)
-  })
+  get close() {
+    return Effect.suspend(() => {
+      this.deadlines.cancel(this)
+      return Scope.close(this.scope, Exit.void)
+    })
+  }
 
   /** From outside, at any time. */
-  readonly end = Effect.suspend(() => Effect.zipRight(Fiber.interrupt(this.fiber!), this.close))
+  get end() {
+    return Effect.suspend(() =>
+      this.fiber === undefined ? this.close : Effect.zipRight(Fiber.interrupt(this.fiber), this.close)
+    )
+  }
 }
 
 /** The numeric addresses of a host: itself, or what its name resolves to. */

@@ -37,13 +37,13 @@ const start = (capacity = 64) =>
   Effect.gen(function*() {
     const stream = new Stream()
     const scope = yield* Scope.make()
-    const writeDeadlines = yield* Deadlines.make(2_000).pipe(Scope.extend(scope))
+    const writeDeadlines = yield* Deadlines.make(2_000, (stall: () => void) => stall()).pipe(Scope.extend(scope))
     const session = yield* ControlSession.make({
       capacity,
       node: CertDigest.fromBytes(randomBytes(32)),
       source: Source.fromAddress("192.0.2.1"),
       stream,
-      startWriteDeadline: writeDeadlines.start
+      writeDeadlines
     }).pipe(Scope.extend(scope))
     const reasons: Array<ControlSession.EndReason> = []
     session.onEnd((reason) => reasons.push(reason))

@@ -91,10 +91,22 @@ describe("connectionTimeoutMs", () => {
       })))
 })
 
+/** Deadlines of 10 ms whose items are called when they expire. */
+const make = Effect.map(
+  Deadlines.make(10, (onExpired: () => void) => onExpired()),
+  ({ cancel, size, start }) => ({
+    size,
+    start: (onExpired: () => void) => {
+      start(onExpired)
+      return () => cancel(onExpired)
+    }
+  })
+)
+
 describe("Deadlines", () => {
   it.scoped("expire in order, each once and on time", () =>
     Effect.gen(function*() {
-      const deadlines = yield* Deadlines.make(10)
+      const deadlines = yield* make
       const expired: Array<string> = []
       deadlines.start(() => expired.push("a"))
       yield* TestClock.adjust(4)
@@ -114,7 +126,7 @@ describe("Deadlines", () => {
 
   it.scoped("a cancelled one never expires, and cancelling twice or late does nothing", () =>
     Effect.gen(function*() {
-      const deadlines = yield* Deadlines.make(10)
+      const deadlines = yield* make
       const expired: Array<string> = []
       const cancel = deadlines.start(() => expired.push("cancelled"))
       const cancelLate = deadlines.start(() => expired.push("kept"))
@@ -129,7 +141,7 @@ describe("Deadlines", () => {
 
   it.scoped("one that is started after all others are over expires too", () =>
     Effect.gen(function*() {
-      const deadlines = yield* Deadlines.make(10)
+      const deadlines = yield* make
       let expired = 0
       const start = () => deadlines.start(() => expired++)
       start()
@@ -145,7 +157,7 @@ describe("Deadlines", () => {
 
   it.scoped("one may start the next, and cancel another that is due with it", () =>
     Effect.gen(function*() {
-      const deadlines = yield* Deadlines.make(10)
+      const deadlines = yield* make
       const expired: Array<string> = []
       deadlines.start(() => {
         expired.push("first")
@@ -162,7 +174,7 @@ describe("Deadlines", () => {
   it.effect("none expires once the scope is closed", () =>
     Effect.gen(function*() {
       let expired = 0
-      yield* Effect.scoped(Effect.map(Deadlines.make(10), (deadlines) => deadlines.start(() => expired++)))
+      yield* Effect.scoped(Effect.map(make, (deadlines) => deadlines.start(() => expired++)))
       yield* TestClock.adjust(1_000)
       assert.strictEqual(expired, 0)
     }))
@@ -175,7 +187,7 @@ describe("Deadlines", () => {
         unsafeCurrentTimeMillis: { value: () => clock.unsafeCurrentTimeMillis() + offset },
         unsafeCurrentTimeNanos: { value: () => clock.unsafeCurrentTimeNanos() }
       })
-      const deadlines = yield* Effect.withClock(Deadlines.make(10), settable)
+      const deadlines = yield* Effect.withClock(make, settable)
       const expired: Array<string> = []
       yield* TestClock.adjust(100)
       deadlines.start(() => expired.push("before"))

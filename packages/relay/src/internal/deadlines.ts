@@ -1,41 +1,41 @@
 /**
  * Deadlines that are all equally far ahead, kept by one fiber for any number of them: they expire in the order in which they
  * were started, so a queue in that order is enough. Effect.timeout races two more fibers each time, which costs more
- * than all the rest of a connection's set-up; here a start and a cancel are one operation on a Set each.
+ * than all the rest of a connection's set-up; here a start and a cancel are one operation on a Map each.
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 
-export interface Deadlines {
-  /** Calls `onExpired` once when the time is up, unless what it returns is called before. */
-  readonly start: (onExpired: () => void) => () => void
+export interface Deadlines<A> {
+  /** Starts the time of an item that has none running. */
+  readonly start: (item: A) => void
+  /** The item's time does not matter any more. */
+  readonly cancel: (item: A) => void
   /** How many are running. */
   readonly size: () => number
 }
 
-interface Entry {
-  readonly at: number
-  readonly onExpired: () => void
-}
-
-/** Runs until the scope closes; what is running then never expires. */
-export const make = (timeoutMs: number): Effect.Effect<Deadlines, never, Scope.Scope> =>
+/** Runs until the scope closes; what is running then never expires. Each item whose time is up is passed on, once. */
+export const make = <A>(
+  timeoutMs: number,
+  onExpired: (item: A) => void
+): Effect.Effect<Deadlines<A>, never, Scope.Scope> =>
   Effect.gen(function*() {
     const clock = yield* Clock.clockWith(Effect.succeed)
-    const running = new Set<Entry>()
+    const running = new Map<A, number>()
     const someRunning = Effect.unsafeMakeLatch(false)
     // Not the wall clock: set back by an hour, it would give everybody an hour more.
     const currentTimeMillis = () => Number(clock.unsafeCurrentTimeNanos() / 1_000_000n)
 
     const expireDue = () => {
       const now = currentTimeMillis()
-      for (const entry of running) {
-        if (entry.at > now) {
-          return entry.at - now
+      for (const [item, at] of running) {
+        if (at > now) {
+          return at - now
         }
-        running.delete(entry)
-        entry.onExpired()
+        running.delete(item)
+        onExpired(item)
       }
       someRunning.unsafeClose()
       return 0
@@ -48,12 +48,11 @@ export const make = (timeoutMs: number): Effect.Effect<Deadlines, never, Scope.S
     )
 
     return {
-      start: (onExpired) => {
-        const entry = { at: currentTimeMillis() + timeoutMs, onExpired }
-        running.add(entry)
+      start: (item) => {
+        running.set(item, currentTimeMillis() + timeoutMs)
         someRunning.unsafeOpen()
-        return () => running.delete(entry)
       },
+      cancel: (item) => running.delete(item),
       size: () => running.size
     }
   })

@@ -92,6 +92,7 @@ export class KernelConnection implements Connection {
   takeSocket(): Descriptor {
     const socket = this.socket!
     this.socket = undefined
+    this.bytes = undefined
     this.hangUpListener = undefined
     return socket
   }
