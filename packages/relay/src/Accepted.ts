@@ -8,6 +8,7 @@
  */
 import type * as Transport from "@tx3/transport/Transport"
 import type * as Scope from "effect/Scope"
+import type { RejectionReason } from "./RelayError.js"
 import type { Source } from "./Source.js"
 
 /**
@@ -38,6 +39,11 @@ export interface Accepted {
   readonly since: number
   readonly scope: Scope.CloseableScope
   readonly stage: Stage
-  /** Enters the next stage. From `control` and `spliced` on, neither the deadline nor the source's limit applies. */
-  readonly enter: (stage: Stage) => void
+  /**
+   * Enters the next stage; `leave` is called when that is left, for another or because the connection is closed. From
+   * `control` and `spliced` on, neither the deadline nor the source's limit applies.
+   */
+  readonly enter: (stage: Stage, leave?: () => void) => void
+  /** Closes a connection that waits for something that will not come. */
+  readonly turnAway: (reason: RejectionReason) => void
 }

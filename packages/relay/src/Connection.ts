@@ -1,7 +1,7 @@
 /**
  * The program of one accepted connection: admission, preamble, and then what the preamble says it is. Everything it takes
  * goes into the connection's scope. It ends when there is nothing left to decide: rejected, a control stream that ended,
- * or spliced, where the scope stays open until the splice is over.
+ * or, with the scope left open, spliced, or a peer that waits for its node.
  *
  * @since 0.1.0
  */
@@ -82,10 +82,7 @@ export const make: Effect.Effect<
   })
 
   const peer = (connection: Accepted, session: ControlSession.ControlSession) =>
-    Effect.flatMap(limiter.relay(session.node), () => {
-      connection.enter("pending")
-      return pendingSplices.offer(connection, session)
-    })
+    Effect.map(limiter.relay(session.node), () => pendingSplices.offer(connection, session))
 
   const dialBack = (connection: Accepted, { peer, session }: Pending) =>
     Effect.sync(() => {

@@ -59,7 +59,8 @@ export interface InboundPlace {
  * @category models
  */
 export interface ControlPlace {
-  readonly source: Source
+  /** The source it counts to. */
+  readonly key: Source
   /** Gives the place back before its scope does. Idempotent. */
   readonly giveBack: () => void
 }
@@ -105,50 +106,42 @@ export const layer: Layer.Layer<Limiter, never, RelayConfig | Transport.Transpor
     const handshakes = new Tally<Source>()
     const controlStreams = new Tally<Source>()
     const relays = new Tally<CertDigest>()
-    let inbound = 0
+    const inbound = { total: 0 }
 
     return {
       inbound: (source) =>
         take(() => {
-          if (inbound >= config.maxInboundConnections) return "maxInboundConnections"
-          if (inbound >= descriptors) return "descriptors"
+          if (inbound.total >= config.maxInboundConnections) return "maxInboundConnections"
+          if (inbound.total >= descriptors) return "descriptors"
           if (unsettled.of(source) >= config.maxInboundPerIp) return "maxInboundPerIp"
-          inbound++
-          const settle = count(unsettled, source)
-          return {
-            settle,
-            giveBack: () => {
-              settle()
-              inbound--
-            }
-          }
+          return new Inbound(unsettled, source, inbound)
         }),
 
       handshake: (source) =>
         take(() => {
           if (handshakes.total >= config.maxHandshakes) return "maxHandshakes"
           if (handshakes.of(source) >= config.maxHandshakesPerIp) return "maxHandshakesPerIp"
-          return { giveBack: count(handshakes, source) }
+          return new Place(handshakes, source)
         }),
 
       controlStream: (source, predecessor) =>
         take(() => {
           const total = controlStreams.total - (predecessor === undefined ? 0 : 1)
-          const ofSource = controlStreams.of(source) - (predecessor?.source === source ? 1 : 0)
+          const ofSource = controlStreams.of(source) - (predecessor?.key === source ? 1 : 0)
           if (total >= config.maxControlStreams) return "maxControlStreams"
           if (ofSource >= config.maxControlStreamsPerIp) return "maxControlStreamsPerIp"
           predecessor?.giveBack()
-          return { source, giveBack: count(controlStreams, source) }
+          return new Place(controlStreams, source)
         }),
 
       relay: (node) =>
         take(() => {
           if (relays.of(node) >= config.maxRelaysPerControl) return "maxRelaysPerControl"
-          return { giveBack: count(relays, node) }
+          return new Place(relays, node)
         }),
 
       counts: () => ({
-        inbound,
+        inbound: inbound.total,
         unsettled: unsettled.entries(),
         handshakes: handshakes.entries(),
         controlStreams: controlStreams.entries(),
@@ -159,28 +152,51 @@ export const layer: Layer.Layer<Limiter, never, RelayConfig | Transport.Transpor
 )
 
 /** Takes a place into the scope, or fails with the reason why there is none, in one step. */
-const take = <Place extends { readonly giveBack: () => void }>(admit: () => Place | RejectionReason) =>
-  Effect.uninterruptible(Effect.flatMap(Effect.scope, (scope): Effect.Effect<Place, Rejected> => {
+const take = <A extends Place<unknown>>(admit: () => A | RejectionReason) =>
+  Effect.uninterruptible(Effect.flatMap(Effect.scope, (scope): Effect.Effect<A, Rejected> => {
     const place = admit()
     return typeof place === "string"
       ? new Rejected({ reason: place })
-      : Effect.as(
-        Scope.addFinalizerExit(scope, () => {
-          place.giveBack()
-          return Effect.void
-        }),
-        place
-      )
+      : Effect.as(Scope.addFinalizerExit(scope, giverBack(place)), place)
   }))
 
-/** Counts one of `key` until what it returns is called. */
-const count = <K>(tally: Tally<K>, key: K) => {
-  let counted = true
-  tally.add(key)
-  return () => {
-    if (counted) {
-      counted = false
-      tally.remove(key)
+const giverBack = (place: Place<unknown>) => () => {
+  place.giveBack()
+  return Effect.void
+}
+
+/** Counts one of a key until it is given back. */
+class Place<K> {
+  private counted = true
+
+  constructor(
+    private readonly tally: Tally<K>,
+    readonly key: K
+  ) {
+    tally.add(key)
+  }
+
+  giveBack() {
+    if (this.counted) {
+      this.counted = false
+      this.tally.remove(this.key)
     }
+  }
+}
+
+/** Counts a socket until it is given back, and to its source until it is settled. */
+class Inbound extends Place<Source> {
+  constructor(unsettled: Tally<Source>, source: Source, private readonly inbound: { total: number }) {
+    super(unsettled, source)
+    inbound.total++
+  }
+
+  settle() {
+    super.giveBack()
+  }
+
+  override giveBack() {
+    super.giveBack()
+    this.inbound.total--
   }
 }

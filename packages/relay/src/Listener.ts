@@ -85,6 +85,8 @@ export const layer: Layer.Layer<
     const statistics = yield* Statistics
     const transport = yield* Transport.Transport
     const deadlines = yield* Deadlines.make<Live>(config.connectionTimeoutMs, (connection) => connection.expire())
+    const turnAway = (connection: Live, reason: RejectionReason) =>
+      run(Effect.zipRight(Effect.suspend(() => reject(connection, reason)), connection.close))
     const connections = new Set<Live>()
     let lastId = 0
     let state: "listening" | "draining" = "listening"
@@ -92,7 +94,7 @@ export const layer: Layer.Layer<
     const accept = (socket: Transport.Connection) => {
       statistics.accepted()
       const scope = Effect.runSync(Scope.make())
-      const connection = new Live(++lastId, socket, clock.unsafeCurrentTimeMillis(), scope, deadlines)
+      const connection = new Live(++lastId, socket, clock.unsafeCurrentTimeMillis(), scope, deadlines, turnAway)
       connections.add(connection)
       // The fiber's whole context is its scope, from the start: to provide it later costs more than the fiber.
       const inScope = Runtime.make({ ...runtime, context: Context.make(Scope.Scope, scope) })
@@ -102,17 +104,18 @@ export const layer: Layer.Layer<
     const open = (connection: Live) =>
       Effect.zipRight(
         Scope.addFinalizerExit(connection.scope, () => {
+          connection.leave()
           connections.delete(connection)
           return connection.socket.close
         }),
         admitAndServe(connection)
       )
 
-    /** What becomes of a connection whose program is over: a splice stays, everything else is closed. */
+    /** What becomes of a connection whose program is over: a splice stays, and who waits for one; the rest is closed. */
     const settle = (connection: Live, exit: Exit.Exit<void, Rejected>) => {
       if (Exit.isFailure(exit)) {
         run(Effect.zipRight(account(connection, exit.cause), connection.close))
-      } else if (connection.stage !== "spliced") {
+      } else if (connection.stage !== "pending" && connection.stage !== "spliced") {
         run(connection.close)
       }
     }
@@ -125,9 +128,13 @@ export const layer: Layer.Layer<
 
     const account = (connection: Live, cause: Cause.Cause<Rejected>): Effect.Effect<void> => {
       const reason = connection.expired ? timeouts[connection.stage] : Option.getOrUndefined(rejection(cause))
-      if (reason === undefined) {
-        return Cause.isInterruptedOnly(cause) ? Effect.void : Effect.logError("defect in a connection", cause)
+      if (reason !== undefined) {
+        return reject(connection, reason)
       }
+      return Cause.isInterruptedOnly(cause) ? Effect.void : Effect.logError("defect in a connection", cause)
+    }
+
+    const reject = (connection: Live, reason: RejectionReason): Effect.Effect<void> => {
       statistics.rejected(reason)
       const who = { connection: connection.id, source: connection.source, reason }
       return isLimit(reason)
@@ -213,13 +220,15 @@ class Live implements Accepted {
   expired = false
   place: InboundPlace | undefined
   private fiber: Fiber.RuntimeFiber<void, Rejected> | undefined
+  private onLeave: (() => void) | undefined
 
   constructor(
     readonly id: number,
     readonly socket: Transport.Connection,
     readonly since: number,
     readonly scope: Scope.CloseableScope,
-    private readonly deadlines: Deadlines.Deadlines<Live>
+    private readonly deadlines: Deadlines.Deadlines<Live>,
+    private readonly onTurnAway: (connection: Live, reason: RejectionReason) => void
   ) {
     this.source = Source.fromAddress(socket.remoteAddress)
     deadlines.start(this)
@@ -235,12 +244,29 @@ class Live implements Accepted {
   }
 
   expire() {
-    this.expired = true
-    this.fiber?.unsafeInterruptAsFork(FiberId.none)
+    if (this.fiber === undefined) {
+      this.turnAway(timeouts[this.stage]!)
+    } else {
+      this.expired = true
+      this.fiber.unsafeInterruptAsFork(FiberId.none)
+    }
   }
 
-  enter(stage: Stage) {
+  turnAway(reason: RejectionReason) {
+    this.leave()
+    this.onTurnAway(this, reason)
+  }
+
+  leave() {
+    const leave = this.onLeave
+    this.onLeave = undefined
+    leave?.()
+  }
+
+  enter(stage: Stage, leave?: () => void) {
+    this.leave()
     this.stage = stage
+    this.onLeave = leave
     if (timeouts[stage] === undefined) {
       this.deadlines.cancel(this)
       this.place?.settle()

@@ -1,27 +1,24 @@
 /**
- * The peers that wait for a node to dial back, each under its splice token. A token is taken once. An entry ends when it
- * is claimed, when the peer hangs up, when the node's control stream ends, or when the peer's fiber is interrupted,
- * which is how its deadline comes.
+ * The peers that wait for a node to dial back, each under its splice token. A token is taken once. A peer waits without a
+ * fiber, until it is claimed, hangs up, is closed, at its deadline for one, or the node's control stream ends.
  *
  * @since 0.1.0
  */
 import * as SpliceToken from "@tx3/protocol/SpliceToken"
 import * as Context from "effect/Context"
-import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { Accepted } from "./Accepted.js"
 import type { ControlSession } from "./ControlSession.js"
-import { Rejected } from "./RelayError.js"
 
 /**
  * @since 0.1.0
  * @category services
  */
 export class PendingSplices extends Context.Tag("@tx3/relay/PendingSplices")<PendingSplices, {
-  /** Sends the node a new token and waits until it is claimed. */
-  readonly offer: (peer: Accepted, session: ControlSession) => Effect.Effect<void, Rejected>
+  /** Sends the node a new token. The peer is `pending` until that is claimed, or is turned away. */
+  readonly offer: (peer: Accepted, session: ControlSession) => void
 
-  /** Takes the entry of a token out, if there is one: whoever gets it splices. */
+  /** Takes the entry of a token out, if there is one: whoever gets it splices, or closes the peer. */
   readonly claim: (token: SpliceToken.SpliceToken) => Pending | undefined
 
   readonly all: () => Iterable<Pending>
@@ -41,33 +38,27 @@ export interface Pending {
  * @category layers
  */
 export const layer: Layer.Layer<PendingSplices> = Layer.sync(PendingSplices, () => {
-  const entries = new Map<SpliceToken.SpliceToken, Pending & { readonly claimed: () => void }>()
+  const entries = new Map<SpliceToken.SpliceToken, Pending>()
 
   return {
-    offer: (peer, session) =>
-      Effect.async<void, Rejected>((resume) => {
-        const token = SpliceToken.random()
-        const withdraw = () => {
-          entries.delete(token)
-          peer.socket.onHangUp(undefined)
-          stopWatching()
-        }
-        const settle = (result: Effect.Effect<void, Rejected>) => {
-          withdraw()
-          resume(result)
-        }
-        const stopWatching = session.onEnd(() => settle(new Rejected({ reason: "controlStreamEnded" })))
-        entries.set(token, { peer, session, claimed: () => settle(Effect.void) })
-        peer.socket.onHangUp(() => settle(new Rejected({ reason: "hungUp" })))
-        if (entries.has(token) && !session.deliver(token)) {
-          settle(new Rejected({ reason: "controlStreamBusy" }))
-        }
-        return Effect.sync(withdraw)
-      }),
+    offer: (peer, session) => {
+      const token = SpliceToken.random()
+      const stopWatching = session.onEnd(() => peer.turnAway("controlStreamEnded"))
+      peer.enter("pending", () => {
+        entries.delete(token)
+        peer.socket.onHangUp(undefined)
+        stopWatching()
+      })
+      entries.set(token, { peer, session })
+      peer.socket.onHangUp(() => peer.turnAway("hungUp"))
+      if (entries.has(token) && !session.deliver(token)) {
+        peer.turnAway("controlStreamBusy")
+      }
+    },
 
     claim: (token) => {
       const entry = entries.get(token)
-      entry?.claimed()
+      entries.delete(token)
       return entry
     },
 

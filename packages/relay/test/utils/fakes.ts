@@ -3,7 +3,7 @@
  */
 import type { SpliceToken } from "@tx3/protocol"
 import { CertDigest } from "@tx3/protocol"
-import type { Accepted, ControlSession } from "@tx3/relay"
+import type { Accepted, ControlSession, RelayError } from "@tx3/relay"
 import { Source } from "@tx3/relay"
 import type { Transport } from "@tx3/transport"
 import { Effect, Scope } from "effect"
@@ -51,17 +51,32 @@ export const fakePeer = Effect.map(Scope.make(), (scope) => {
     toDuplex: Effect.never,
     close: Effect.void
   }
+  const turnedAway: Array<RelayError.RejectionReason> = []
+  let leave: (() => void) | undefined
+  const enter = (stage: Accepted.Stage, onLeave?: () => void) => {
+    leave?.()
+    leave = onLeave
+    entered.push(stage)
+  }
+  const entered: Array<Accepted.Stage> = []
   const peer: Accepted.Accepted = {
     id: 1,
     source: Source.fromAddress("192.0.2.2"),
     socket,
     since: 0,
     scope,
-    stage: "pending",
-    enter: () => {}
+    stage: "preamble",
+    enter,
+    turnAway: (reason) => {
+      turnedAway.push(reason)
+      leave?.()
+      leave = undefined
+    }
   }
   return {
+    entered,
     peer,
+    turnedAway,
     hangUp: () => {
       hungUp = true
       listener?.()
