@@ -1,0 +1,133 @@
+/**
+ * The figures by name: what the results, the tables and the plots are keyed by. `level` is how many splices are busy, or how many set-ups are
+ * in flight; `idle` is how many splices are open beside.
+ */
+
+export interface Figure {
+  readonly id: string
+  /** The group it is chosen by on the command line. */
+  readonly group: Group
+  readonly title: string
+  readonly unit: string
+  readonly digits: number
+}
+
+/** The groups that `--figures` takes. */
+export const groups = {
+  a: "CPU per GB and throughput",
+  b: "Round trips",
+  c: "Setting splices up",
+  d: "Memory and descriptors",
+  e: "Beside idle splices"
+} as const
+
+export type Group = keyof typeof groups
+
+/** The busy splices of (e), for CPU per GB. */
+export const besideSplices = 4
+
+const splices = (level: number) => level === 1 ? "1 splice" : `${level} splices`
+
+const beside = (idle: number | undefined) =>
+  idle === undefined ? "" : `, ${idle === 0 ? "none" : idle.toLocaleString("en")} idle`
+
+/** Figures beside idle splices are kept apart, those of none too: they are measured one right after the other. */
+const besideId = (idle: number | undefined) => idle === undefined ? "" : `.idle${idle}`
+
+const besideGroup = (group: Group, idle: number | undefined) => idle === undefined ? group : "e"
+
+export const cpuPerGb = (level: number, idle?: number): Figure => ({
+  id: `cpuPerGb.${level}${besideId(idle)}`,
+  group: besideGroup("a", idle),
+  title: `CPU per GB, ${splices(level)}${beside(idle)}`,
+  unit: "s/GB",
+  digits: 3
+})
+
+export const throughput = (level: number, idle?: number): Figure => ({
+  id: `throughput.${level}${besideId(idle)}`,
+  group: besideGroup("a", idle),
+  title: `throughput, ${splices(level)}${beside(idle)}`,
+  unit: "GB/s",
+  digits: 2
+})
+
+export const roundTrip = (level: number, idle?: number): Figure => ({
+  id: `roundTrip.${level}${besideId(idle)}`,
+  group: besideGroup("b", idle),
+  title: `round trip of 64 B, median, ${splices(level)}${beside(idle)}`,
+  unit: "µs",
+  digits: 1
+})
+
+export const roundTripP99 = (level: number, idle?: number): Figure => ({
+  id: `roundTripP99.${level}${besideId(idle)}`,
+  group: besideGroup("b", idle),
+  title: `round trip of 64 B, p99, ${splices(level)}${beside(idle)}`,
+  unit: "µs",
+  digits: 1
+})
+
+export const setUpCpu = (level: number): Figure => ({
+  id: `setUpCpu.${level}`,
+  group: "c",
+  title: `CPU per splice set up, ${level} in flight`,
+  unit: "ms",
+  digits: 3
+})
+
+export const setUpRate = (level: number): Figure => ({
+  id: `setUpRate.${level}`,
+  group: "c",
+  title: `splices set up per second, ${level} in flight`,
+  unit: "1/s",
+  digits: 0
+})
+
+export const setUpTime = (level: number): Figure => ({
+  id: `setUpTime.${level}`,
+  group: "c",
+  title: `connect to first byte, median, ${level} in flight`,
+  unit: "ms",
+  digits: 2
+})
+
+export const setUpTimeP99 = (level: number): Figure => ({
+  id: `setUpTimeP99.${level}`,
+  group: "c",
+  title: `connect to first byte, p99, ${level} in flight`,
+  unit: "ms",
+  digits: 2
+})
+
+export const spliceMemory: Figure = {
+  id: "spliceMemory",
+  group: "d",
+  title: "memory per idle splice",
+  unit: "KB",
+  digits: 2
+}
+
+export const spliceDescriptors: Figure = {
+  id: "spliceDescriptors",
+  group: "d",
+  title: "descriptors per idle splice",
+  unit: "",
+  digits: 2
+}
+
+export const controlMemory: Figure = {
+  id: "controlMemory",
+  group: "d",
+  title: "memory per control stream",
+  unit: "KB",
+  digits: 1
+}
+
+export const controlDescriptors: Figure = {
+  id: "controlDescriptors",
+  group: "d",
+  title: "descriptors per control stream",
+  unit: "",
+  digits: 2
+}

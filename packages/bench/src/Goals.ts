@@ -1,0 +1,143 @@
+/**
+ * The goals that the project has set itself, each a ratio within one run or a bound on one subject, held against results.
+ */
+import * as Figure from "./Figure.js"
+import * as Results from "./Results.js"
+import * as Statistics from "./Statistics.js"
+
+export interface Goal {
+  readonly what: string
+  /** Who is needed to judge it. */
+  readonly subjects: ReadonlyArray<string>
+  readonly atMost: number
+  readonly unit: string
+  /** What is compared with the bound, by round. */
+  readonly of: (results: Results.Results) => Statistics.Rounds
+}
+
+const ratio = (
+  what: string,
+  atMost: number,
+  figure: Figure.Figure,
+  subject: string,
+  to: { readonly subject?: string; readonly figure?: Figure.Figure }
+): Goal => ({
+  what,
+  subjects: to.subject === undefined ? [subject] : [subject, to.subject],
+  atMost,
+  unit: "×",
+  of: (results) =>
+    Statistics.ratios(
+      Results.rounds(results, figure.id, subject),
+      Results.rounds(results, (to.figure ?? figure).id, to.subject ?? subject)
+    )
+})
+
+const bound = (what: string, atMost: number, figure: Figure.Figure, subject: string): Goal => ({
+  what,
+  subjects: [subject],
+  atMost,
+  unit: figure.unit,
+  of: (results) => Results.rounds(results, figure.id, subject)
+})
+
+const busy = (level: number) => level === 1 ? "1 splice" : `${level} splices`
+
+const all = (results: Results.Results): ReadonlyArray<Goal> => {
+  const { idle, inFlight, roundTripSplices, splices } = results
+  const most = Math.max(...idle)
+  return [
+    ...splices.map((level) =>
+      ratio(`kernel: CPU per GB, ${busy(level)}, against HAProxy with splice`, 0.6, Figure.cpuPerGb(level), "kernel", {
+        subject: "haproxy"
+      })
+    ),
+    ...splices.map((level) =>
+      ratio(`kernel: CPU per GB, ${busy(level)}, against portable`, 0.35, Figure.cpuPerGb(level), "kernel", {
+        subject: "portable"
+      })
+    ),
+    ...roundTripSplices.map((level) =>
+      ratio(`kernel: 64 B round trip, ${busy(level)}, against HAProxy`, 1.1, Figure.roundTrip(level), "kernel", {
+        subject: "haproxy"
+      })
+    ),
+    ...inFlight.map((level) =>
+      ratio(
+        `kernel: CPU per splice set up, ${level} in flight, against the floor`,
+        0.8,
+        Figure.setUpCpu(level),
+        "kernel",
+        {
+          subject: "floor"
+        }
+      )
+    ),
+    ...inFlight.map((level) =>
+      ratio(
+        `portable: CPU per splice set up, ${level} in flight, against the floor`,
+        1.6,
+        Figure.setUpCpu(level),
+        "portable",
+        { subject: "floor" }
+      )
+    ),
+    bound("kernel: memory per idle splice", 4, Figure.spliceMemory, "kernel"),
+    bound("kernel: descriptors per idle splice", 2, Figure.spliceDescriptors, "kernel"),
+    ...["kernel", "portable"].flatMap((subject) => {
+      const beside = (what: string, figure: (level: number, idle?: number) => Figure.Figure, level: number) =>
+        ratio(
+          `${subject}: ${what}, ${busy(level)}, beside ${most.toLocaleString("en")} idle splices, against none`,
+          1.15,
+          figure(level, most),
+          subject,
+          { figure: figure(level, 0) }
+        )
+      return [
+        beside("CPU per GB", Figure.cpuPerGb, Figure.besideSplices),
+        ...roundTripSplices.map((level) => beside("64 B round trip", Figure.roundTrip, level))
+      ]
+    })
+  ]
+}
+
+export interface Judged {
+  readonly what: string
+  readonly atMost: number
+  readonly unit: string
+  /** Of all rounds; undefined where one of the two was not measured. */
+  readonly median: number | undefined
+  readonly spread: { readonly min: number; readonly max: number } | undefined
+  readonly verdict: "met" | "not met" | Unjudged
+}
+
+/** Why there is no figure to judge. */
+export type Unjudged = "failed" | "not installed" | "not measured"
+
+/** Why there is nothing of one of these subjects. */
+export const unjudged = (results: Results.Results, subjects: ReadonlyArray<string>): Unjudged =>
+  results.failures.some(({ subject }) => subjects.includes(subject))
+    ? "failed"
+    : results.subjects.some(({ isInstalled, name }) => !isInstalled && subjects.includes(name))
+    ? "not installed"
+    : "not measured"
+
+/** All goals, with what these results say to them. */
+export const judge = (results: Results.Results): ReadonlyArray<Judged> =>
+  all(results).map(({ atMost, of, subjects, unit, what }) => {
+    const rounds = of(results)
+    const median = Statistics.median(rounds)
+    return {
+      what,
+      atMost,
+      unit,
+      median,
+      spread: Statistics.spread(rounds),
+      verdict: median === undefined
+        ? unjudged(results, subjects)
+        // A descriptor more among thousands of splices is not the splices'.
+        : Number(median.toFixed(2)) <= atMost
+        ? "met"
+        : "not met"
+    }
+  })

@@ -1,0 +1,182 @@
+/**
+ * The results as Markdown: the table of goals, a table for each group of figures, and the page that holds them with how
+ * everything was measured.
+ */
+import * as Figure from "./Figure.js"
+import * as Goals from "./Goals.js"
+import * as Plan from "./Plan.js"
+import * as Progress from "./Progress.js"
+import * as Results from "./Results.js"
+import * as Statistics from "./Statistics.js"
+
+const number = (value: number | undefined, digits: number) =>
+  value === undefined
+    ? "–"
+    : value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits })
+
+const row = (cells: ReadonlyArray<string>) => `| ${cells.join(" | ")} |`
+
+const table = (head: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<string>>) =>
+  [row(head), row(head.map((_, index) => index === 0 ? "---" : "---:")), ...rows.map(row)].join("\n")
+
+const withUnit = (text: string, unit: string) =>
+  unit === "" || text === "–" ? text : unit === "×" ? `${text}×` : `${text} ${unit}`
+
+/** The goals: what was measured, its spread over the rounds, and whether it is met. */
+export const goals = (results: Results.Results): string =>
+  table(
+    ["goal", "at most", "measured", "least to most of the rounds", ""],
+    Goals.judge(results).map(({ atMost, median, spread, unit, verdict, what }) => [
+      what,
+      withUnit(String(atMost), unit),
+      withUnit(number(median, 2), unit),
+      spread === undefined ? "–" : `${number(spread.min, 2)} – ${number(spread.max, 2)}`,
+      verdict === "not met" ? "**not met**" : verdict
+    ])
+  )
+
+/** Whom every other subject is compared with. */
+const baselines = ["haproxy", "floor"]
+
+const cell = (results: Results.Results, figure: Results.FigureResults, subject: string) => {
+  const own = figure.subjects[subject]
+  if (own === undefined || own.median === null) {
+    const why = Goals.unjudged(results, [subject])
+    return why === "not measured" ? "–" : why
+  }
+  const ratios = baselines.map((baseline) =>
+    number(Statistics.median(Statistics.ratios(own.rounds, Results.rounds(results, figure.id, baseline))), 2)
+  )
+  return `${number(own.median, figure.digits)} (${ratios.join(", ")})`
+}
+
+/** The figures of each group, one row for each figure and one column for each subject. */
+export const figures = (results: Results.Results): string =>
+  Object.entries(Figure.groups).flatMap(([group, title]) => {
+    const own = results.figures.filter((figure) => figure.group === group)
+    return own.length === 0 ? [] : [
+      [
+        `### (${group}) ${title}`,
+        "",
+        table(
+          ["figure", "unit", ...results.subjects.map(({ name }) => name)],
+          own.map((figure) => [
+            figure.title,
+            figure.unit,
+            ...results.subjects.map(({ name }) => cell(results, figure, name))
+          ])
+        )
+      ].join("\n")
+    ]
+  }).join("\n\n")
+
+/** How to read a cell of the figures' tables. */
+export const legend =
+  "Each cell: the median of the rounds, and in parentheses its ratio to HAProxy and to the floor, each the median of the ratios within the rounds."
+
+/** One line for the goals' table: when, where and how it was measured. */
+export const circumstances = ({ date, machine, rounds, tookSeconds }: Results.Results): string =>
+  `Measured on ${
+    date.slice(0, 10)
+  } on ${machine.cpu}, ${machine.cores} cores, ${machine.memoryGb} GB, ${machine.system}, ` +
+  `Node ${machine.node}; ${rounds === 1 ? "one round" : `medians of ${rounds} rounds`}, ${
+    Progress.duration(tookSeconds)
+  } in all.`
+
+/** Who else was at work: a figure from a machine that others use is worth little. */
+export const disturbance = ({ disturbance: { others, stolen } }: Results.Results) =>
+  `Meanwhile other programs took ${number(others, 2)} cores, and the hypervisor kept ${number(stolen, 2)}.`
+
+const list = (items: ReadonlyArray<string>) => items.map((item) => `- ${item}`).join("\n")
+
+const ofRounds = (count: number) => count === 1 ? "the first round" : `the first ${count} rounds`
+
+const measuredHow = (results: Results.Results) => {
+  const { besideRepeats, besideRounds, controlStreams, idle, inFlight, memoryRounds, memorySplices, seconds, splices } =
+    results
+  const counts = (values: ReadonlyArray<number>) => values.map((value) => value.toLocaleString("en")).join(", ")
+  return list([
+    "Every subject is a program of its own and runs all the time, idle while another is measured. Within a round one figure is " +
+    "measured of each subject in turn before the next figure, and the order of the subjects changes from round to round.",
+    "The load is two more programs for each subject: one with all peers, one with all far ends, which are a tx3 node without TLS on " +
+    "the data path (it dials back for each token) or the backend of a plain TCP proxy. Proxies get the same load without preambles.",
+    "Load and subject share the machine's cores, so the CPU per unit of work is the main figure; throughput and times say how the " +
+    "whole machine does with this subject in it.",
+    "CPU is user and system time of the subject's whole process tree, threads and children that have ended included (/proc/PID/stat and " +
+    "/proc/PID/task/TID/schedstat).",
+    `(a) ${
+      counts(splices)
+    } splices, peers send as much as they can for ${seconds} s, one way; the far ends count what arrives. GB is 10⁹ bytes.`,
+    "(b) 64 bytes to the far end and 64 back, on all splices at once, each sending again when its answer is there; " +
+    `${Plan.roundTripTurns} turns of ${seconds / 2} s in each round, and the median of them. ` +
+    "Where something else keeps a core busy, the system packs all three programs onto what is left: the round trip of one splice " +
+    "halves, and that of 64 doubles. So these figures want a machine that does nothing else.",
+    `(c) A peer connects, sends preamble and one byte in one segment, the far end answers one byte, the peer ends, the far end ends; ${
+      counts(inFlight)
+    } at a time for ${seconds} s, from changing loopback addresses. The time is from connect to the first byte back; the CPU is that of the whole life.`,
+    `(d) A fresh process, after some set-ups: resident memory and descriptors of the process tree before and with ${
+      counts([memorySplices])
+    } idle splices, once settled, divided by their number; the same with ${
+      counts([controlStreams])
+    } registered nodes. In ${ofRounds(memoryRounds)}. KB is 1,000 bytes.`,
+    `(e) (a) with ${Figure.besideSplices} splices and (b), beside ${counts(idle)} idle splices, for ${
+      seconds / 2
+    } s each; ` +
+    `the median of ${besideRepeats} turns in each round. In ${ofRounds(besideRounds)}.`
+  ])
+}
+
+/** A plot to show on the page. */
+export interface Plot {
+  readonly file: string
+  readonly title: string
+}
+
+/** The whole page. */
+export const page = (results: Results.Results, plots: ReadonlyArray<Plot>): string =>
+  [
+    "# Benchmark",
+    `${circumstances(results)} Made by \`${results.command}\`${
+      results.quick ? ", which is a short run: not to be quoted" : ""
+    }. ${disturbance(results)}`,
+    "## Goals",
+    "A ratio is the median of the ratios within the rounds.",
+    goals(results),
+    "## Figures",
+    legend,
+    figures(results),
+    ...plots.length === 0 ? [] : ["## Plots", ...plots.map(({ file, title }) => `![${title}](${file})`)],
+    "## Subjects",
+    list(
+      results.subjects.filter(({ isInstalled }) => isInstalled).map(({ description, name }) =>
+        `\`${name}\`: ${description}`
+      )
+    ),
+    ...results.remarks.length === 0 ? [] : ["Not measured here:", list(results.remarks)],
+    ...results.failures.length === 0 ? [] : [
+      "## Failures",
+      list(
+        results.failures.map(({ problem, round, subject, what }) =>
+          `\`${subject}\`, round ${round}, ${what}: ${problem}`
+        )
+      )
+    ],
+    "## How it is measured",
+    measuredHow(results),
+    "## Again",
+    "`npm run bench` at the root of the repository, with HAProxy, nginx (stream module) and socat installed where they are to be " +
+    "compared with; `npm run bench -- --quick` for a first look within three minutes. Another tx3 relay joins with " +
+    "`--relay NAME='COMMAND {config}'`. All values by round are in [results.json](results.json)."
+  ].join("\n\n") + "\n"
+
+const startMark = "<!-- bench:start -->"
+const endMark = "<!-- bench:end -->"
+
+/** A text with the goals between its two marks; unchanged where it has no marks. */
+export const insertGoals = (text: string, results: Results.Results): string => {
+  const start = text.indexOf(startMark)
+  const end = text.indexOf(endMark, start)
+  return start < 0 || end < 0
+    ? text
+    : [text.slice(0, start + startMark.length), circumstances(results), goals(results), text.slice(end)].join("\n\n")
+}

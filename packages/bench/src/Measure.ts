@@ -1,0 +1,165 @@
+/**
+ * How each figure is measured on a running subject. A measurement leaves the subject as it found it, with no connection
+ * of its own left open; but for those of memory, which have a subject for themselves.
+ */
+import * as Effect from "effect/Effect"
+import { BenchError } from "./BenchError.js"
+import * as Figure from "./Figure.js"
+import type * as messages from "./load/messages.js"
+import * as ProcessTree from "./ProcessTree.js"
+import type { Session } from "./Session.js"
+
+/** What one measurement gave, by figure; a figure may be there several times. */
+export type Values = ReadonlyArray<Value>
+
+type Value = readonly [Figure.Figure, number]
+
+/** How long each kind of measurement lasts. */
+export interface Durations {
+  readonly warmUpMs: number
+  readonly measureMs: number
+}
+
+const bytesPerGb = 1e9
+const bytesPerKb = 1000
+
+const open = ({ peers, target }: Session, group: string, kind: messages.Kind, count: number) =>
+  peers.request<void>({ type: "open", target, group, kind, count }, 60_000)
+
+const close = ({ peers }: Session, group: string) => peers.request<void>({ type: "close", group }, 60_000)
+
+const cpu = ({ running }: Session) => Effect.sync(() => ProcessTree.cpuSeconds(running.process.pid))
+
+/** Peers send as much as they can, one way, and the far ends count. */
+export const throughput = (session: Session, level: number, durations: Durations, idle?: number) =>
+  Effect.gen(function*() {
+    const { farEnds, peers } = session
+    const received = farEnds.request<messages.Received>({ type: "received" })
+    const group = "pump"
+    yield* open(session, group, "sink", level)
+    yield* peers.request<void>({ type: "startPumping", group })
+    yield* Effect.sleep(durations.warmUpMs)
+    const [cpuBefore, before] = [yield* cpu(session), yield* received]
+    yield* Effect.sleep(durations.measureMs)
+    const [cpuAfter, after] = [yield* cpu(session), yield* received]
+    yield* peers.request<void>({ type: "stopPumping", group })
+    yield* close(session, group)
+    const gigabytes = (after.bytes - before.bytes) / bytesPerGb
+    if (gigabytes === 0) {
+      return yield* new BenchError({ message: "no byte came through" })
+    }
+    return [
+      [Figure.cpuPerGb(level, idle), (cpuAfter - cpuBefore) / gigabytes],
+      [Figure.throughput(level, idle), gigabytes / ((after.atMs - before.atMs) / 1000)]
+    ] satisfies Values
+  })
+
+/** 64 bytes to the far end and back, on all splices at once. */
+export const roundTrips = (session: Session, level: number, durations: Durations, idle?: number) =>
+  Effect.gen(function*() {
+    const group = "roundTrips"
+    yield* open(session, group, "echo", level)
+    const times = yield* session.peers.request<messages.Times>({ type: "roundTrips", group, ...durations }, 60_000)
+    yield* close(session, group)
+    return [
+      [Figure.roundTrip(level, idle), times.p50 * 1000],
+      [Figure.roundTripP99(level, idle), times.p99 * 1000]
+    ] satisfies Values
+  })
+
+const setUp = ({ peers, target }: Session, inFlight: number, durationMs: number) =>
+  peers.request<messages.SetUps>({ type: "setUps", target, inFlight, durationMs }, 60_000)
+
+/** Splices are set up, answer one byte and are closed by the peer, a number of them side by side. */
+export const setUps = (session: Session, level: number, durations: Durations) =>
+  Effect.gen(function*() {
+    yield* setUp(session, level, durations.warmUpMs)
+    const before = yield* cpu(session)
+    const times = yield* setUp(session, level, durations.measureMs)
+    const after = yield* cpu(session)
+    if (times.failed > 0) {
+      return yield* new BenchError({
+        message: `${times.failed} of ${times.failed + times.count} splices did not come up`
+      })
+    }
+    return [
+      [Figure.setUpCpu(level), (after - before) * 1000 / times.count],
+      [Figure.setUpRate(level), times.count / (times.durationMs / 1000)],
+      [Figure.setUpTime(level), times.p50],
+      [Figure.setUpTimeP99(level), times.p99]
+    ] satisfies Values
+  })
+
+/** Brings compilers and caches to where they are in a program that has run for a while. */
+export const warmUp = (session: Session, durationMs: number) =>
+  Effect.gen(function*() {
+    yield* setUp(session, 32, durationMs)
+    yield* throughput(session, 4, { warmUpMs: 0, measureMs: durationMs })
+  })
+
+/** Splices that nothing passes through, while `use` runs. */
+export const besideIdle = <A, E>(session: Session, count: number, use: Effect.Effect<A, E>) =>
+  count === 0 ? use : Effect.gen(function*() {
+    yield* open(session, "idle", "sink", count)
+    const result = yield* use
+    yield* close(session, "idle")
+    return result
+  })
+
+const settledPollMs = 200
+const settledPolls = 5
+const settledWithinBytes = 512 * 1024
+
+/** Resident bytes once they have stayed about the same for a second, or after eight. */
+const settledBytes = ({ running }: Session) =>
+  Effect.gen(function*() {
+    let seen: ReadonlyArray<number> = []
+    for (let poll = 0; poll < 40; poll++) {
+      seen = [...seen.slice(1 - settledPolls), ProcessTree.residentBytes(running.process.pid)]
+      if (seen.length === settledPolls && Math.max(...seen) - Math.min(...seen) <= settledWithinBytes) {
+        break
+      }
+      yield* Effect.sleep(settledPollMs)
+    }
+    return seen.at(-1)!
+  })
+
+const usage = (session: Session) =>
+  Effect.map(settledBytes(session), (bytes) => ({
+    bytes,
+    descriptors: ProcessTree.descriptors(session.running.process.pid)
+  }))
+
+/** What a number of idle splices take of a subject that has just been started. */
+export const spliceMemory = (session: Session, count: number, warmUpMs: number) =>
+  Effect.gen(function*() {
+    yield* setUp(session, 32, warmUpMs)
+    const before = yield* usage(session)
+    yield* open(session, "idle", "sink", count)
+    const after = yield* usage(session)
+    return [
+      [Figure.spliceMemory, (after.bytes - before.bytes) / count / bytesPerKb],
+      [Figure.spliceDescriptors, (after.descriptors - before.descriptors) / count]
+    ] satisfies Values
+  })
+
+/** Control streams that register before any is counted: the first ones load what TLS needs. */
+const controlWarmUp = 50
+
+/** What a number of control streams take of a relay that has just been started. */
+export const controlMemory = (session: Session, count: number) =>
+  Effect.gen(function*() {
+    const { farEnds, relay } = session
+    if (relay === undefined) {
+      return []
+    }
+    yield* farEnds.request({ type: "prepareIdentities", count: count + controlWarmUp }, 60_000)
+    yield* farEnds.request({ type: "registerMany", ...relay, count: controlWarmUp }, 60_000)
+    const before = yield* usage(session)
+    yield* farEnds.request({ type: "registerMany", ...relay, count }, 60_000)
+    const after = yield* usage(session)
+    return [
+      [Figure.controlMemory, (after.bytes - before.bytes) / count / bytesPerKb],
+      [Figure.controlDescriptors, (after.descriptors - before.descriptors) / count]
+    ] satisfies Values
+  })

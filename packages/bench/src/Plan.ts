@@ -1,0 +1,153 @@
+/**
+ * What a run measures, in which order, and about how long each step takes.
+ */
+import * as Effect from "effect/Effect"
+import type { BenchError } from "./BenchError.js"
+import * as Figure from "./Figure.js"
+import * as Measure from "./Measure.js"
+import type { Session } from "./Session.js"
+import type { Subject } from "./Subject.js"
+
+export interface Settings {
+  readonly quick: boolean
+  readonly rounds: number
+  /** The first rounds, which take (d) and (e) too: these are steadier, and take long to set up. */
+  readonly memoryRounds: number
+  readonly besideRounds: number
+  /** How often in a round each figure of (e) is measured, for half as long as elsewhere. */
+  readonly besideRepeats: number
+  /** How long each measurement of time lasts. */
+  readonly seconds: number
+  readonly figures: ReadonlyArray<Figure.Group>
+  /** Busy splices of (a), and of (b). */
+  readonly splices: ReadonlyArray<number>
+  readonly roundTripSplices: ReadonlyArray<number>
+  /** Set-ups in flight. */
+  readonly inFlight: ReadonlyArray<number>
+  /** Idle splices beside busy ones. */
+  readonly idle: ReadonlyArray<number>
+  /** Splices, and control streams, that memory is divided by. */
+  readonly memorySplices: number
+  readonly controlStreams: number
+}
+
+export interface Step {
+  readonly subject: Subject
+  readonly what: string
+  /** Rough, for the progress line. */
+  readonly seconds: number
+  /** Whether the subject is started for this step alone. */
+  readonly fresh: boolean
+  readonly measure: (session: Session) => Effect.Effect<Measure.Values, BenchError>
+}
+
+/** What a subject is not asked for, by figure group, and why. */
+export const leftOut = (subject: Subject, settings: Settings): ReadonlyArray<string> =>
+  subject.forks
+    ? [
+      ...mostForks < Math.max(...settings.inFlight) ? [`more than ${mostForks} set-ups in flight`] : [],
+      "memory and thousands of idle splices, each of which would be a process"
+    ]
+    : []
+
+/** Processes that a subject which forks is asked for at a time. */
+const mostForks = 64
+
+/** How often (b) takes turns in a round, for half as long as elsewhere. */
+export const roundTripTurns = 3
+
+/** The subjects in another order each round. */
+const rotate = <A>(values: ReadonlyArray<A>, by: number) => {
+  const at = by % Math.max(1, values.length)
+  return [...values.slice(at), ...values.slice(0, at)]
+}
+
+export const round = (settings: Settings, subjects: ReadonlyArray<Subject>, number: number): ReadonlyArray<Step> => {
+  const { besideRepeats, figures, idle, inFlight, roundTripSplices, seconds, splices } = settings
+  const durations = { warmUpMs: Math.min(300, seconds * 400), measureMs: seconds * 1000 }
+  const lasting = (durations.warmUpMs + durations.measureMs) / 1000
+  const ordered = rotate(subjects, number)
+  const withoutForks = ordered.filter(({ forks }) => !forks)
+  const wants = (group: Figure.Group) => figures.includes(group)
+
+  // One figure of one subject, then the same of the next: what is compared was measured at about the same time.
+  const interleaved = (
+    group: Figure.Group,
+    levels: ReadonlyArray<number>,
+    what: (level: number) => string,
+    measure: (session: Session, level: number) => Effect.Effect<Measure.Values, BenchError>
+  ) =>
+    !wants(group) ? [] : levels.flatMap((level) =>
+      ordered
+        .filter(({ forks }) => !forks || level <= mostForks)
+        .map((subject): Step => ({
+          subject,
+          what: what(level),
+          seconds: lasting + 0.1,
+          fresh: false,
+          measure: (session) => measure(session, level)
+        }))
+    )
+
+  // Round trips are shorter or longer as the system spreads the programs over the cores, so they get more turns.
+  const half = { warmUpMs: durations.warmUpMs / 2, measureMs: durations.measureMs / 2 }
+  const besideIdle = !wants("e") || number >= settings.besideRounds ? [] : withoutForks.map((subject): Step => ({
+    subject,
+    what: `(a) and (b) beside ${idle.join(", ")} idle splices`,
+    seconds: idle.length * besideRepeats * (1 + roundTripSplices.length) * (lasting / 2 + 0.1) +
+      idle.reduce((sum, count) => sum + count, 0) / 1500,
+    fresh: false,
+    measure: (session) =>
+      Effect.forEach(idle, (count) =>
+        Measure.besideIdle(
+          session,
+          count,
+          Effect.all([
+            Measure.throughput(session, Figure.besideSplices, half, count),
+            ...roundTripSplices.map((level) => Measure.roundTrips(session, level, half, count))
+          ]).pipe(Effect.replicateEffect(besideRepeats))
+        )).pipe(Effect.map((values) => values.flat(3) as Measure.Values))
+  }))
+
+  const memory = !wants("d") || number >= settings.memoryRounds ? [] : withoutForks.flatMap((subject): Array<Step> => [
+    {
+      subject,
+      what: `memory of ${settings.memorySplices} idle splices`,
+      seconds: 4 + settings.memorySplices / 1200,
+      fresh: true,
+      measure: (session) => Measure.spliceMemory(session, settings.memorySplices, settings.quick ? 500 : 1000)
+    },
+    ...subject.start.speaks === "tcp" ? [] : [{
+      subject,
+      what: `memory of ${settings.controlStreams} control streams`,
+      seconds: 3.5 + settings.controlStreams / 250,
+      fresh: true,
+      measure: (session: Session) => Measure.controlMemory(session, settings.controlStreams)
+    }]
+  ])
+
+  return [
+    ...interleaved(
+      "c",
+      inFlight,
+      (level) => `set-ups, ${level} in flight`,
+      (session, level) => Measure.setUps(session, level, durations)
+    ),
+    ...interleaved(
+      "a",
+      splices,
+      (level) => `CPU per GB, ${level} busy`,
+      (session, level) => Measure.throughput(session, level, durations)
+    ),
+    ...Array.from({ length: roundTripTurns }).flatMap(() =>
+      interleaved(
+        "b",
+        roundTripSplices,
+        (level) => `round trips, ${level} busy`,
+        (session, level) => Measure.roundTrips(session, level, half)
+      )
+    ),
+    ...besideIdle,
+    ...memory
+  ]
+}

@@ -1,0 +1,84 @@
+/**
+ * What the benchmark and its two load programs say to each other, over node's IPC channel: one request at a time to each
+ * program, and one reply to each request. And what the two ends of a splice say to each other through the subject.
+ */
+
+/** What a peer connects to. `preamble` is what a tx3 relay wants to hear first, in base64; a plain proxy wants nothing. */
+export interface Target {
+  readonly host: string
+  readonly port: number
+  readonly preamble: string
+}
+
+/** The peers' program. A group is a set of connections under a name, all of one kind. */
+export type PeersRequest =
+  | {
+    readonly type: "open"
+    readonly target: Target
+    readonly group: string
+    readonly kind: Kind
+    readonly count: number
+  }
+  | { readonly type: "close"; readonly group: string }
+  | { readonly type: "startPumping"; readonly group: string }
+  | { readonly type: "stopPumping"; readonly group: string }
+  | {
+    readonly type: "roundTrips"
+    readonly group: string
+    readonly warmUpMs: number
+    readonly measureMs: number
+  }
+  | { readonly type: "setUps"; readonly target: Target; readonly inFlight: number; readonly durationMs: number }
+
+/** The far ends' program: a tx3 node, or the backend of a plain proxy. */
+export type FarEndsRequest =
+  | { readonly type: "listen" }
+  | { readonly type: "register"; readonly host: string; readonly port: number; readonly relay: string }
+  | { readonly type: "prepareIdentities"; readonly count: number }
+  | {
+    readonly type: "registerMany"
+    readonly host: string
+    readonly port: number
+    readonly relay: string
+    readonly count: number
+  }
+  | { readonly type: "received" }
+
+export interface Listening {
+  readonly port: number
+}
+
+export interface Registered {
+  /** The node's digest, in base64: the preamble of its peers. */
+  readonly digest: string
+}
+
+export interface Received {
+  readonly bytes: number
+  readonly atMs: number
+}
+
+/** Times in milliseconds. */
+export interface Times {
+  readonly count: number
+  readonly p50: number
+  readonly p99: number
+}
+
+export interface SetUps extends Times {
+  readonly failed: number
+  readonly durationMs: number
+}
+
+export type Reply = { readonly ok: true; readonly value: unknown } | { readonly ok: false; readonly problem: string }
+
+/**
+ * The first byte of a connection tells its far end what to do with the rest. Each far end answers that byte with one, so
+ * that its peer knows the splice to be up.
+ */
+export type Kind = "sink" | "echo"
+
+export const kindBytes: Readonly<Record<Kind, number>> = { sink: 1, echo: 2 }
+
+/** The bytes of a round trip. */
+export const messageLength = 64
