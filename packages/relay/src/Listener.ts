@@ -80,6 +80,7 @@ export const layer: Layer.Layer<
     const log = yield* ThrottledLog.make
     const runtime = yield* Effect.runtime()
     const run = Runtime.runFork(runtime)
+    const runSync = Runtime.runSync(runtime)
     const serve = yield* Connection.make
     const splices = yield* Splices
     const statistics = yield* Statistics
@@ -93,7 +94,7 @@ export const layer: Layer.Layer<
 
     const accept = (socket: Transport.Connection) => {
       statistics.accepted()
-      const scope = Effect.runSync(Scope.make())
+      const scope = runSync(Scope.make())
       const connection = new Live(++lastId, socket, clock.unsafeCurrentTimeMillis(), scope, deadlines, turnAway)
       connections.add(connection)
       // The fiber's whole context is its scope, from the start: to provide it later costs more than the fiber.

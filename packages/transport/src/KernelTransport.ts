@@ -59,7 +59,10 @@ const loadSystem: Effect.Effect<typeof Os, KernelUnavailable> = Effect.suspend((
   return Effect.tryPromise({
     try: () => import("./internal/descriptors.js"),
     catch: (cause) =>
-      new KernelUnavailable({ reason: "the optional package koffi is not installed, or cannot be loaded", cause })
+      new KernelUnavailable({
+        reason: "the optional package koffi is not installed, or cannot be loaded; npm install koffi",
+        cause
+      })
   })
 })
 

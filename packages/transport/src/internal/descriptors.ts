@@ -8,6 +8,7 @@
  *    number enters the ledger in the statement after its opening and leaves it in the one before its closing.
  * 2. Nothing here acts on a descriptor that the ledger does not give to the calling thread: so none is closed twice, and
  *    a number that the system has given out again is safe from its former owner.
+ *    Listeners, epolls and bells are the main thread's: the others use them, and it closes them when they have all stopped.
  * 3. A descriptor changes hands by `give`, called by its owner, before the message that tells the new one.
  * 4. A dead thread's descriptors are closed by the main thread: `closeAllOf`.
  * 5. An epoll event carries a key, never a number. Keys are not used twice, so an event that was fetched before its

@@ -129,10 +129,10 @@ export class KernelConnection implements Connection {
 
   /** The worker is gone, and nobody watches the connection any more. */
   lost() {
+    this.closed = true
+    this.hangUp()
     if (this.socket !== undefined) {
       this.thread.closeSocket(this)
     }
-    this.closed = true
-    this.hangUp()
   }
 }

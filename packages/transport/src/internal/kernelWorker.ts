@@ -56,6 +56,7 @@ class Listening {
   }
 
   resume() {
+    spare ??= descriptors.spare()
     watched.set(this.key, this)
     Os.watchListener(poll, this.socket, this.key)
   }
@@ -73,7 +74,8 @@ class Listening {
 
   onEvents() {
     for (let count = 0; count < acceptsPerTurn; count++) {
-      if (accepted - Atomics.load(signals, Signal.heard) >= unheardMax) {
+      // What is heard is counted in 32 bits.
+      if ((accepted - Atomics.load(signals, Signal.heard) | 0) >= unheardMax) {
         this.pause()
         return
       }
@@ -83,8 +85,12 @@ class Listening {
       } else if (incoming === Os.again) {
         return
       } else if (!Os.goneAgain.includes(incoming)) {
+        const left = Os.noDescriptors.includes(incoming) ? this.turnAway() : incoming
+        if (left === Os.again) {
+          return
+        }
         reports.push(["acceptFailed", this.listener, incoming])
-        if (!Os.noDescriptors.includes(incoming) || !this.turnAway()) {
+        if (left !== 0) {
           this.pause()
           return
         }
@@ -100,10 +106,13 @@ class Listening {
     unreported.start(waiting, reportWithinMs)
   }
 
-  /** Accepts somebody with the spare descriptor and closes; otherwise they would wait for an answer. */
+  /**
+   * Accepts somebody with the spare descriptor and closes; otherwise they would wait for an answer. 0, or the negative
+   * errno: `again` if nobody waits, for accept(2) looks for a descriptor first.
+   */
   private turnAway() {
     if (spare === undefined) {
-      return false
+      return Os.noDescriptors[0]!
     }
     descriptors.close(spare)
     const incoming = descriptors.accept(this.socket)
@@ -111,7 +120,7 @@ class Listening {
       descriptors.close(incoming.socket)
     }
     spare = descriptors.spare()
-    return typeof incoming !== "number"
+    return typeof incoming === "number" ? incoming : 0
   }
 }
 

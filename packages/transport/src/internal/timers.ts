@@ -38,24 +38,26 @@ export class Timers<A> {
     return Math.max(0, next - performance.now())
   }
 
-  /** Takes out those that are due and passes them on. */
+  /** Takes out those that are due and passes them on, unless that of another has cancelled or restarted them. */
   expire(onDue: (item: A) => void) {
     if (this.queues.size === 0) {
       return
     }
     const now = performance.now()
-    const due: Array<A> = []
+    const due: Array<readonly [item: A, at: number, queue: Map<A, number>]> = []
     for (const queue of this.queues.values()) {
       for (const [item, at] of queue) {
         if (at > now) {
           break
         }
-        due.push(item)
+        due.push([item, at, queue])
       }
     }
-    for (const item of due) {
-      this.cancel(item)
-      onDue(item)
+    for (const [item, at, queue] of due) {
+      if (queue.get(item) === at) {
+        this.cancel(item)
+        onDue(item)
+      }
     }
   }
 }
