@@ -2,6 +2,8 @@
 import { Transport } from "@tx3/transport"
 import type { Scope } from "effect"
 import { Deferred, Effect, Queue } from "effect"
+import { spawn } from "node:child_process"
+import { fileURLToPath } from "node:url"
 import type { Client } from "./client.js"
 import { connect, payload } from "./client.js"
 import { eventually, kernelSocket, openSockets, turns } from "./system.js"
@@ -147,6 +149,46 @@ export const stalled = (client: Client): Effect.Effect<void> =>
       return accepted > 0 && still >= 50
     })
   })
+
+const pumped = payload(256 * 1024)
+
+/** One client sends as fast as it can, until the scope closes, and the other, which has not read yet, forgets. */
+export const pump = (from: Client, to: Client): Effect.Effect<void, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.sync(() => {
+      const state = { running: true }
+      const send = () => {
+        if (state.running) {
+          from.socket.write(pumped, (error) => error ?? send())
+        }
+      }
+      to.socket.resume()
+      send()
+      return state
+    }),
+    (state) =>
+      Effect.sync(() => {
+        state.running = false
+      })
+  )
+
+/** A splice that a process of its own fills from both sides, as fast as it can. */
+export const bulkSplice = (
+  listener: Listening
+): Effect.Effect<Transport.Splice, Transport.HungUp, Transport.Transport | Scope.Scope> =>
+  Effect.gen(function*() {
+    const transport = yield* Transport.Transport
+    yield* Effect.acquireRelease(
+      Effect.sync(() => spawn(process.execPath, [bulkFile, String(listener.port)], { stdio: "ignore" })),
+      (child) => Effect.sync(() => child.kill("SIGKILL"))
+    )
+    const [left, right] = [yield* Queue.take(listener.connections), yield* Queue.take(listener.connections)]
+    yield* left.preamble
+    yield* right.preamble
+    return transport.splice(left, right, { idleTimeoutMs: undefined, lingerTimeoutMs: 60_000 }, () => {})
+  })
+
+const bulkFile = fileURLToPath(new URL("bulk.mjs", import.meta.url))
 
 /** Bytes that a splice has taken from its left side and that are in this process, not in a socket's buffer. */
 export const insideFromLeft = ({ carried, right }: Spliced): number => {

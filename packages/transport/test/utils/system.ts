@@ -25,20 +25,27 @@ export const turns = (count = 5) =>
     turn(count)
   })
 
-/** Sockets this process has open, listening ones too. */
-export const openSockets = () => {
-  let count = 0
-  for (const descriptor of Fs.readdirSync("/proc/self/fd")) {
+export interface OpenDescriptor {
+  readonly number: number
+  /** What it is: `socket:[inode]`, `pipe:[inode]`, `anon_inode:[eventpoll]`, a path. Source: proc(5), /proc/PID/fd. */
+  readonly link: string
+}
+
+/** What a process has open, this one if no other is named. */
+export const openDescriptors = (pid: number | undefined = process.pid): ReadonlyArray<OpenDescriptor> => {
+  const open: Array<OpenDescriptor> = []
+  for (const name of Fs.readdirSync(`/proc/${pid}/fd`)) {
     try {
-      if (Fs.readlinkSync(`/proc/self/fd/${descriptor}`).startsWith("socket:")) {
-        count++
-      }
+      open.push({ number: Number(name), link: Fs.readlinkSync(`/proc/${pid}/fd/${name}`) })
     } catch {
       // The descriptor of the directory listing itself is gone by now.
     }
   }
-  return count
+  return open
 }
+
+/** Sockets this process has open, listening ones too. */
+export const openSockets = () => openDescriptors().filter(({ link }) => link.startsWith("socket:")).length
 
 /** The kernel's view of one end of a TCP connection. Source: proc_net_tcp.rst of the kernel. */
 export interface KernelSocket {
@@ -64,6 +71,21 @@ export const kernelSocket = (localPort: number, remotePort: number): KernelSocke
     }
   }
   return undefined
+}
+
+/** Connections of a listening port of 127.0.0.1, those that nobody has accepted included. */
+export const socketsAt = (listeningPort: number): number => {
+  const listening = `0100007F:${listeningPort.toString(16).toUpperCase().padStart(4, "0")}`
+  const established = "01"
+  // While others come and go, the listing may show one twice.
+  const remotes = new Set<string>()
+  for (const line of Fs.readFileSync("/proc/net/tcp", "utf8").split("\n").slice(1, -1)) {
+    const [, local, remote, state] = line.trim().split(/\s+/)
+    if (local === listening && state === established) {
+      remotes.add(remote!)
+    }
+  }
+  return remotes.size
 }
 
 setFlagsFromString("--expose-gc")

@@ -13,7 +13,17 @@ import type { Duplex } from "node:stream"
 import { assert } from "vitest"
 import { connect, payload } from "./client.js"
 import type { Link, Spliced } from "./fixtures.js"
-import { accepted, arrived, insideFromLeft, listening, noLeak, splice, spliced, stalled } from "./fixtures.js"
+import {
+  accepted,
+  arrived,
+  bulkSplice,
+  insideFromLeft,
+  listening,
+  noLeak,
+  splice,
+  spliced,
+  stalled
+} from "./fixtures.js"
 import { bufferBytes, eventually, kernelSocket, openSockets, turns } from "./system.js"
 
 const mebibyte = 1024 * 1024
@@ -769,6 +779,46 @@ export const transportSuite = <E>(name: string, layer: Layer.Layer<Transport.Tra
           right.client.socket.write(bytes)
           assert.isTrue((yield* left.client.read(bytes.length)).equals(bytes))
           assert.strictEqual(stuck.right.client.ending, undefined)
+        })
+      )
+
+      test(
+        "bulk both ways does not hold up small exchanges, nor they it",
+        Effect.gen(function*() {
+          const listener = yield* listening()
+          const bulk = yield* bulkSplice(listener)
+          const small = yield* Effect.replicateEffect(
+            Effect.flatMap(
+              Effect.all([arrived(listener), arrived(listener)]),
+              ([left, right]) => splice(left, right)
+            ),
+            16
+          )
+          const flows = (before: Transport.Carried) =>
+            eventually("more bulk, both ways", () => {
+              const { fromLeft, fromRight } = bulk.carried()
+              return Math.min(fromLeft - before.fromLeft, fromRight - before.fromRight) > 4 * mebibyte
+            })
+          yield* flows({ fromLeft: 0, fromRight: 0 })
+
+          const before = bulk.carried()
+          yield* Effect.forEach(small, ({ left, right }) =>
+            Effect.gen(function*() {
+              for (let trip = 0; trip < 100; trip++) {
+                for (const [from, to] of [[left, right], [right, left]] as const) {
+                  const bytes = payload(64)
+                  from.client.socket.write(bytes)
+                  assert.isTrue((yield* to.client.read(bytes.length)).equals(bytes))
+                }
+              }
+            }), { concurrency: "unbounded", discard: true })
+          const after = bulk.carried()
+          assert.isAbove(after.fromLeft - before.fromLeft, mebibyte)
+          assert.isAbove(after.fromRight - before.fromRight, mebibyte)
+          for (const { carried } of small) {
+            assert.deepStrictEqual(carried(), { fromLeft: 6_400, fromRight: 6_400 })
+          }
+          yield* flows(after)
         })
       )
 
