@@ -130,10 +130,13 @@ const usage = (session: Session) =>
     descriptors: ProcessTree.descriptors(session.running.process.pid)
   }))
 
+/** Until compilers are done, and a garbage collector's nursery has the size that this load gives it. */
+const memoryWarmUpMs = 3_000
+
 /** What a number of idle splices take of a subject that has just been started. */
-export const spliceMemory = (session: Session, count: number, warmUpMs: number) =>
+export const spliceMemory = (session: Session, count: number) =>
   Effect.gen(function*() {
-    yield* setUp(session, 32, warmUpMs)
+    yield* setUp(session, 32, memoryWarmUpMs)
     const before = yield* usage(session)
     yield* open(session, "idle", "sink", count)
     const after = yield* usage(session)

@@ -113,9 +113,9 @@ export const round = (settings: Settings, subjects: ReadonlyArray<Subject>, numb
     {
       subject,
       what: `memory of ${settings.memorySplices} idle splices`,
-      seconds: 4 + settings.memorySplices / 1200,
+      seconds: 7 + settings.memorySplices / 1200,
       fresh: true,
-      measure: (session) => Measure.spliceMemory(session, settings.memorySplices, settings.quick ? 500 : 1000)
+      measure: (session) => Measure.spliceMemory(session, settings.memorySplices)
     },
     ...subject.start.speaks === "tcp" ? [] : [{
       subject,
