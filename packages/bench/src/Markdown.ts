@@ -109,8 +109,8 @@ const measuredHow = (results: Results.Results) => {
     } splices, peers send as much as they can for ${seconds} s, one way; the far ends count what arrives. GB is 10⁹ bytes.`,
     "(b) 64 bytes to the far end and 64 back, on all splices at once, each sending again when its answer is there; " +
     `${Plan.roundTripTurns} turns of ${seconds / 2} s in each round, and the median of them. ` +
-    "Where something else keeps a core busy, the system packs all three programs onto what is left: the round trip of one splice " +
-    "halves, and that of 64 doubles. So these figures want a machine that does nothing else.",
+    "On a machine of two cores they come in two ranges, one half of the other: seemingly as the system puts the three programs onto " +
+    "one core or both. So a ratio far from 1 between like programs may be that.",
     `(c) A peer connects, sends preamble and one byte in one segment, the far end answers one byte, the peer ends, the far end ends; ${
       counts(inFlight)
     } at a time for ${seconds} s, from changing loopback addresses. The time is from connect to the first byte back; the CPU is that of the whole life.`,
@@ -118,7 +118,10 @@ const measuredHow = (results: Results.Results) => {
       counts([memorySplices])
     } idle splices, once settled, divided by their number; the same with ${
       counts([controlStreams])
-    } registered nodes. In ${ofRounds(memoryRounds)}. KB is 1,000 bytes.`,
+    } registered nodes. In ${
+      ofRounds(memoryRounds)
+    }. KB is 1,000 bytes. Of a Node program that is the growth of its heap, garbage ` +
+    "included, and varies with the moment at which that is collected.",
     `(e) (a) with ${Figure.besideSplices} splices and (b), beside ${counts(idle)} idle splices, for ${
       seconds / 2
     } s each; ` +

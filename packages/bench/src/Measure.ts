@@ -130,8 +130,11 @@ const usage = (session: Session) =>
     descriptors: ProcessTree.descriptors(session.running.process.pid)
   }))
 
-/** Until compilers are done, and a garbage collector's nursery has the size that this load gives it. */
-const memoryWarmUpMs = 3_000
+/**
+ * Enough to have everything loaded, and no more: what a garbage collector has not collected yet by then would hide what
+ * comes. So the figure of a Node program rather holds too much than too little: the growth of its heap, garbage included.
+ */
+const memoryWarmUpMs = 1_000
 
 /** What a number of idle splices take of a subject that has just been started. */
 export const spliceMemory = (session: Session, count: number) =>

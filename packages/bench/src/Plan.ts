@@ -113,7 +113,7 @@ export const round = (settings: Settings, subjects: ReadonlyArray<Subject>, numb
     {
       subject,
       what: `memory of ${settings.memorySplices} idle splices`,
-      seconds: 7 + settings.memorySplices / 1200,
+      seconds: 5 + settings.memorySplices / 1200,
       fresh: true,
       measure: (session) => Measure.spliceMemory(session, settings.memorySplices)
     },

@@ -105,10 +105,12 @@ const transportOf = (config: RelayConfig.RelayConfig["Type"]) =>
     transport: Effect.flatMap(Transport.Transport, ({ kind }) =>
       kind === "kernel" || config.transport === "portable"
         ? Effect.succeed(kind)
-        : KernelTransport.layer().pipe(
-          Layer.launch,
-          Effect.flip,
-          Effect.map(({ message }) => `${kind}; ${message}`)
+        : Layer.build(KernelTransport.layer({ threads: config.transportThreads })).pipe(
+          Effect.scoped,
+          Effect.match({
+            onFailure: ({ message }) => `${kind}; ${message}`,
+            onSuccess: () => `${kind}; the kernel's failed its self-test once, and passes it now`
+          })
         ))
   }).pipe(
     Effect.provide(Relay.transport),
@@ -121,7 +123,9 @@ const check = Command.make("check", { bind, file }, ({ bind, file }) =>
     const config = yield* load(file, bind)
     const addresses = yield* addressesOf(config)
     const { connections, transport } = yield* transportOf(config)
-    const settings = Object.entries(config).filter(([, value]) => typeof value === "number")
+    const settings = Object.entries(config).filter(([key, value]) =>
+      typeof value === "number" && key !== "idleTimeoutMs"
+    )
     yield* Console.log([
       `${file} is in order`,
       `digest: ${config.identity.digest}`,

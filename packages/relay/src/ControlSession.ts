@@ -48,7 +48,7 @@ export interface ControlSession {
   /** Puts a token into the mailbox; false if it is full, or the stream has ended. */
   readonly deliver: (token: SpliceToken.SpliceToken) => boolean
 
-  /** Calls `listener` when the stream ends, unless what it returns is called before. */
+  /** Calls `listener` when the stream ends, at once if it has, unless what it returns is called before. */
   readonly onEnd: (listener: (reason: EndReason) => void) => () => void
 
   /** Ends the stream. The first reason given counts. */
@@ -144,7 +144,11 @@ export const make = (options: {
         return true
       },
       onEnd: (listener) => {
-        listeners.add(listener)
+        if (ended === undefined) {
+          listeners.add(listener)
+        } else {
+          listener(ended.reason)
+        }
         return () => listeners.delete(listener)
       },
       end,

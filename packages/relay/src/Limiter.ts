@@ -186,6 +186,8 @@ class Place<K> {
 
 /** Counts a socket until it is given back, and to its source until it is settled. */
 class Inbound extends Place<Source> {
+  private open = true
+
   constructor(unsettled: Tally<Source>, source: Source, private readonly inbound: { total: number }) {
     super(unsettled, source)
     inbound.total++
@@ -196,7 +198,10 @@ class Inbound extends Place<Source> {
   }
 
   override giveBack() {
-    super.giveBack()
-    this.inbound.total--
+    if (this.open) {
+      this.open = false
+      super.giveBack()
+      this.inbound.total--
+    }
   }
 }

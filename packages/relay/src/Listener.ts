@@ -152,7 +152,7 @@ export const layer: Layer.Layer<
     const shutdown = Effect.gen(function*() {
       state = "draining"
       yield* endAll((connection) => connection.stage !== "spliced")
-      yield* Effect.logInfo("shutting down").pipe(Effect.annotateLogs({ splices: connections.size / 2 }))
+      yield* Effect.logInfo("shutting down").pipe(Effect.annotateLogs({ splices: Array.from(splices.all()).length }))
       // Interruptible first: in a finalizer a timeout cannot cut off what is uninterruptible.
       yield* splices.awaitNone.pipe(Effect.interruptible, Effect.timeoutOption(config.drainTimeoutMs))
       yield* endAll(() => true)

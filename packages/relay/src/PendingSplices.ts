@@ -43,7 +43,8 @@ export const layer: Layer.Layer<PendingSplices> = Layer.sync(PendingSplices, () 
   return {
     offer: (peer, session) => {
       const token = SpliceToken.random()
-      const stopWatching = session.onEnd(() => peer.turnAway("controlStreamEnded"))
+      const waiting = () => entries.has(token)
+      let stopWatching = () => {}
       peer.enter("pending", () => {
         entries.delete(token)
         peer.socket.onHangUp(undefined)
@@ -51,7 +52,10 @@ export const layer: Layer.Layer<PendingSplices> = Layer.sync(PendingSplices, () 
       })
       entries.set(token, { peer, session })
       peer.socket.onHangUp(() => peer.turnAway("hungUp"))
-      if (entries.has(token) && !session.deliver(token)) {
+      if (waiting()) {
+        stopWatching = session.onEnd(() => peer.turnAway("controlStreamEnded"))
+      }
+      if (waiting() && !session.deliver(token)) {
         peer.turnAway("controlStreamBusy")
       }
     },

@@ -82,6 +82,8 @@ const make = (threadCount: number): Effect.Effect<Transport["Type"], KernelUnava
     const listeners = new Map<number, ListenOptions & { readonly socket: Os.Descriptor }>()
     const numbers = new SpliceNumbers(Math.ceil(descriptorCount / 2))
     const threads = new Set<KernelThread>()
+    const unavailable = yield* Deferred.make<never, KernelUnavailable>()
+    let ready = false
     let lastListener = 0
     let lastOwner = 0
 
@@ -124,32 +126,24 @@ const make = (threadCount: number): Effect.Effect<Transport["Type"], KernelUnava
     })
 
     const stop = ({ over, thread }: Effect.Effect.Success<typeof start>) =>
-      Effect.sync(() => thread.stop()).pipe(
-        Effect.zipRight(over),
-        // Interruptible first: in a finalizer a timeout cannot cut off what is uninterruptible.
-        Effect.interruptible,
-        Effect.timeoutOption(stopMs),
-        Effect.tap(Option.match({
-          onNone: () => {
-            thread.abandon()
-            return Effect.logError("a thread of the kernel transport does not stop, and is left behind")
-          },
-          onSome: () => Effect.void
-        }))
-      )
+      Effect.zipRight(Effect.sync(() => thread.stop()), orAbandon(over, () => [thread]))
 
     const oneThread = Effect.acquireUseRelease(
       start,
       ({ over }) =>
         Effect.flatMap(
           over,
-          (failure) => Effect.logError("a thread of the kernel transport died, and what it carried with it", failure)
+          (failure) => report("a thread of the kernel transport died, and what it carried with it", failure)
         ),
       stop
     ).pipe(
-      Effect.catchAllDefect((defect) => Effect.logError("a thread of the kernel transport cannot start", defect)),
+      Effect.catchAllDefect((defect) => report("a thread of the kernel transport cannot start", defect)),
       Effect.zipRight(Effect.sleep(restartMs))
     )
+
+    /** Before the transport is given out, its failure is the whole news. */
+    const report = (what: string, cause: unknown) =>
+      ready ? Effect.logError(what, cause) : Deferred.fail(unavailable, failedSelfTest(String(cause), cause))
 
     const listen = (options: ListenOptions) =>
       Effect.acquireRelease(
@@ -170,20 +164,23 @@ const make = (threadCount: number): Effect.Effect<Transport["Type"], KernelUnava
             new ListenError({ host: options.host, port: options.port, cause: cause as NodeJS.ErrnoException })
         }),
         ({ listener, socket }) =>
-          Effect.async<void>((resume) => {
+          Effect.suspend(() => {
             listeners.delete(listener)
-            let left = 1
-            const stopped = () => {
-              if (--left === 0) {
-                descriptors.close(socket)
-                resume(Effect.void)
-              }
-            }
-            threads.forEach((thread) => {
-              left++
-              thread.stopAccepting(listener, stopped)
+            const accepting = new Set(threads)
+            const stopped = Effect.async<void>((resume) => {
+              const check = () => accepting.size === 0 && resume(Effect.void)
+              threads.forEach((thread) =>
+                thread.stopAccepting(listener, () => {
+                  accepting.delete(thread)
+                  check()
+                })
+              )
+              check()
             })
-            stopped()
+            return Effect.zipRight(
+              orAbandon(stopped, () => accepting),
+              Effect.sync(() => descriptors.close(socket))
+            )
           })
       ).pipe(Effect.map(({ host, port }) => ({ host, port })))
 
@@ -216,8 +213,32 @@ const make = (threadCount: number): Effect.Effect<Transport["Type"], KernelUnava
       yield* Effect.forkScoped(Effect.forever(oneThread))
     }
     const ownDescriptors = 2 * pipesMax + 3 * threadCount
-    return { kind: "kernel", listen, ownDescriptors, splice }
+    const transport: Transport["Type"] = { kind: "kernel", listen, ownDescriptors, splice }
+    yield* selfTest(transport).pipe(
+      Effect.mapError((cause) => failedSelfTest(cause.message, cause)),
+      Effect.raceFirst(Deferred.await(unavailable))
+    )
+    ready = true
+    return transport
   })
+
+const failedSelfTest = (problem: string, cause: unknown) =>
+  new KernelUnavailable({ reason: `it fails its self-test: ${problem}`, cause })
+
+/** Waits for threads to answer; those that do not in time are ended by force, and have as long again for that. */
+const orAbandon = (answer: Effect.Effect<unknown>, threads: () => Iterable<KernelThread>) => {
+  // Interruptible first: in a finalizer a timeout cannot cut off what is uninterruptible.
+  const inTime = answer.pipe(Effect.interruptible, Effect.timeoutOption(stopMs))
+  return Effect.flatMap(inTime, (answered) => {
+    if (Option.isSome(answered)) {
+      return Effect.void
+    }
+    for (const thread of threads()) {
+      thread.abandon()
+    }
+    return Effect.zipRight(Effect.logError("a thread of the kernel transport does not answer, and is ended"), inTime)
+  })
+}
 
 const nothing: Carried = { fromLeft: 0, fromRight: 0 }
 
@@ -273,20 +294,12 @@ class RunningSplice implements Splice {
 }
 
 /**
- * A transport with so many threads; one carries several GB a second. Tried on the machine's own loopback before it is
- * given out.
+ * A transport with so many threads; one carries more than a gigabyte a second. Tried on the machine's own loopback before
+ * it is given out.
  *
  * @since 0.1.0
  * @category layers
  */
 export const layer = (
   options: { readonly threads?: number | undefined } = {}
-): Layer.Layer<Transport, KernelUnavailable> =>
-  Layer.scoped(
-    Transport,
-    Effect.tap(make(options.threads ?? 1), (transport) =>
-      Effect.mapError(
-        selfTest(transport),
-        (cause) => new KernelUnavailable({ reason: `it fails its self-test: ${cause.message}`, cause })
-      ))
-  )
+): Layer.Layer<Transport, KernelUnavailable> => Layer.scoped(Transport, make(options.threads ?? 1))

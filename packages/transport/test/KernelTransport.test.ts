@@ -8,7 +8,7 @@ import { connect, payload } from "./utils/client.js"
 import { arrived, listening, noLeak, pump, splice, stalled } from "./utils/fixtures.js"
 import type { Line } from "./utils/kernel.js"
 import { logInto, noDescriptorLeak } from "./utils/kernel.js"
-import { eventually, openSockets, socketsAt } from "./utils/system.js"
+import { eventually, kernelSocket, openSockets, socketsAt, turns } from "./utils/system.js"
 import { transportSuite } from "./utils/transportSuite.js"
 
 transportSuite("KernelTransport", KernelTransport.layer())
@@ -107,6 +107,39 @@ describe("KernelTransport alone", () => {
 
       assert.strictEqual(yield* ended, 0)
     }).pipe(Effect.provide(KernelTransport.layer())))
+
+  for (const when of ["of a splice", "before its splice"] as const) {
+    it.scopedLive(`a reset behind a FIN ${when} ends it, though the other side is silent`, () =>
+      Effect.gen(function*() {
+        yield* noLeak
+        yield* Effect.gen(function*() {
+          const listener = yield* listening()
+          for (const resetFirst of [true, false]) {
+            const [reset, silent] = [yield* arrived(listener), yield* arrived(listener)]
+            const join = resetFirst ? splice(reset, silent) : splice(silent, reset)
+            const { localPort } = reset.client.socket
+            const fail = Effect.gen(function*() {
+              reset.client.reset()
+              yield* eventually("the reset", () => kernelSocket(listener.port, localPort!) === undefined)
+              yield* turns()
+            })
+            reset.client.socket.end()
+            if (when === "of a splice") {
+              const { report } = yield* join
+              assert.deepStrictEqual(yield* silent.client.readAll, { bytes: Buffer.alloc(0), ending: "end" })
+              yield* fail
+              assert.strictEqual((yield* report).outcome, "reset")
+              yield* silent.client.wasReset
+            } else {
+              yield* Effect.async<void>((resume) => reset.connection.onHangUp(() => resume(Effect.void)))
+              yield* fail
+              assert.strictEqual((yield* (yield* join).report).outcome, "reset")
+              assert.strictEqual((yield* silent.client.readAll).ending, "reset")
+            }
+          }
+        }).pipe(Effect.provide(KernelTransport.layer()))
+      }))
+  }
 
   it.scopedLive("is not for another platform, and says so", () =>
     Effect.gen(function*() {

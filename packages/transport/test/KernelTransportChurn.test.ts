@@ -187,10 +187,12 @@ class Churn {
       const { onBegun, onFinished, sockets: [one, other], way } = running
       const [left, right] = id % 2 === 1 ? [one!, other!] : [other!, one!]
       const options = { idleTimeoutMs: undefined, lingerTimeoutMs: 60_000, ...way.options }
-      this.transport.splice(running.first, connection, options, ({ outcome }) => {
+      this.transport.splice(running.first, connection, options, ({ fromLeft, fromRight, outcome }) => {
         this.reports[number]!++
         if (outcome !== way.outcome) {
           this.unexpected.push(`${way.name}: ${outcome}`)
+        } else if (outcome === "completed" && (fromLeft !== bytes.length || fromRight !== bytes.length)) {
+          this.unexpected.push(`${way.name}: ${fromLeft} and ${fromRight} bytes`)
         }
         left.destroy()
         right.destroy()

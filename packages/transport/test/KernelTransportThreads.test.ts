@@ -1,10 +1,9 @@
 import { describe, it } from "@effect/vitest"
 import type { Transport } from "@tx3/transport"
 import { KernelTransport } from "@tx3/transport"
-import type { Scope } from "effect"
-import { Effect, Fiber, Layer } from "effect"
+import { Effect, Exit, Fiber, Layer, Scope } from "effect"
 import { assert } from "vitest"
-import { payload } from "./utils/client.js"
+import { connect, payload } from "./utils/client.js"
 import type { Link } from "./utils/fixtures.js"
 import { accepted, arrived, listening, noLeak, splice, stalled } from "./utils/fixtures.js"
 import type { Line } from "./utils/kernel.js"
@@ -152,9 +151,23 @@ describe("threads of KernelTransport", () => {
       yield* splice(one, other)
       yield* echoes(one, other)
       yield* echoes(ofSecond, alsoOfFirst)
-      ofSecond.client.socket.end()
-      alsoOfFirst.client.socket.end()
-      assert.strictEqual((yield* survivor.report).outcome, "completed")
+      // It is the splice's connection, and no longer one of the thread that died.
+      yield* alsoOfFirst.connection.close
+      assert.strictEqual((yield* survivor.report).outcome, "closed")
+      assert.strictEqual((yield* ofSecond.client.readAll).ending, "reset")
+      assert.deepStrictEqual(log, [death])
+    }))
+
+  test("a listener that closes while its thread dies is closed", 1, (log) =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const listener = yield* Scope.extend(listening(), scope)
+      const link = yield* arrived(listener)
+      yield* breakThread(threadOf(link))
+      link.client.socket.write("!")
+      yield* Scope.close(scope, Exit.void).pipe(Effect.disconnect, Effect.timeout(takesOverWithinMs))
+      assert.strictEqual((yield* Effect.flip(connect(listener))).code, "ECONNREFUSED")
+      yield* eventually("the error", () => log.length > 0)
       assert.deepStrictEqual(log, [death])
     }))
 })

@@ -6,12 +6,12 @@
  *
  * 1. The ledger, a byte for each descriptor number shared by all threads, names the one thread that may act on it. A
  *    number enters the ledger in the statement after its opening and leaves it in the one before its closing.
- * 2. Nothing here acts on a descriptor that the ledger does not give to the calling thread: so none is closed twice, and
- *    a number that the system has given out again is safe from its former owner.
- *    Listeners, epolls and bells are the main thread's: the others use them, and it closes them when they have all stopped.
+ * 2. Nothing here reads, writes or closes a descriptor that the ledger does not give to the calling thread: so none is
+ *    closed twice, and a number that the system has given out again is safe from its former owner. Listeners, epolls and
+ *    bells are the main thread's: the others use them, and it closes them when they have all stopped.
  * 3. A descriptor changes hands by `give`, called by its owner, before the message that tells the new one.
  * 4. A dead thread's descriptors are closed by the main thread: `closeAllOf`.
- * 5. An epoll event carries a key, never a number. Keys are not used twice, so an event that was fetched before its
+ * 5. An epoll event carries a key, never a number. A thread uses no key twice, so an event that was fetched before its
  *    socket was closed finds nobody.
  * 6. A pipe is empty and in the pool, or lent to one direction of one splice. One that still holds bytes when its
  *    splice ends is closed.
@@ -171,13 +171,25 @@ export class Descriptors {
     this.ledger = new Uint8Array(ledger)
   }
 
-  private opened(fd: number): Descriptor {
+  /** Enters a number into the ledger; a failed call's, or one beyond the ledger, comes out as the negative errno. */
+  private entered(fd: number): Descriptor | number {
+    if (fd < 0) {
+      return -koffi.errno()
+    }
     if (fd >= this.ledger.length) {
       c.close(fd)
-      throw systemError("open", noDescriptors[0]!)
+      return noDescriptors[0]!
     }
     this.ledger[fd] = this.owner
-    return fd as Descriptor
+    return fd
+  }
+
+  private opened(syscall: string, fd: number): Descriptor {
+    const descriptor = this.entered(fd)
+    if (descriptor < 0) {
+      throw systemError(syscall, descriptor)
+    }
+    return descriptor as Descriptor
   }
 
   private own(descriptor: Descriptor): number {
@@ -230,8 +242,8 @@ export class Descriptors {
     }
     try {
       const { address, addressLength, family } = koffi.decode(list[0], addrinfo)
-      const fd = orThrow("socket", c.socket(family, 1 | nonBlocking | closeOnExec, 0))
-      const socket = this.opened(fd)
+      const fd = c.socket(family, 1 | nonBlocking | closeOnExec, 0)
+      const socket = this.opened("socket", fd)
       try {
         setOption(fd, 1, 2, 1)
         if (family === 10) {
@@ -258,8 +270,8 @@ export class Descriptors {
   /** A connection, or the negative errno. */
   accept(listener: Descriptor): Incoming | number {
     socketAddressLength[0] = socketAddress.length
-    const fd = orErrno(c.accept4(listener, socketAddress, socketAddressLength, nonBlocking | closeOnExec))
-    return fd < 0 ? fd : { socket: this.opened(fd), ...nameOfSocketAddress() }
+    const socket = this.entered(c.accept4(listener, socketAddress, socketAddressLength, nonBlocking | closeOnExec))
+    return socket < 0 ? socket : { socket: socket as Descriptor, ...nameOfSocketAddress() }
   }
 
   /** Bytes read into the buffer, 0 at the end, or the negative errno. */
@@ -294,7 +306,13 @@ export class Descriptors {
     if (c.pipe2(ends, nonBlocking | closeOnExec) < 0) {
       return undefined
     }
-    const [from, to] = [this.opened(ends[0]!), this.opened(ends[1]!)]
+    const [from, to] = [this.entered(ends[0]!) as Descriptor, this.entered(ends[1]!) as Descriptor]
+    if (from < 0 || to < 0) {
+      for (const end of [from, to].filter((end) => end >= 0)) {
+        this.close(end)
+      }
+      return undefined
+    }
     // What an unprivileged process may have in pipes is limited (pipe-user-pages-soft); then it stays at its default.
     c.fcntl(to, setPipeSize, "int", pipeBytes)
     return { from, to, bytes: 0 }
@@ -330,9 +348,9 @@ export class Descriptors {
 
   /** What a thread waits with: an epoll, and a bell for the other threads. */
   openPoll(): { readonly bell: Descriptor; readonly poll: Descriptor } {
-    const bell = this.opened(orThrow("eventfd", c.eventfd(0, nonBlocking | closeOnExec)))
+    const bell = this.opened("eventfd", c.eventfd(0, nonBlocking | closeOnExec))
     try {
-      return { bell, poll: this.opened(orThrow("epoll_create1", c.epollCreate(closeOnExec))) }
+      return { bell, poll: this.opened("epoll_create1", c.epollCreate(closeOnExec)) }
     } catch (cause) {
       this.close(bell)
       throw cause
@@ -341,8 +359,8 @@ export class Descriptors {
 
   /** A descriptor that is good for nothing but being closed when another is needed; undefined if there is none. */
   spare(): Descriptor | undefined {
-    const fd = c.eventfd(0, closeOnExec)
-    return fd < 0 ? undefined : this.opened(fd)
+    const spare = this.entered(c.eventfd(0, closeOnExec))
+    return spare < 0 ? undefined : spare as Descriptor
   }
 }
 
@@ -383,9 +401,9 @@ const watchFor = (operation: number, poll: Descriptor, descriptor: Descriptor, k
   }
 }
 
-/** Events of a connection: bytes, its end, its failure; each once. */
+/** Events of a connection: bytes, its end, its failure; each once. 0, or the negative errno. */
 export const watchConnection = (poll: Descriptor, socket: Descriptor, key: number) =>
-  watchFor(1, poll, socket, key, epollIn | epollRdHup | epollEdgeTriggered)
+  control(poll, 1, socket, key, epollIn | epollRdHup | epollEdgeTriggered)
 
 /** The same, and room to send after there was none. What is so already is told at once. */
 export const watchRoomToo = (poll: Descriptor, socket: Descriptor, key: number) =>

@@ -12,9 +12,11 @@ import type { KernelThread } from "./kernelThread.js"
 import * as Tcp from "./tcp.js"
 
 export class KernelConnection implements Connection {
-  /** What took the socket. */
+  /** The splice that its socket went into. */
   splice: { readonly end: () => void } | undefined
   closed = false
+  /** Whether it hung up by a reset. */
+  failed = false
   private socket: Descriptor | undefined
   private bytes: Uint8Array | undefined
   private duplex: Net.Socket | undefined

@@ -25,10 +25,10 @@ export const Signal = {
   heard: 1
 } as const
 
-/** One side of a splice, and whether it is in the worker's epoll already. */
-export type Side = readonly [connection: number, socket: Descriptor, watched: boolean]
+/** One side of a splice, whether it is in the worker's epoll already, and whether its connection has failed. */
+export type Side = readonly [connection: number, socket: Descriptor, watched: boolean, failed: boolean]
 
-/** A complete preamble, as latin1. With it the socket becomes the main thread's. */
+/** A complete preamble, as latin1. The socket becomes the main thread's when the report is sent. */
 export type Arrived = readonly [socket: Descriptor, preamble: string]
 
 export type Order =
@@ -58,7 +58,7 @@ export type Report =
     arrived: Arrived | undefined
   ]
   | readonly ["preamble", connection: number, arrived: Arrived]
-  | readonly ["hungUp", connection: number]
+  | readonly ["hungUp", connection: number, failed: boolean]
   | readonly ["acceptFailed", listener: number, negativeErrno: number]
   | readonly ["stoppedAccepting", listener: number]
   | readonly ["ended", splice: number, outcome: SpliceOutcome]

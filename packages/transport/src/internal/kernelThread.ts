@@ -53,7 +53,13 @@ export class KernelThread {
     this.poll = poll
     const { carried, ledger, pipesMax } = common
     const workerData: WorkerData = { bell, carried, ledger, owner, pipesMax, poll, signals: this.signals }
-    this.worker = new Worker(workerFile, { execArgv: [], name: "tx3-transport", workerData })
+    try {
+      this.worker = new Worker(workerFile, { execArgv: [], name: "tx3-transport", workerData })
+    } catch (cause) {
+      common.descriptors.close(poll)
+      common.descriptors.close(bell)
+      throw cause
+    }
     this.worker.on("message", this.onReports)
     this.worker.on("error", (cause) => {
       this.failure = cause
@@ -90,7 +96,12 @@ export class KernelThread {
         return
       }
       case "hungUp": {
-        this.connections.get(report[1])?.hangUp()
+        const [, id, failed] = report
+        const connection = this.connections.get(id)
+        if (connection !== undefined) {
+          connection.failed = failed
+          connection.hangUp()
+        }
         return
       }
       case "acceptFailed": {
@@ -169,7 +180,7 @@ export class KernelThread {
     this.order(["accept", listener, socket])
   }
 
-  /** Calls back when no more connections will come of the listener. */
+  /** Calls back when nothing more is accepted of the listener. */
   stopAccepting(listener: number, onStopped: () => void) {
     if (this.over) {
       onStopped()
@@ -226,7 +237,7 @@ export class KernelThread {
       connection.thread.forget(connection)
     }
     descriptors.give(socket, this.owner)
-    return [connection.id, socket, watched] as const
+    return [connection.id, socket, watched, connection.failed] as const
   }
 
   endSplice(number: number) {

@@ -100,9 +100,14 @@ class Listening {
 
   private accept(incoming: Os.Incoming) {
     const connection = connectionKey(++accepted)
+    const result = Os.watchConnection(poll, incoming.socket, connection)
+    if (result < 0) {
+      descriptors.close(incoming.socket)
+      reports.push(["acceptFailed", this.listener, result])
+      return
+    }
     const waiting = new Waiting(connection, this.listener, incoming)
     watched.set(connection, waiting)
-    Os.watchConnection(poll, incoming.socket, connection)
     unreported.start(waiting, reportWithinMs)
   }
 
@@ -140,12 +145,13 @@ class Waiting {
   ) {}
 
   onEvents(bits: number) {
-    this.failed ||= (bits & Os.epollErr) !== 0
     const ended = !this.readPreamble() || (bits & Os.hangUps) !== 0
-    if (ended && !this.hungUp) {
+    const failed = (bits & Os.epollErr) !== 0
+    if (ended && !this.hungUp || failed && !this.failed) {
       this.hungUp = true
+      this.failed ||= failed
       this.report()
-      reports.push(["hungUp", this.connection])
+      reports.push(["hungUp", this.connection, this.failed])
     }
   }
 
@@ -160,7 +166,6 @@ class Waiting {
       if (this.preambleBytes === Preamble.length) {
         const arrived: Arrived = [this.incoming.socket, Buffer.from(this.preamble.buffer).toString("latin1")]
         this.preamble = undefined
-        descriptors.give(this.incoming.socket, Os.mainThread)
         if (this.reported) {
           reports.push(["preamble", this.connection, arrived])
         } else {
@@ -224,9 +229,10 @@ const host: SpliceHost = {
   }
 }
 
-const endOf = ([connection, socket]: Side) => {
+/** A failure may have come after the main thread was told of a hang-up, or before the socket came to this thread. */
+const endOf = ([connection, socket, , failed]: Side) => {
   const waiting = watched.get(connection)
-  return new End(connection, socket, waiting instanceof Waiting && waiting.failed)
+  return new End(connection, socket, failed || waiting instanceof Waiting && waiting.failed)
 }
 
 const carry = (number: number, left: Side, right: Side, lingerMs: number, idleMs: number | undefined) => {
@@ -234,8 +240,8 @@ const carry = (number: number, left: Side, right: Side, lingerMs: number, idleMs
   splices.set(number, splice)
   for (const [[connection, socket, ours], end] of [[left, splice.left], [right, splice.right]] as const) {
     watched.set(connection, new SplicedEnd(end, splice))
-    if (!ours) {
-      Os.watchConnection(poll, socket, connection)
+    if (!ours && Os.watchConnection(poll, socket, connection) < 0) {
+      end.failed = true
     }
   }
   host.stirred(splice)
@@ -290,8 +296,15 @@ const followOrders = () => {
   }
 }
 
+/** Gives away the sockets that the reports are about, at the last moment: a thread that dies before owns them still. */
 const sendReports = () => {
   if (reports.length > 0) {
+    for (const report of reports) {
+      const arrived = report[0] === "preamble" ? report[2] : report[0] === "accepted" ? report[5] : undefined
+      if (arrived !== undefined) {
+        descriptors.give(arrived[0], Os.mainThread)
+      }
+    }
     port.postMessage(reports)
     reports = []
   }

@@ -69,12 +69,14 @@ export const selfTest = (transport: Transport["Type"]): Effect.Effect<void, Self
 
 const connect = ({ host, port }: Bound): Effect.Effect<Net.Socket, SelfTestFailed, Scope.Scope> =>
   Effect.acquireRelease(
-    Effect.async<Net.Socket, SelfTestFailed>((resume) => {
-      const socket = Net.connect({ allowHalfOpen: true, host, port }, () => resume(Effect.succeed(socket)))
-      socket.on("error", ({ message }) => resume(new SelfTestFailed({ message })))
-    }),
+    Effect.sync(() => Net.connect({ allowHalfOpen: true, host, port })),
     (socket) => Effect.sync(() => socket.destroy())
-  )
+  ).pipe(Effect.flatMap((socket) =>
+    Effect.async<Net.Socket, SelfTestFailed>((resume) => {
+      socket.on("connect", () => resume(Effect.succeed(socket)))
+      socket.on("error", ({ message }) => resume(new SelfTestFailed({ message })))
+    })
+  ))
 
 const countUntilEnd = (socket: Net.Socket): Effect.Effect<number> =>
   Effect.async((resume) => {
