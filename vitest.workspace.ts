@@ -1,8 +1,13 @@
-// Vitest's configuration (`vitest --config vitest.workspace.ts`): one project per package, run on the sources.
+// Vitest's configuration (`vitest --config vitest.workspace.ts`): one project per package, run on the sources; the relay on each transport.
 import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
 
 const packages = fileURLToPath(new URL("packages/", import.meta.url))
+
+const project = (name: string, folder: string, env: Record<string, string> = {}) => ({
+  extends: true as const,
+  test: { name, env, include: [`packages/${folder}/test/**/*.test.ts`] }
+})
 
 export default defineConfig({
   resolve: {
@@ -25,18 +30,10 @@ export default defineConfig({
     minWorkers: 1,
     maxWorkers: 2,
     projects: [
-      ...["protocol", "transport", "node", "cli", "bench"].map((name) => ({
-        extends: true,
-        test: { name, include: [`packages/${name}/test/**/*.test.ts`] }
-      })),
-      ...["kernel", "portable"].map((transport) => ({
-        extends: true,
-        test: {
-          name: `relay, ${transport}`,
-          include: ["packages/relay/test/**/*.test.ts"],
-          env: { TX3_TEST_TRANSPORT: transport }
-        }
-      }))
+      ...["protocol", "transport", "node", "cli", "bench"].map((name) => project(name, name)),
+      ...["kernel", "portable"].map((transport) =>
+        project(`relay, ${transport}`, "relay", { TX3_TEST_TRANSPORT: transport })
+      )
     ]
   }
 })

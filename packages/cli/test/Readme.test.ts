@@ -72,7 +72,7 @@ describe("README", () => {
     }))
 
   it("tells every setting with its default", () => {
-    const told = Array.from(readme.matchAll(/^\| `(\w+)` \| ?(\d*|never) \|/gm), ([, key, value]) => [key, value])
+    const told = Array.from(readme.matchAll(/^\| `(\w+)` \| ?(\d*|never|auto) \|/gm), ([, key, value]) => [key, value])
     const settings = Either.getOrThrow(
       RelayConfig.decode([{ place: (key) => key, values: { bind: ["tx3-rst://127.0.0.1:0"] } }])
     )

@@ -56,6 +56,7 @@ describe("tx3-relay --init", { timeout: 60_000 }, () => {
       const check = yield* programs.run("tx3-relay", ["check", "-c", join(folder, "relay.yml")])
       assert.strictEqual(check.code, 0, check.stderr)
       assert.include(check.stdout.toString(), `digest: ${digest}\n`)
+      assert.include(check.stdout.toString(), "\ntransport: kernel\n")
     }))
 
   it.scopedLive("leaves a file that exists as it is", () =>

@@ -92,6 +92,9 @@ export const Settings = Schema.Struct({
   /** Milliseconds without a byte after which any splice ends. None by default: an idle session is somebody's session. */
   idleTimeoutMs: Schema.optional(wholeNumber("milliseconds any splice may be silent; without it, for ever")),
 
+  /** Milliseconds that running splices get at shutdown: longer than most requests, shorter than a supervisor's patience. */
+  drainTimeoutMs: knob(10_000, "milliseconds running splices get at shutdown"),
+
   /**
    * Who carries bytes: `kernel` by splice(2), on Linux with the optional package koffi; `portable` this process, anywhere;
    * `auto` the kernel where it can. packages/bench says what each costs.
@@ -114,10 +117,7 @@ export const Settings = Schema.Struct({
       message: () => ({ message: "must be a whole number from 1 to 64", override: true })
     }),
     { default: () => 1 }
-  ),
-
-  /** Milliseconds that running splices get at shutdown: longer than most requests, shorter than a supervisor's patience. */
-  drainTimeoutMs: knob(10_000, "milliseconds running splices get at shutdown")
+  )
 })
 
 /**
