@@ -188,8 +188,8 @@ const listenAdvice: Record<string, string> = {
 }
 
 /**
- * A connection could not be accepted, for want of descriptors or memory, as far as the system tells: libuv closes
- * what comes in beyond the descriptor limit (EMFILE) without a word.
+ * A connection could not be accepted, for want of descriptors or memory. On the portable transport libuv closes what
+ * comes in beyond the descriptor limit (EMFILE) without a word.
  *
  * @since 0.1.0
  * @category errors

@@ -170,7 +170,7 @@ export class KernelThread {
     }
   }
 
-  /** Gives up on a thread that does not stop. What it has stays open. */
+  /** Ends a thread that does not answer by force, which works where it is in JavaScript and not in the kernel. */
   abandon() {
     this.worker.unref()
     void this.worker.terminate()

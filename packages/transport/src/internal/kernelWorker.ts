@@ -2,7 +2,7 @@
  * A worker of the kernel transport: one thread that waits in epoll_wait. It accepts connections, reads their preambles
  * and watches for hang-ups, and carries the bytes of splices. What becomes of a connection the main thread decides.
  *
- * It owns the sockets it accepts until their preamble is complete, and again those of its splices, until it is told to
+ * It owns the sockets it accepts until it reports their preamble, and again those of its splices, until it is told to
  * stop; then it ends all of them.
  */
 import * as Preamble from "@tx3/protocol/Preamble"
