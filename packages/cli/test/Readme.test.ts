@@ -72,11 +72,19 @@ describe("README", () => {
     }))
 
   it("tells every setting with its default", () => {
-    const told = Array.from(readme.matchAll(/^\| `(\w+)` \| ?(\d*|never|auto) \|/gm), ([, key, value]) => [key, value])
+    const rows = readme.matchAll(/^\| `(\w+)` \| ?([\d.]*|never|auto|unlimited|as bound) \|/gm)
+    const told = Array.from(rows, ([, key, value]) => [key, value])
     const settings = Either.getOrThrow(
       RelayConfig.decode([{ place: (key) => key, values: { bind: ["tx3-rst://127.0.0.1:0"] } }])
     )
-    const defaults: Record<string, unknown> = { ...settings, bind: "", idleTimeoutMs: "never" }
+    const defaults: Record<string, unknown> = {
+      ...settings,
+      bind: "",
+      maxSocketsPerIp: "unlimited",
+      connectionRatePerIp: "unlimited",
+      idleTimeoutMs: "never",
+      advertise: "as bound"
+    }
     assert.deepStrictEqual(
       told,
       Object.keys(RelayConfig.Settings.fields).map((key) => [key, String(defaults[key])])

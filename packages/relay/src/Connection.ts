@@ -12,6 +12,7 @@ import * as Tls from "@tx3/protocol/Tls"
 import * as Effect from "effect/Effect"
 import * as Scope from "effect/Scope"
 import type { Accepted } from "./Accepted.js"
+import { Access } from "./Access.js"
 import * as ControlSession from "./ControlSession.js"
 import { ControlSessions } from "./ControlSessions.js"
 import * as Deadlines from "./internal/deadlines.js"
@@ -21,6 +22,7 @@ import type { Pending } from "./PendingSplices.js"
 import { PendingSplices } from "./PendingSplices.js"
 import { RelayConfig } from "./RelayConfig.js"
 import { Rejected } from "./RelayError.js"
+import * as Source from "./Source.js"
 import { Splices } from "./Splices.js"
 import { Statistics } from "./Statistics.js"
 
@@ -41,6 +43,7 @@ export const make: Effect.Effect<
   never,
   ControlSessions | Limiter | PendingSplices | RelayConfig | Scope.Scope | Splices | Statistics
 > = Effect.gen(function*() {
+  const access = yield* Access
   const config = yield* RelayConfig
   const limiter = yield* Limiter
   const pendingSplices = yield* PendingSplices
@@ -48,7 +51,7 @@ export const make: Effect.Effect<
   const splices = yield* Splices
   const statistics = yield* Statistics
   const log = yield* ThrottledLog.make
-  const writeDeadlines = yield* Deadlines.make(config.controlWriteTimeoutMs, (stall: () => void) => stall())
+  const writeDeadlines = yield* Deadlines.make(() => config.controlWriteTimeoutMs, (stall: () => void) => stall())
   const relay = config.identity.digest
   const tls = Tls.secureContext(config.identity)
 
@@ -61,28 +64,35 @@ export const make: Effect.Effect<
     )
 
   const controlStream = Effect.fnUntraced(function*(connection: Accepted) {
+    const address = Source.addressOf(connection.socket.remoteAddress)
     connection.enter("handshake")
-    const { digest: node, socket: stream } = yield* Effect.scoped(
-      Effect.zipRight(limiter.handshake(connection.source), Scope.extend(secure(connection), connection.scope))
+    const { digest: node, socket: stream } = yield* access.controlStream(address).pipe(
+      Effect.zipRight(limiter.handshake(connection.source)),
+      Effect.zipRight(Scope.extend(secure(connection), connection.scope)),
+      Effect.tap(({ digest }) => access.node(digest, address)),
+      Effect.scoped
     )
     const session = yield* ControlSession.make({
+      accepted: connection,
       capacity: config.maxRelaysPerControl,
       node,
-      source: connection.source,
       stream,
       writeDeadlines
     })
     yield* sessions.register(session)
     connection.enter("control")
-    statistics.controlStreamBegan()
-    session.onEnd(statistics.controlStreamEnded)
+    statistics.controlStreamBegan(session)
+    session.onEnd((reason) => statistics.controlStreamEnded(session, reason))
     const who = { connection: connection.id, node: CertDigest.short(node), source: connection.source }
     yield* log.info("control stream registered", who)
     yield* Effect.catchAll(session.serve, ({ reason }) => log.info("control stream ended", { ...who, reason }))
   })
 
   const peer = (connection: Accepted, session: ControlSession.ControlSession) =>
-    Effect.map(limiter.relay(session.node), () => pendingSplices.offer(connection, session))
+    access.peer(session.node, Source.addressOf(connection.socket.remoteAddress)).pipe(
+      Effect.zipRight(limiter.relay(session.node, connection.source)),
+      Effect.map(() => pendingSplices.offer(connection, session))
+    )
 
   const dialBack = (connection: Accepted, { peer, session }: Pending) =>
     Effect.sync(() => {

@@ -14,16 +14,17 @@ import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { Duplex } from "node:stream"
-import type { Source } from "./Source.js"
+import type { Accepted } from "./Accepted.js"
+import type { Party } from "./RelayEvents.js"
 
 /**
  * How a control stream ended: the node `closed` it, `spoke` on it, or `stalled`; the same node `replaced` it by a newer
- * one; or the relay `shutdown`.
+ * one; an operator `kicked` it; or the relay `shutdown`.
  *
  * @since 0.1.0
  * @category models
  */
-export const endReasons = ["closed", "spoke", "stalled", "replaced", "shutdown"] as const
+export const endReasons = ["closed", "spoke", "stalled", "replaced", "kicked", "shutdown"] as const
 
 /**
  * @since 0.1.0
@@ -41,9 +42,9 @@ export class ControlStreamEnded extends Data.TaggedError("ControlStreamEnded")<{
  * @since 0.1.0
  * @category models
  */
-export interface ControlSession {
-  readonly node: CertDigest
-  readonly source: Source
+export interface ControlSession extends Party {
+  /** When it was accepted, in milliseconds since the epoch. */
+  readonly since: number
 
   /** Puts a token into the mailbox; false if it is full, or the stream has ended. */
   readonly deliver: (token: SpliceToken.SpliceToken) => boolean
@@ -77,7 +78,7 @@ export interface WriteDeadlines {
  */
 export const make = (options: {
   readonly node: CertDigest
-  readonly source: Source
+  readonly accepted: Pick<Accepted, "id" | "since" | "source">
   readonly stream: Duplex
   /** Tokens that may wait in the mailbox. */
   readonly capacity: number
@@ -131,8 +132,10 @@ export const make = (options: {
     )
 
     return {
+      connection: options.accepted.id,
       node: options.node,
-      source: options.source,
+      since: options.accepted.since,
+      source: options.accepted.source,
       deliver: (token) => {
         if (ended !== undefined || mailbox.length >= options.capacity) {
           return false

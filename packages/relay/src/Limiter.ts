@@ -7,11 +7,14 @@
 import type { CertDigest } from "@tx3/protocol/CertDigest"
 import * as DescriptorLimit from "@tx3/transport/DescriptorLimit"
 import * as Transport from "@tx3/transport/Transport"
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
+import { ConnectionRates } from "./internal/connectionRates.js"
+import { monotonicMillis } from "./internal/monotonic.js"
 import { Tally } from "./internal/tally.js"
 import { RelayConfig } from "./RelayConfig.js"
 import type { RejectionReason } from "./RelayError.js"
@@ -23,7 +26,10 @@ import type { Source } from "./Source.js"
  * @category services
  */
 export class Limiter extends Context.Tag("@tx3/relay/Limiter")<Limiter, {
-  /** Any accepted socket: `maxInboundConnections` until it is closed, `maxInboundPerIp` until it is settled. */
+  /**
+   * Any accepted socket: `maxInboundConnections` and `maxSocketsPerIp` until it is closed, `maxInboundPerIp` until it is
+   * settled, and `connectionRatePerIp`.
+   */
   readonly inbound: (source: Source) => Effect.Effect<InboundPlace, Rejected, Scope.Scope>
 
   /** A TLS handshake in progress: `maxHandshakes`, `maxHandshakesPerIp`. */
@@ -38,8 +44,8 @@ export class Limiter extends Context.Tag("@tx3/relay/Limiter")<Limiter, {
     predecessor: ControlPlace | undefined
   ) => Effect.Effect<ControlPlace, Rejected, Scope.Scope>
 
-  /** A peer of a node, waiting or spliced: `maxRelaysPerControl`. */
-  readonly relay: (node: CertDigest) => Effect.Effect<void, Rejected, Scope.Scope>
+  /** A peer of a node, waiting or spliced: `maxRelaysPerControl`, and of them `maxShareOfNode` of one source. */
+  readonly relay: (node: CertDigest, source: Source) => Effect.Effect<void, Rejected, Scope.Scope>
 
   /** What is taken now. */
   readonly counts: () => Counts
@@ -70,11 +76,13 @@ export interface ControlPlace {
  * @category models
  */
 export interface Counts {
-  readonly inbound: number
+  readonly sockets: ReadonlyMap<Source, number>
   readonly unsettled: ReadonlyMap<Source, number>
   readonly handshakes: ReadonlyMap<Source, number>
   readonly controlStreams: ReadonlyMap<Source, number>
   readonly relays: ReadonlyMap<CertDigest, number>
+  /** By node and source. */
+  readonly shares: ReadonlyMap<string, number>
 }
 
 /** Descriptors that are not inbound sockets: standard streams, listeners, the event loop, files, name look-ups. */
@@ -102,19 +110,24 @@ export const layer: Layer.Layer<Limiter, never, RelayConfig | Transport.Transpor
   Effect.gen(function*() {
     const config = yield* RelayConfig
     const descriptors = Option.getOrElse(yield* inboundByDescriptors, () => Infinity)
+    const rates = new ConnectionRates(yield* Clock.clockWith((clock) => Effect.succeed(monotonicMillis(clock))))
+    const sockets = new Tally<Source>()
     const unsettled = new Tally<Source>()
     const handshakes = new Tally<Source>()
     const controlStreams = new Tally<Source>()
     const relays = new Tally<CertDigest>()
-    const inbound = { total: 0 }
+    const shares = new Tally<string>()
 
     return {
       inbound: (source) =>
         take(() => {
-          if (inbound.total >= config.maxInboundConnections) return "maxInboundConnections"
-          if (inbound.total >= descriptors) return "descriptors"
+          const { connectionRatePerIp = Infinity, maxSocketsPerIp = Infinity } = config
+          if (sockets.total >= config.maxInboundConnections) return "maxInboundConnections"
+          if (sockets.total >= descriptors) return "descriptors"
           if (unsettled.of(source) >= config.maxInboundPerIp) return "maxInboundPerIp"
-          return new Inbound(unsettled, source, inbound)
+          if (sockets.of(source) >= maxSocketsPerIp) return "maxSocketsPerIp"
+          if (connectionRatePerIp < Infinity && !rates.take(source, connectionRatePerIp)) return "connectionRatePerIp"
+          return new Inbound(sockets, source, new Place(unsettled, source))
         }),
 
       handshake: (source) =>
@@ -134,18 +147,22 @@ export const layer: Layer.Layer<Limiter, never, RelayConfig | Transport.Transpor
           return new Place(controlStreams, source)
         }),
 
-      relay: (node) =>
+      relay: (node, source) =>
         take(() => {
+          const share = `${node} ${source}`
+          const mostOfSource = Math.max(1, Math.floor(config.maxShareOfNode * config.maxRelaysPerControl))
           if (relays.of(node) >= config.maxRelaysPerControl) return "maxRelaysPerControl"
-          return new Place(relays, node)
+          if (shares.of(share) >= mostOfSource) return "maxShareOfNode"
+          return new Place(relays, node, new Place(shares, share))
         }),
 
       counts: () => ({
-        inbound: inbound.total,
+        sockets: sockets.entries(),
         unsettled: unsettled.entries(),
         handshakes: handshakes.entries(),
         controlStreams: controlStreams.entries(),
-        relays: relays.entries()
+        relays: relays.entries(),
+        shares: shares.entries()
       })
     }
   })
@@ -165,13 +182,14 @@ const giverBack = (place: Place<unknown>) => () => {
   return Effect.void
 }
 
-/** Counts one of a key until it is given back. */
+/** Counts one of a key until it is given back, and another with it. */
 class Place<K> {
   private counted = true
 
   constructor(
     private readonly tally: Tally<K>,
-    readonly key: K
+    readonly key: K,
+    protected readonly other?: Place<unknown>
   ) {
     tally.add(key)
   }
@@ -180,28 +198,14 @@ class Place<K> {
     if (this.counted) {
       this.counted = false
       this.tally.remove(this.key)
+      this.other?.giveBack()
     }
   }
 }
 
-/** Counts a socket until it is given back, and to its source until it is settled. */
+/** Counts a socket until it is given back, and as unsettled until it is settled. */
 class Inbound extends Place<Source> {
-  private open = true
-
-  constructor(unsettled: Tally<Source>, source: Source, private readonly inbound: { total: number }) {
-    super(unsettled, source)
-    inbound.total++
-  }
-
   settle() {
-    super.giveBack()
-  }
-
-  override giveBack() {
-    if (this.open) {
-      this.open = false
-      super.giveBack()
-      this.inbound.total--
-    }
+    this.other?.giveBack()
   }
 }

@@ -53,8 +53,11 @@ export class Listener extends Context.Tag("@tx3/relay/Listener")<Listener, {
   /** How many connections have a deadline running. */
   readonly deadlines: () => number
 
-  /** Whether it accepts connections, or has begun to shut down. */
+  /** Whether it accepts connections, or drains. */
   readonly state: () => "listening" | "draining"
+
+  /** Stops accepting, ends everything but splices, and waits for those as long as they last. */
+  readonly drain: Effect.Effect<void>
 }>() {}
 
 /**
@@ -85,7 +88,7 @@ export const layer: Layer.Layer<
     const splices = yield* Splices
     const statistics = yield* Statistics
     const transport = yield* Transport.Transport
-    const deadlines = yield* Deadlines.make<Live>(config.connectionTimeoutMs, (connection) => connection.expire())
+    const deadlines = yield* Deadlines.make<Live>(() => config.connectionTimeoutMs, (connection) => connection.expire())
     const turnAway = (connection: Live, reason: RejectionReason) =>
       run(Effect.zipRight(Effect.suspend(() => reject(connection, reason)), connection.close))
     const connections = new Set<Live>()
@@ -136,7 +139,7 @@ export const layer: Layer.Layer<
     }
 
     const reject = (connection: Live, reason: RejectionReason): Effect.Effect<void> => {
-      statistics.rejected(reason)
+      statistics.rejected(connection, reason)
       const who = { connection: connection.id, source: connection.source, reason }
       return isLimit(reason)
         ? log.warn("connection turned away by a limit", who)
@@ -149,10 +152,20 @@ export const layer: Layer.Layer<
         discard: true
       })
 
-    const shutdown = Effect.gen(function*() {
+    const listening = yield* Scope.make()
+
+    const stopAccepting = Effect.gen(function*() {
       state = "draining"
+      yield* Scope.close(listening, Exit.void)
       yield* endAll((connection) => connection.stage !== "spliced")
-      yield* Effect.logInfo("shutting down").pipe(Effect.annotateLogs({ splices: Array.from(splices.all()).length }))
+    }).pipe(Effect.uninterruptible)
+
+    const logSplices = (message: string) =>
+      Effect.suspend(() => Effect.annotateLogs(Effect.logInfo(message), { splices: Array.from(splices.all()).length }))
+
+    const shutdown = Effect.gen(function*() {
+      yield* stopAccepting
+      yield* logSplices("shutting down")
       // Interruptible first: in a finalizer a timeout cannot cut off what is uninterruptible.
       yield* splices.awaitNone.pipe(Effect.interruptible, Effect.timeoutOption(config.drainTimeoutMs))
       yield* endAll(() => true)
@@ -172,6 +185,9 @@ export const layer: Layer.Layer<
         }
       })
 
+    const withDigest = ({ host, port, scheme }: Pick<Address.Address, "host" | "port" | "scheme">) =>
+      new Address.Address({ scheme, host, port, digest: Option.some(config.identity.digest) })
+
     const bind = (address: Address.Address) =>
       Effect.flatMap(addressesOf(address), (hosts) =>
         Effect.forEach(hosts, (host) => {
@@ -180,18 +196,14 @@ export const layer: Layer.Layer<
             config.bind.some((other) => other.host === "0.0.0.0" && other.port === address.port)
           return Effect.map(listen(host, address.port, ipv6Only), (bound) =>
             PublishedHosts.fromBound(bound.host, Os.networkInterfaces()).map((published) =>
-              new Address.Address({
-                scheme: "tx3-rst",
-                host: published,
-                port: bound.port,
-                digest: Option.some(config.identity.digest)
-              })
+              withDigest({ scheme: "tx3-rst", host: published, port: bound.port })
             ))
         }))
 
     yield* warnOfDescriptors(config.maxInboundConnections)
     yield* Effect.addFinalizer(() => shutdown)
-    const addresses = (yield* Effect.forEach(config.bind, bind)).flat(2)
+    const bound = (yield* Scope.extend(Effect.forEach(config.bind, bind), listening)).flat(2)
+    const addresses = config.advertise?.map(withDigest) ?? bound
     yield* Effect.logInfo("listening").pipe(
       Effect.annotateLogs({ addresses: addresses.map(String).join(" "), transport: transport.kind })
     )
@@ -200,7 +212,8 @@ export const layer: Layer.Layer<
       addresses,
       connections: () => connections,
       deadlines: deadlines.size,
-      state: () => state
+      state: () => state,
+      drain: Effect.all([stopAccepting, logSplices("draining"), splices.awaitNone], { discard: true })
     })
   })
 )

@@ -6,9 +6,11 @@
  */
 import * as SpliceToken from "@tx3/protocol/SpliceToken"
 import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { Accepted } from "./Accepted.js"
 import type { ControlSession } from "./ControlSession.js"
+import { Statistics } from "./Statistics.js"
 
 /**
  * @since 0.1.0
@@ -37,35 +39,40 @@ export interface Pending {
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<PendingSplices> = Layer.sync(PendingSplices, () => {
-  const entries = new Map<SpliceToken.SpliceToken, Pending>()
+export const layer: Layer.Layer<PendingSplices, never, Statistics> = Layer.effect(
+  PendingSplices,
+  Effect.map(Statistics, (statistics) => {
+    const entries = new Map<SpliceToken.SpliceToken, Pending>()
 
-  return {
-    offer: (peer, session) => {
-      const token = SpliceToken.random()
-      const waiting = () => entries.has(token)
-      let stopWatching = () => {}
-      peer.enter("pending", () => {
+    return {
+      offer: (peer, session) => {
+        const token = SpliceToken.random()
+        const waiting = () => entries.has(token)
+        let stopWatching = () => {}
+        peer.enter("pending", () => {
+          if (entries.delete(token)) {
+            statistics.tokenUnclaimed()
+          }
+          peer.socket.onHangUp(undefined)
+          stopWatching()
+        })
+        entries.set(token, { peer, session })
+        peer.socket.onHangUp(() => peer.turnAway("hungUp"))
+        if (waiting()) {
+          stopWatching = session.onEnd(() => peer.turnAway("controlStreamEnded"))
+        }
+        if (waiting() && !session.deliver(token)) {
+          peer.turnAway("controlStreamBusy")
+        }
+      },
+
+      claim: (token) => {
+        const entry = entries.get(token)
         entries.delete(token)
-        peer.socket.onHangUp(undefined)
-        stopWatching()
-      })
-      entries.set(token, { peer, session })
-      peer.socket.onHangUp(() => peer.turnAway("hungUp"))
-      if (waiting()) {
-        stopWatching = session.onEnd(() => peer.turnAway("controlStreamEnded"))
-      }
-      if (waiting() && !session.deliver(token)) {
-        peer.turnAway("controlStreamBusy")
-      }
-    },
+        return entry
+      },
 
-    claim: (token) => {
-      const entry = entries.get(token)
-      entries.delete(token)
-      return entry
-    },
-
-    all: () => entries.values()
-  }
-})
+      all: () => entries.values()
+    }
+  })
+)

@@ -14,6 +14,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { Stage } from "./Accepted.js"
 import { stages } from "./Accepted.js"
+import type { ControlSession } from "./ControlSession.js"
 import * as ControlSessions from "./ControlSessions.js"
 import { Tally } from "./internal/tally.js"
 import * as Limiter from "./Limiter.js"
@@ -37,6 +38,20 @@ export class Relay extends Context.Tag("@tx3/relay/Relay")<Relay, {
 
   /** What the relay is doing and has done, at one moment. */
   readonly snapshot: Effect.Effect<Snapshot>
+
+  /** The registered nodes' control streams. */
+  readonly controlStreams: () => Iterable<ControlSession>
+
+  readonly splices: () => Iterable<Splices.RunningSplice>
+
+  /** Peers of each node, waiting or spliced. */
+  readonly peers: () => ReadonlyMap<CertDigest, number>
+
+  /**
+   * Stops accepting, ends everything but splices, and waits for those as long as they last; the shutdown is what has a
+   * time. Nothing brings a drained relay back.
+   */
+  readonly drain: Effect.Effect<void>
 
   /** Compares every counter with what it counts. Anything but an empty list is a bug in the relay. */
   readonly inconsistencies: Effect.Effect<ReadonlyArray<string>>
@@ -95,12 +110,19 @@ export const layerNoDependencies: Layer.Layer<
     return {
       addresses: listener.addresses,
       digest: config.identity.digest,
-      snapshot: Effect.sync(() => ({
-        state: listener.state(),
-        connections: inStage(),
-        splices: Array.from(splices.all()).length,
-        totals: statistics.totals()
-      })),
+      snapshot: Effect.sync(() => {
+        splices.account()
+        return {
+          state: listener.state(),
+          connections: inStage(),
+          splices: Array.from(splices.all()).length,
+          totals: statistics.totals()
+        }
+      }),
+      controlStreams: controlSessions.all,
+      splices: splices.all,
+      peers: () => limiter.counts().relays,
+      drain: listener.drain,
       inconsistencies: Effect.sync(() => {
         const counts = limiter.counts()
         const connections = Array.from(listener.connections())
@@ -109,10 +131,11 @@ export const layerNoDependencies: Layer.Layer<
         const running = Array.from(splices.all())
         const stage = inStage()
         return [
-          ...difference("inbound", counts.inbound, connections.length),
           ...difference("deadlines", listener.deadlines(), unsettled.length),
           ...difference("relays", total(counts.relays), stage.pending + running.length),
+          ...difference("shares of nodes", total(counts.shares), stage.pending + running.length),
           ...difference("spliced connections", stage.spliced, 2 * running.length),
+          ...differences("sockets of source", counts.sockets, connections.map(({ source }) => source)),
           ...differences("unsettled of source", counts.unsettled, unsettled.map(({ source }) => source)),
           ...differences(
             "control streams of source",

@@ -23,11 +23,13 @@ const wholeNumber = (description: string) =>
 const knob = (defaultValue: number, description: string) =>
   Schema.optionalWith(wholeNumber(description), { default: () => defaultValue })
 
+const optionalKnob = (description: string) => Schema.optional(wholeNumber(description))
+
 const BindAddress = Address.FromString.pipe(
-  Schema.filter((address) => address.scheme === "tx3-rst" || "a relay binds tx3-rst://HOST:PORT addresses")
+  Schema.filter((address) => address.scheme === "tx3-rst" || "a relay has tx3-rst://HOST:PORT addresses")
 )
 
-const bindMustBe = "must be a list of at least one tx3-rst://HOST:PORT address"
+const listMustBe = "must be a list of at least one tx3-rst://HOST:PORT address"
 
 /**
  * What can be set, as it stands in a file. All but `bind` have defaults, and the defaults of the first five are the
@@ -40,7 +42,7 @@ export const Settings = Schema.Struct({
   /** The addresses to listen on, `tx3-rst://HOST:PORT`. Every address of a name is bound; port 0 is any free one. */
   bind: Schema.NonEmptyArray(BindAddress).annotations({
     description: "addresses to listen on, tx3-rst://HOST:PORT",
-    message: (issue) => issue._tag === "Composite" ? "" : bindMustBe
+    message: (issue) => issue._tag === "Composite" ? "" : listMustBe
   }),
 
   /**
@@ -69,6 +71,29 @@ export const Settings = Schema.Struct({
   maxInboundPerIp: knob(512, "sockets of one source that are neither a node nor spliced yet"),
 
   /**
+   * Sockets of one source, whatever they are. None by default: behind a balancer or a carrier's NAT many are one source.
+   */
+  maxSocketsPerIp: optionalKnob("sockets of one source, whatever they are; without it, any number"),
+
+  /**
+   * New connections a second of one source, in the long run; ten seconds' worth may come at once. None by default, for
+   * the same reason.
+   */
+  connectionRatePerIp: optionalKnob("new connections a second of one source; without it, any number"),
+
+  /**
+   * The most of a node's peers that may come from one source, as a part of maxRelaysPerControl. A half, so that one
+   * stranger cannot keep everybody else from a node.
+   */
+  maxShareOfNode: Schema.optionalWith(
+    Schema.Number.pipe(Schema.greaterThan(0), Schema.lessThanOrEqualTo(1)).annotations({
+      description: "the part of a node's peers that one source may have",
+      message: () => ({ message: "must be a number above 0, up to 1", override: true })
+    }),
+    { default: () => 0.5 }
+  ),
+
+  /**
    * TLS handshakes in progress. Twice the nodes that may register: after a restart all of them come back at once, and
    * each may have left a stalled attempt behind. A stalled handshake holds about 50 KB, so all of them some 32 MB.
    */
@@ -90,10 +115,18 @@ export const Settings = Schema.Struct({
   lingerTimeoutMs: knob(60_000, "milliseconds a half-closed splice may be silent"),
 
   /** Milliseconds without a byte after which any splice ends. None by default: an idle session is somebody's session. */
-  idleTimeoutMs: Schema.optional(wholeNumber("milliseconds any splice may be silent; without it, for ever")),
+  idleTimeoutMs: optionalKnob("milliseconds any splice may be silent; without it, for ever"),
 
   /** Milliseconds that running splices get at shutdown: longer than most requests, shorter than a supervisor's patience. */
   drainTimeoutMs: knob(10_000, "milliseconds running splices get at shutdown"),
+
+  /** The addresses to print and publish, where they are not those that are bound: behind a NAT, in a container. */
+  advertise: Schema.optional(
+    Schema.NonEmptyArray(BindAddress).annotations({
+      description: "addresses to publish in place of those bound, tx3-rst://HOST:PORT",
+      message: (issue) => issue._tag === "Composite" ? "" : listMustBe
+    })
+  ),
 
   /**
    * Who carries bytes: `kernel` by splice(2), on Linux with the optional package koffi; `portable` this process, anywhere;
@@ -181,7 +214,7 @@ export const decode = (sources: ReadonlyArray<SettingsSource>): Either.Either<Se
     const source = sources.findLast((source) => key in source.values) ?? sources[0]!
     return new RelayConfigError({
       place: source.place(key),
-      problem: issue!._tag === "Unexpected" ? unknownKey : issue!._tag === "Missing" ? bindMustBe : issue!.message
+      problem: issue!._tag === "Unexpected" ? unknownKey : issue!._tag === "Missing" ? listMustBe : issue!.message
     })
   })
 }
@@ -192,7 +225,7 @@ const unknownKey = `there is no such setting; there are ${Object.keys(Settings.f
 
 /**
  * The settings of the environment, `TX3_RELAY_` and the key in capitals: `TX3_RELAY_MAX_CONTROL_STREAMS=100`. Several
- * addresses in `TX3_RELAY_BIND` are separated by commas.
+ * addresses in `TX3_RELAY_BIND` and `TX3_RELAY_ADVERTISE` are separated by commas.
  *
  * @since 0.1.0
  * @category sources
@@ -202,16 +235,18 @@ export const fromEnvironment: Effect.Effect<SettingsSource> = Effect.gen(functio
   for (const key of Object.keys(Settings.fields)) {
     const text = yield* Config.option(Config.string(environmentName(key))).pipe(Effect.orDie)
     if (text._tag === "Some") {
-      values[key] = key === "bind" ? text.value.split(",").map((address) => address.trim()) : numberIn(text.value)
+      values[key] = lists.includes(key) ? text.value.split(",").map((address) => address.trim()) : numberIn(text.value)
     }
   }
   return { place: environmentName, values }
 })
 
+const lists = ["bind", "advertise"]
+
 const environmentName = (key: string) => `TX3_RELAY_${key.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`
 
 /** A text that is no number stays one, for the schema to refuse. */
-const numberIn = (text: string) => /^\d+$/.test(text) ? Number(text) : text
+const numberIn = (text: string) => /^\d+(\.\d+)?$/.test(text) ? Number(text) : text
 
 /**
  * A configuration given in code. Without an identity a new one is made, and the relay's address ends with the layer.

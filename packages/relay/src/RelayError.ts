@@ -15,11 +15,14 @@ import * as Data from "effect/Data"
 export const limits = [
   "maxInboundConnections",
   "maxInboundPerIp",
+  "maxSocketsPerIp",
+  "connectionRatePerIp",
   "maxHandshakes",
   "maxHandshakesPerIp",
   "maxControlStreams",
   "maxControlStreamsPerIp",
   "maxRelaysPerControl",
+  "maxShareOfNode",
   "descriptors"
 ] as const
 
@@ -27,6 +30,8 @@ export const limits = [
  * Everything that ends a connection before it is a registered node or a splice:
  *
  * - a limit,
+ * - `denied`: the access policy says no,
+ * - `quota`: the relay has carried what it may,
  * - `hungUp`: the remote end went away,
  * - `preambleTimeout`, `handshakeTimeout`, `pendingTimeout`: that stage was not done `connectionTimeoutMs` after accept,
  * - `unknownPreamble`: its 32 bytes name neither the relay, nor a live node, nor a waiting peer,
@@ -39,6 +44,8 @@ export const limits = [
  */
 export const rejectionReasons = [
   ...limits,
+  "denied",
+  "quota",
   "hungUp",
   "preambleTimeout",
   "handshakeTimeout",

@@ -90,13 +90,27 @@ export const controlStreamsEnded: Record<EndReason, Metric.Metric.Counter<number
 export const splices = Metric.counter("tx3_relay_splices_total", { description: "Splices begun", incremental: true })
 
 /**
- * Bytes carried, by who sent them; a splice's bytes are added when it ends.
+ * Splice tokens that nobody came back with.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const unclaimedTokens = Metric.counter("tx3_relay_unclaimed_tokens_total", {
+  description: "Splice tokens that nobody came back with",
+  incremental: true
+})
+
+/**
+ * Bytes carried, by who sent them; those of running splices are added whenever somebody asks for a snapshot.
  *
  * @since 0.1.0
  * @category metrics
  */
 export const carriedBytes = tagged(
-  Metric.counter("tx3_relay_carried_bytes_total", { description: "Bytes carried by ended splices", incremental: true }),
+  Metric.counter("tx3_relay_carried_bytes_total", {
+    description: "Bytes carried, by who sent them",
+    incremental: true
+  }),
   "from",
   ["peer", "node"]
 )

@@ -22,12 +22,18 @@ export type Source = string & Brand.Brand<"Source">
  * @since 0.1.0
  * @category constructors
  */
-export const fromAddress = (address: string): Source => {
-  if (Net.isIPv4(address)) {
-    return address as Source
-  }
-  const ip = ipaddr.process(address)
-  return (ip.kind() === "ipv4" ? ip.toString() : networkOf(address)) as Source
+export const fromAddress = (remoteAddress: string): Source => {
+  const address = addressOf(remoteAddress)
+  return (Net.isIPv4(address) ? address : networkOf(address)) as Source
 }
+
+/**
+ * A numeric address itself, an IPv4-mapped IPv6 address as its IPv4 address.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const addressOf = (remoteAddress: string): string =>
+  Net.isIPv4(remoteAddress) ? remoteAddress : ipaddr.process(remoteAddress).toString()
 
 const networkOf = (address: string) => `${ipaddr.IPv6.networkAddressFromCIDR(`${address}/64`).toString()}/64`

@@ -17,6 +17,7 @@ import * as Scope from "effect/Scope"
 import type { Accepted } from "./Accepted.js"
 import * as ThrottledLog from "./internal/throttledLog.js"
 import { RelayConfig } from "./RelayConfig.js"
+import type { Party } from "./RelayEvents.js"
 import { Statistics } from "./Statistics.js"
 
 /**
@@ -29,6 +30,9 @@ export class Splices extends Context.Tag("@tx3/relay/Splices")<Splices, {
 
   readonly all: () => Iterable<RunningSplice>
 
+  /** Adds what the running splices have carried since the last time to the statistics. */
+  readonly account: () => void
+
   /** Waits until no splice is running. */
   readonly awaitNone: Effect.Effect<void>
 }>() {}
@@ -37,14 +41,13 @@ export class Splices extends Context.Tag("@tx3/relay/Splices")<Splices, {
  * @since 0.1.0
  * @category models
  */
-export interface RunningSplice {
-  /** The node that the peer asked for. */
-  readonly node: CertDigest.CertDigest
-  readonly source: Accepted["source"]
+export interface RunningSplice extends Party {
   /** Milliseconds since the epoch. */
   readonly since: number
   /** Bytes so far; left is the peer. */
   readonly carried: () => Transport.Carried
+  /** Resets both sides. */
+  readonly close: Effect.Effect<void>
 }
 
 /**
@@ -60,20 +63,21 @@ export const layer: Layer.Layer<Splices, never, RelayConfig | Statistics | Trans
     const transport = yield* Transport.Transport
     const clock = yield* Clock.clockWith(Effect.succeed)
     const run = Runtime.runFork(yield* Effect.runtime())
-    const options = { idleTimeoutMs: config.idleTimeoutMs, lingerTimeoutMs: config.lingerTimeoutMs }
-    const running = new Set<RunningSplice>()
+    const running = new Set<Running>()
     const none = Effect.unsafeMakeLatch(true)
 
     const begin = (peer: Accepted, node: Accepted, digest: CertDigest.CertDigest) => {
       const since = clock.unsafeCurrentTimeMillis()
-      statistics.spliceBegan(since - peer.since)
+      const splice = new Running(peer, digest, since)
+      statistics.spliceBegan(splice, since - peer.since)
       const onEnd = (report: Transport.SpliceReport) => {
         const duration = clock.unsafeCurrentTimeMillis() - since
         running.delete(splice)
+        statistics.carried(splice.uncounted(report))
         if (running.size === 0) {
           none.unsafeOpen()
         }
-        statistics.spliceEnded(report, duration)
+        statistics.spliceEnded(splice, report, duration)
         run(
           log.debug("splice ended", () => ({
             ...report,
@@ -86,17 +90,51 @@ export const layer: Layer.Layer<Splices, never, RelayConfig | Statistics | Trans
           )
         )
       }
-      const splice: RunningSplice = {
-        node: digest,
-        source: peer.source,
-        since,
-        carried: () => carrying.carried()
-      }
       running.add(splice)
       none.unsafeClose()
-      const carrying = transport.splice(peer.socket, node.socket, options, onEnd)
+      const { idleTimeoutMs, lingerTimeoutMs } = config
+      splice.carrying = transport.splice(peer.socket, node.socket, { idleTimeoutMs, lingerTimeoutMs }, onEnd)
     }
 
-    return { begin, all: () => running, awaitNone: none.await }
+    return {
+      begin,
+      all: () => running,
+      account: () => running.forEach((splice) => statistics.carried(splice.uncounted(splice.carried()))),
+      awaitNone: none.await
+    }
   })
 )
+
+class Running implements RunningSplice {
+  carrying!: Transport.Splice
+  private counted: Transport.Carried = { fromLeft: 0, fromRight: 0 }
+
+  constructor(
+    private readonly peer: Accepted,
+    readonly node: CertDigest.CertDigest,
+    readonly since: number
+  ) {}
+
+  get connection() {
+    return this.peer.id
+  }
+
+  get source() {
+    return this.peer.source
+  }
+
+  get close() {
+    return this.peer.socket.close
+  }
+
+  carried() {
+    return this.carrying.carried()
+  }
+
+  /** What of these bytes has not been counted yet; it is now. */
+  uncounted(carried: Transport.Carried) {
+    const { fromLeft, fromRight } = this.counted
+    this.counted = carried
+    return { fromLeft: carried.fromLeft - fromLeft, fromRight: carried.fromRight - fromRight }
+  }
+}

@@ -6,11 +6,15 @@
  */
 import type * as Transport from "@tx3/transport/Transport"
 import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import type { Accepted } from "./Accepted.js"
 import type { EndReason } from "./ControlSession.js"
 import { endReasons } from "./ControlSession.js"
 import type { RejectionReason } from "./RelayError.js"
 import { rejectionReasons } from "./RelayError.js"
+import type { Party } from "./RelayEvents.js"
+import { RelayEvents } from "./RelayEvents.js"
 import * as RelayMetrics from "./RelayMetrics.js"
 
 /**
@@ -23,8 +27,9 @@ export interface Totals {
   readonly rejections: Readonly<Record<RejectionReason, number>>
   readonly controlStreams: number
   readonly controlStreamsEnded: Readonly<Record<EndReason, number>>
+  readonly unclaimedTokens: number
   readonly splices: number
-  /** Bytes that ended splices carried. */
+  /** Bytes that splices carried, running ones included. */
   readonly bytesFromPeers: number
   readonly bytesFromNodes: number
 }
@@ -36,13 +41,16 @@ export interface Totals {
 export class Statistics extends Context.Tag("@tx3/relay/Statistics")<Statistics, {
   readonly accepted: () => void
   readonly acceptFailed: () => void
-  readonly rejected: (reason: RejectionReason) => void
-  readonly controlStreamBegan: () => void
-  readonly controlStreamEnded: (reason: EndReason) => void
+  readonly rejected: (connection: Accepted, reason: RejectionReason) => void
+  readonly controlStreamBegan: (who: Party) => void
+  readonly controlStreamEnded: (who: Party, reason: EndReason) => void
+  /** A node was sent a token that nobody came back with. */
+  readonly tokenUnclaimed: () => void
   /** A splice began, this long after its peer was accepted. */
-  readonly spliceBegan: (afterMs: number) => void
-  /** A splice ended; its left side is the peer. */
-  readonly spliceEnded: (carried: Transport.Carried, durationMs: number) => void
+  readonly spliceBegan: (who: Party, afterMs: number) => void
+  /** Splices have carried more bytes; their left side is the peer. */
+  readonly carried: (bytes: Transport.Carried) => void
+  readonly spliceEnded: (who: Party, report: Transport.SpliceReport, durationMs: number) => void
   readonly totals: () => Totals
 }>() {}
 
@@ -50,61 +58,77 @@ export class Statistics extends Context.Tag("@tx3/relay/Statistics")<Statistics,
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<Statistics> = Layer.sync(Statistics, () => {
-  const rejections = zeros(rejectionReasons)
-  const controlStreamsEnded = zeros(endReasons)
-  let accepted = 0
-  let acceptErrors = 0
-  let controlStreams = 0
-  let splices = 0
-  let bytesFromPeers = 0
-  let bytesFromNodes = 0
+export const layer: Layer.Layer<Statistics> = Layer.effect(
+  Statistics,
+  Effect.map(RelayEvents, ({ publish }) => {
+    const rejections = zeros(rejectionReasons)
+    const controlStreamsEnded = zeros(endReasons)
+    let accepted = 0
+    let acceptErrors = 0
+    let controlStreams = 0
+    let unclaimedTokens = 0
+    let splices = 0
+    let bytesFromPeers = 0
+    let bytesFromNodes = 0
 
-  return {
-    accepted: () => {
-      accepted++
-      RelayMetrics.accepted.unsafeUpdate(1, [])
-    },
-    acceptFailed: () => {
-      acceptErrors++
-      RelayMetrics.acceptErrors.unsafeUpdate(1, [])
-    },
-    rejected: (reason) => {
-      rejections[reason]++
-      RelayMetrics.rejections[reason].unsafeUpdate(1, [])
-    },
-    controlStreamBegan: () => {
-      controlStreams++
-      RelayMetrics.controlStreams.unsafeUpdate(1, [])
-    },
-    controlStreamEnded: (reason) => {
-      controlStreamsEnded[reason]++
-      RelayMetrics.controlStreamsEnded[reason].unsafeUpdate(1, [])
-    },
-    spliceBegan: (afterMs) => {
-      splices++
-      RelayMetrics.splices.unsafeUpdate(1, [])
-      RelayMetrics.timeToSplice.unsafeUpdate(afterMs / 1000, [])
-    },
-    spliceEnded: ({ fromLeft, fromRight }, durationMs) => {
-      bytesFromPeers += fromLeft
-      bytesFromNodes += fromRight
-      RelayMetrics.carriedBytes.peer.unsafeUpdate(fromLeft, [])
-      RelayMetrics.carriedBytes.node.unsafeUpdate(fromRight, [])
-      RelayMetrics.spliceDuration.unsafeUpdate(durationMs / 1000, [])
-    },
-    totals: () => ({
-      accepted,
-      acceptErrors,
-      rejections: { ...rejections },
-      controlStreams,
-      controlStreamsEnded: { ...controlStreamsEnded },
-      splices,
-      bytesFromPeers,
-      bytesFromNodes
-    })
-  }
-})
+    return {
+      accepted: () => {
+        accepted++
+        RelayMetrics.accepted.unsafeUpdate(1, [])
+      },
+      acceptFailed: () => {
+        acceptErrors++
+        RelayMetrics.acceptErrors.unsafeUpdate(1, [])
+      },
+      rejected: ({ id, source }, reason) => {
+        rejections[reason]++
+        RelayMetrics.rejections[reason].unsafeUpdate(1, [])
+        publish({ _tag: "Rejected", connection: id, source, reason })
+      },
+      controlStreamBegan: ({ connection, node, source }) => {
+        controlStreams++
+        RelayMetrics.controlStreams.unsafeUpdate(1, [])
+        publish({ _tag: "ControlStreamBegan", connection, node, source })
+      },
+      controlStreamEnded: ({ connection, node, source }, reason) => {
+        controlStreamsEnded[reason]++
+        RelayMetrics.controlStreamsEnded[reason].unsafeUpdate(1, [])
+        publish({ _tag: "ControlStreamEnded", connection, node, source, reason })
+      },
+      tokenUnclaimed: () => {
+        unclaimedTokens++
+        RelayMetrics.unclaimedTokens.unsafeUpdate(1, [])
+      },
+      spliceBegan: ({ connection, node, source }, afterMs) => {
+        splices++
+        RelayMetrics.splices.unsafeUpdate(1, [])
+        RelayMetrics.timeToSplice.unsafeUpdate(afterMs / 1000, [])
+        publish({ _tag: "SpliceBegan", connection, node, source })
+      },
+      carried: ({ fromLeft, fromRight }) => {
+        bytesFromPeers += fromLeft
+        bytesFromNodes += fromRight
+        RelayMetrics.carriedBytes.peer.unsafeUpdate(fromLeft, [])
+        RelayMetrics.carriedBytes.node.unsafeUpdate(fromRight, [])
+      },
+      spliceEnded: ({ connection, node, source }, report, durationMs) => {
+        RelayMetrics.spliceDuration.unsafeUpdate(durationMs / 1000, [])
+        publish({ _tag: "SpliceEnded", connection, node, source, ...report, durationMs })
+      },
+      totals: () => ({
+        accepted,
+        acceptErrors,
+        rejections: { ...rejections },
+        controlStreams,
+        controlStreamsEnded: { ...controlStreamsEnded },
+        unclaimedTokens,
+        splices,
+        bytesFromPeers,
+        bytesFromNodes
+      })
+    }
+  })
+)
 
 const zeros = <Key extends string>(keys: ReadonlyArray<Key>) =>
   Object.fromEntries(keys.map((key) => [key, 0])) as Record<Key, number>

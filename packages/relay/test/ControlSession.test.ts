@@ -37,11 +37,11 @@ const start = (capacity = 64) =>
   Effect.gen(function*() {
     const stream = new Stream()
     const scope = yield* Scope.make()
-    const writeDeadlines = yield* Deadlines.make(2_000, (stall: () => void) => stall()).pipe(Scope.extend(scope))
+    const writeDeadlines = yield* Deadlines.make(() => 2_000, (stall: () => void) => stall()).pipe(Scope.extend(scope))
     const session = yield* ControlSession.make({
+      accepted: { id: 1, since: 0, source: Source.fromAddress("192.0.2.1") },
       capacity,
       node: CertDigest.fromBytes(randomBytes(32)),
-      source: Source.fromAddress("192.0.2.1"),
       stream,
       writeDeadlines
     }).pipe(Scope.extend(scope))

@@ -93,7 +93,7 @@ describe("connectionTimeoutMs", () => {
 
 /** Deadlines of 10 ms whose items are called when they expire. */
 const make = Effect.map(
-  Deadlines.make(10, (onExpired: () => void) => onExpired()),
+  Deadlines.make(() => 10, (onExpired: () => void) => onExpired()),
   ({ cancel, size, start }) => ({
     size,
     start: (onExpired: () => void) => {

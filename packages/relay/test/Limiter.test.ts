@@ -3,7 +3,7 @@ import { CertDigest } from "@tx3/protocol"
 import type { RelayError } from "@tx3/relay"
 import { Limiter, RelayConfig, Source } from "@tx3/relay"
 import { PortableTransport, Transport } from "@tx3/transport"
-import { Effect, Exit, Layer, Option, Scope } from "effect"
+import { Effect, Exit, Layer, Option, Scope, TestClock } from "effect"
 import { randomBytes } from "node:crypto"
 import { readFileSync } from "node:fs"
 import type { Settings } from "./utils/withRelay.js"
@@ -12,9 +12,10 @@ type Service = typeof Limiter.Limiter.Service
 
 /** Every count there is, as plain data. */
 const countsOf = (limiter: Service) => {
-  const { controlStreams, handshakes, inbound, relays, unsettled } = limiter.counts()
+  const { controlStreams, handshakes, relays, shares, sockets, unsettled } = limiter.counts()
   return {
-    inbound,
+    sockets: Object.fromEntries(sockets),
+    shares: Object.fromEntries(shares),
     unsettled: Object.fromEntries(unsettled),
     handshakes: Object.fromEntries(handshakes),
     controlStreams: Object.fromEntries(controlStreams),
@@ -22,7 +23,7 @@ const countsOf = (limiter: Service) => {
   }
 }
 
-const nothing = { inbound: 0, unsettled: {}, handshakes: {}, controlStreams: {}, relays: {} }
+const nothing = { sockets: {}, shares: {}, unsettled: {}, handshakes: {}, controlStreams: {}, relays: {} }
 
 const withLimiter = <A, E>(settings: Settings, body: (limiter: Service) => Effect.Effect<A, E, Scope.Scope>) =>
   Effect.gen(function*() {
@@ -59,7 +60,7 @@ describe("Limiter", () => {
         const giveBack = yield* take(Effect.map(limiter.inbound(a), (place) => place.settle()))
         yield* limiter.inbound(b)
         yield* refused(limiter.inbound(b), "maxInboundConnections")
-        assert.strictEqual(limiter.counts().inbound, 2)
+        assert.deepStrictEqual(countsOf(limiter).sockets, { [a]: 1, [b]: 1 })
         yield* giveBack
         yield* limiter.inbound(b)
         yield* refused(limiter.inbound(b), "maxInboundConnections")
@@ -79,7 +80,7 @@ describe("Limiter", () => {
         yield* giveBack
         yield* limiter.inbound(a)
         yield* refused(limiter.inbound(a), "maxInboundPerIp")
-        assert.strictEqual(limiter.counts().inbound, 4)
+        assert.deepStrictEqual(countsOf(limiter).sockets, { [a]: 3, [b]: 1 })
       })))
 
   it.effect("maxHandshakes and maxHandshakesPerIp", () =>
@@ -125,31 +126,82 @@ describe("Limiter", () => {
       })))
 
   it.effect("maxRelaysPerControl: of one node", () =>
-    withLimiter({ maxRelaysPerControl: 2 }, (limiter) =>
+    withLimiter({ maxRelaysPerControl: 2, maxShareOfNode: 1 }, (limiter) =>
       Effect.gen(function*() {
         const [node, other] = [digest(), digest()]
-        const giveBack = yield* take(limiter.relay(node))
-        yield* limiter.relay(node)
-        yield* refused(limiter.relay(node), "maxRelaysPerControl")
-        yield* limiter.relay(other)
+        const giveBack = yield* take(limiter.relay(node, a))
+        yield* limiter.relay(node, a)
+        yield* refused(limiter.relay(node, a), "maxRelaysPerControl")
+        yield* limiter.relay(other, a)
         yield* giveBack
-        yield* limiter.relay(node)
-        yield* refused(limiter.relay(node), "maxRelaysPerControl")
-        assert.deepStrictEqual(countsOf(limiter), { ...nothing, relays: { [node]: 2, [other]: 1 } })
+        yield* limiter.relay(node, a)
+        yield* refused(limiter.relay(node, a), "maxRelaysPerControl")
+        assert.deepStrictEqual(countsOf(limiter), {
+          ...nothing,
+          relays: { [node]: 2, [other]: 1 },
+          shares: { [`${node} ${a}`]: 2, [`${other} ${a}`]: 1 }
+        })
+      })))
+
+  it.effect("maxShareOfNode: a half of a node's peers, so that others reach it whatever one source does", () =>
+    withLimiter({ maxRelaysPerControl: 5 }, (limiter) =>
+      Effect.gen(function*() {
+        const [node, other] = [digest(), digest()]
+        const giveBack = yield* take(limiter.relay(node, a))
+        yield* limiter.relay(node, a)
+        yield* refused(limiter.relay(node, a), "maxShareOfNode")
+        yield* limiter.relay(other, a)
+        yield* limiter.relay(node, b)
+        yield* giveBack
+        yield* limiter.relay(node, a)
+        yield* refused(limiter.relay(node, a), "maxShareOfNode")
+        yield* limiter.relay(node, b)
+        yield* refused(limiter.relay(node, b), "maxShareOfNode")
+      })))
+
+  it.effect("maxShareOfNode: never less than one", () =>
+    withLimiter({ maxRelaysPerControl: 1 }, (limiter) => limiter.relay(digest(), a)))
+
+  it.effect("maxSocketsPerIp: of one source, settled or not", () =>
+    withLimiter({ maxSocketsPerIp: 2 }, (limiter) =>
+      Effect.gen(function*() {
+        const giveBack = yield* take(Effect.map(limiter.inbound(a), (place) => place.settle()))
+        yield* Effect.map(limiter.inbound(a), (place) => place.settle())
+        yield* refused(limiter.inbound(a), "maxSocketsPerIp")
+        yield* limiter.inbound(b)
+        yield* giveBack
+        yield* limiter.inbound(a)
+      })))
+
+  it.effect("connectionRatePerIp: ten seconds' worth at once, then so many a second", () =>
+    withLimiter({ connectionRatePerIp: 2 }, (limiter) =>
+      Effect.gen(function*() {
+        const twenty = Effect.replicateEffect(Effect.scoped(limiter.inbound(a)), 20)
+        yield* twenty
+        yield* refused(limiter.inbound(a), "connectionRatePerIp")
+        yield* limiter.inbound(b)
+        yield* TestClock.adjust("499 millis")
+        yield* refused(limiter.inbound(a), "connectionRatePerIp")
+        yield* TestClock.adjust("1 millis")
+        yield* limiter.inbound(a)
+        yield* refused(limiter.inbound(a), "connectionRatePerIp")
+        yield* TestClock.adjust("10 seconds")
+        yield* twenty
+        yield* refused(limiter.inbound(a), "connectionRatePerIp")
       })))
 
   it.effect("whoever is refused takes nothing, and gives nothing back", () =>
     withLimiter(
-      { maxHandshakes: 1, maxInboundConnections: 1, maxRelaysPerControl: 1 },
+      { maxHandshakes: 1, maxInboundConnections: 1, maxRelaysPerControl: 1, connectionRatePerIp: 1 },
       (limiter) =>
         Effect.gen(function*() {
           const node = digest()
-          yield* Effect.all([limiter.inbound(a), limiter.handshake(a), limiter.relay(node)])
+          yield* Effect.all([limiter.inbound(a), limiter.handshake(a), limiter.relay(node, a)])
           const before = countsOf(limiter)
           yield* Effect.scoped(Effect.gen(function*() {
             yield* refused(limiter.inbound(b), "maxInboundConnections")
             yield* refused(limiter.handshake(b), "maxHandshakes")
-            yield* refused(limiter.relay(node), "maxRelaysPerControl")
+            yield* refused(limiter.relay(node, a), "maxRelaysPerControl")
             assert.deepStrictEqual(countsOf(limiter), before)
           }))
           assert.deepStrictEqual(countsOf(limiter), before)

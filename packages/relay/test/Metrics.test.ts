@@ -93,6 +93,7 @@ describe("RelayMetrics", () => {
           controlStreams: 1,
           controlStreamsEnded: { closed: 1 },
           splices: 1,
+          unclaimedTokens: 0,
           bytesFromPeers: 5,
           bytesFromNodes: 14
         }

@@ -1,8 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import { SpliceToken } from "@tx3/protocol"
-import { PendingSplices } from "@tx3/relay"
-import { Effect } from "effect"
+import { PendingSplices, Statistics } from "@tx3/relay"
+import { Effect, Layer } from "effect"
 import { fakePeer, fakeSession } from "./utils/fakes.js"
+
+const layer = Layer.provide(PendingSplices.layer, Statistics.layer)
 
 /** A peer that waits for a node, and what must be gone when it does not any more. */
 const waiting = Effect.gen(function*() {
@@ -33,14 +35,14 @@ describe("PendingSplices", () => {
       peer.peer.enter("spliced")
       yield* isOver
       assert.deepStrictEqual(peer.turnedAway, [])
-    }).pipe(Effect.provide(PendingSplices.layer)))
+    }).pipe(Effect.provide(layer)))
 
   it.effect("gives nobody a peer for another token", () =>
     Effect.gen(function*() {
       const { peer, pendingSplices, token } = yield* waiting
       assert.isUndefined(pendingSplices.claim(SpliceToken.random()))
       assert.strictEqual(pendingSplices.claim(token)?.peer, peer.peer)
-    }).pipe(Effect.provide(PendingSplices.layer)))
+    }).pipe(Effect.provide(layer)))
 
   it.effect("hungUp: the peer goes away", () =>
     Effect.gen(function*() {
@@ -48,7 +50,7 @@ describe("PendingSplices", () => {
       peer.hangUp()
       yield* isOver
       assert.deepStrictEqual(peer.turnedAway, ["hungUp"])
-    }).pipe(Effect.provide(PendingSplices.layer)))
+    }).pipe(Effect.provide(layer)))
 
   it.effect("hungUp: a peer that has gone already costs its node no token", () =>
     Effect.gen(function*() {
@@ -61,7 +63,7 @@ describe("PendingSplices", () => {
       assert.deepStrictEqual(node.delivered, [])
       assert.strictEqual(node.listeners.size, 0)
       assert.strictEqual(Array.from(pendingSplices.all()).length, 0)
-    }).pipe(Effect.provide(PendingSplices.layer)))
+    }).pipe(Effect.provide(layer)))
 
   it.effect("controlStreamEnded: the node goes away", () =>
     Effect.gen(function*() {
@@ -69,7 +71,7 @@ describe("PendingSplices", () => {
       node.session.end("closed")
       yield* isOver
       assert.deepStrictEqual(peer.turnedAway, ["controlStreamEnded"])
-    }).pipe(Effect.provide(PendingSplices.layer)))
+    }).pipe(Effect.provide(layer)))
 
   it.effect("controlStreamBusy: the node has no room for the token", () =>
     Effect.gen(function*() {
@@ -81,14 +83,14 @@ describe("PendingSplices", () => {
       assert.strictEqual(node.listeners.size, 0)
       assert.isFalse(peer.isWatched())
       assert.strictEqual(Array.from(pendingSplices.all()).length, 0)
-    }).pipe(Effect.provide(PendingSplices.layer)))
+    }).pipe(Effect.provide(layer)))
 
   it.effect("a peer that is closed, at its deadline for one, waits no more", () =>
     Effect.gen(function*() {
       const { isOver, peer } = yield* waiting
       peer.peer.turnAway("pendingTimeout")
       yield* isOver
-    }).pipe(Effect.provide(PendingSplices.layer)))
+    }).pipe(Effect.provide(layer)))
 
   it.effect("what happens after the claim no longer concerns it", () =>
     Effect.gen(function*() {
@@ -99,7 +101,7 @@ describe("PendingSplices", () => {
       peer.hangUp()
       yield* isOver
       assert.deepStrictEqual(peer.turnedAway, [])
-    }).pipe(Effect.provide(PendingSplices.layer)))
+    }).pipe(Effect.provide(layer)))
 
   it.effect("keeps many peers of many nodes apart", () =>
     Effect.gen(function*() {
@@ -113,5 +115,5 @@ describe("PendingSplices", () => {
         peer.hangUp()
       }
       yield* Effect.forEach(all, ({ isOver }) => isOver)
-    }).pipe(Effect.provide(PendingSplices.layer)))
+    }).pipe(Effect.provide(layer)))
 })

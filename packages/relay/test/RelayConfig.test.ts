@@ -22,7 +22,7 @@ const environment = (variables: Record<string, string>) =>
   Effect.withConfigProvider(RelayConfig.fromEnvironment, ConfigProvider.fromMap(new Map(Object.entries(variables))))
 
 /** All but these are whole numbers that have the same bounds. */
-const others = ["bind", "transport", "transportThreads"]
+const others = ["bind", "maxShareOfNode", "advertise", "transport", "transportThreads"]
 const numbers = Object.keys(RelayConfig.Settings.fields).filter((key) => !others.includes(key))
 
 describe("RelayConfig", () => {
@@ -38,6 +38,7 @@ describe("RelayConfig", () => {
       connectionTimeoutMs: 20_000,
       // section 6: 2, 4, 8, 10
       maxInboundPerIp: 512,
+      maxShareOfNode: 0.5,
       maxHandshakes: 640,
       maxHandshakesPerIp: 8,
       controlWriteTimeoutMs: 2_000,
@@ -71,7 +72,7 @@ describe("RelayConfig", () => {
   })
 
   it("every number must be a whole one that a timer can take", () => {
-    assert.strictEqual(numbers.length, 12)
+    assert.strictEqual(numbers.length, 14)
     for (const key of numbers) {
       for (const value of [0, -1, 1.5, NaN, Infinity, 2 ** 31, "5", "five", null, [5], {}, true]) {
         assert.strictEqual(

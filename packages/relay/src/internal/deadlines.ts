@@ -1,11 +1,13 @@
 /**
  * Deadlines that are all equally far ahead, kept by one fiber for any number of them: they expire in the order in which they
  * were started, so a queue in that order is enough. Effect.timeout races two more fibers each time, which costs more
- * than all the rest of a connection's set-up; here a start and a cancel are one operation on a Map each.
+ * than all the rest of a connection's set-up; here a start and a cancel are one operation on a Map each. The time they
+ * have may change; that is felt when the next one would have been due.
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import { monotonicMillis } from "./monotonic.js"
 
 export interface Deadlines<A> {
   /** Starts the time of an item that has none running. */
@@ -18,23 +20,24 @@ export interface Deadlines<A> {
 
 /** Runs until the scope closes; what is running then never expires. Each item whose time is up is passed on, once. */
 export const make = <A>(
-  timeoutMs: number,
+  timeoutMs: () => number,
   onExpired: (item: A) => void
 ): Effect.Effect<Deadlines<A>, never, Scope.Scope> =>
   Effect.gen(function*() {
     const clock = yield* Clock.clockWith(Effect.succeed)
-    const running = new Map<A, number>()
+    const startedAt = new Map<A, number>()
     const someRunning = Effect.unsafeMakeLatch(false)
-    // Not the wall clock: set back by an hour, it would give everybody an hour more.
-    const currentTimeMillis = () => Number(clock.unsafeCurrentTimeNanos() / 1_000_000n)
+    const currentTimeMillis = monotonicMillis(clock)
 
     const expireDue = () => {
       const now = currentTimeMillis()
-      for (const [item, at] of running) {
-        if (at > now) {
-          return at - now
+      const timeout = timeoutMs()
+      for (const [item, started] of startedAt) {
+        const left = started + timeout - now
+        if (left > 0) {
+          return left
         }
-        running.delete(item)
+        startedAt.delete(item)
         onExpired(item)
       }
       someRunning.unsafeClose()
@@ -49,10 +52,10 @@ export const make = <A>(
 
     return {
       start: (item) => {
-        running.set(item, currentTimeMillis() + timeoutMs)
+        startedAt.set(item, currentTimeMillis())
         someRunning.unsafeOpen()
       },
-      cancel: (item) => running.delete(item),
-      size: () => running.size
+      cancel: (item) => startedAt.delete(item),
+      size: () => startedAt.size
     }
   })

@@ -20,6 +20,8 @@ export const fakeSession = (options: {
   const ended: Array<ControlSession.EndReason> = []
   const session: ControlSession.ControlSession = {
     node: options.node ?? CertDigest.fromBytes(randomBytes(32)),
+    connection: 1,
+    since: 0,
     source: Source.fromAddress(options.address ?? "192.0.2.1"),
     deliver: (token) => delivered.length < (options.room ?? 64) && delivered.push(token) > 0,
     onEnd: (listener) => {

@@ -23,7 +23,7 @@ export interface TestRelay {
 
 export type Settings = NonNullable<Parameters<typeof RelayTest.layer>[0]>
 
-/** The whole suite is run on each transport: vitest.workspace.ts. */
+/** Everybody here is one source, and may have all of a node. The whole suite is run on each transport: vitest.workspace.ts. */
 export const transport = process.env["TX3_TEST_TRANSPORT"] as "kernel" | "portable"
 
 export const withRelay = <A, E>(
@@ -34,7 +34,7 @@ export const withRelay = <A, E>(
     const result = yield* Effect.scoped(Effect.flatMap(testRelay, body))
     yield* empty
     return result
-  }).pipe(Effect.provide(RelayTest.layer({ transport, ...settings })), withoutDefects)
+  }).pipe(Effect.provide(RelayTest.layer({ transport, maxShareOfNode: 1, ...settings })), withoutDefects)
 
 /** What every test's body must leave behind. */
 export const empty = Effect.suspend(() => untilTrue("the relay is empty", RelayTest.empty))

@@ -1,0 +1,50 @@
+/**
+ * What happens in a relay, one event at a time, for whoever wants to keep or show it: provide this reference around the
+ * relay. By default nobody listens.
+ *
+ * @since 0.1.0
+ */
+import type { CertDigest } from "@tx3/protocol/CertDigest"
+import type * as Transport from "@tx3/transport/Transport"
+import * as Context from "effect/Context"
+import type { EndReason } from "./ControlSession.js"
+import type { RejectionReason } from "./RelayError.js"
+import type { Source } from "./Source.js"
+
+/**
+ * `connection` is the number of the node's control stream, of the peer of a splice, or of who was turned away.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type RelayEvent =
+  | { readonly _tag: "ControlStreamBegan" } & Party
+  | { readonly _tag: "ControlStreamEnded"; readonly reason: EndReason } & Party
+  | { readonly _tag: "SpliceBegan" } & Party
+  | { readonly _tag: "SpliceEnded"; readonly durationMs: number } & Party & Transport.SpliceReport
+  | {
+    readonly _tag: "Rejected"
+    readonly connection: number
+    readonly source: Source
+    readonly reason: RejectionReason
+  }
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Party {
+  readonly connection: number
+  readonly node: CertDigest
+  /** Of the control stream or the peer. */
+  readonly source: Source
+}
+
+/**
+ * @since 0.1.0
+ * @category references
+ */
+export class RelayEvents extends Context.Reference<RelayEvents>()("@tx3/relay/RelayEvents", {
+  /** Called in the event loop as it happens; it must return soon and not throw. */
+  defaultValue: (): { readonly publish: (event: RelayEvent) => void } => ({ publish: () => {} })
+}) {}
