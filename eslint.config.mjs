@@ -11,9 +11,10 @@ const directions = {
   protocol: [],
   transport: ["protocol"],
   relay: ["protocol", "transport"],
+  operate: ["protocol", "transport", "relay"],
   node: ["protocol"],
-  cli: ["protocol", "transport", "relay", "node"],
-  bench: ["protocol", "transport", "relay", "node", "cli"]
+  cli: ["protocol", "transport", "relay", "operate", "node"],
+  bench: ["protocol", "transport", "relay", "operate", "node", "cli"]
 }
 
 export default defineConfig(

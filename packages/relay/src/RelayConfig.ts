@@ -206,22 +206,39 @@ export interface SettingsSource {
  * @since 0.1.0
  * @category decoding
  */
-export const decode = (sources: ReadonlyArray<SettingsSource>): Either.Either<Settings, RelayConfigError> => {
-  const merged = Object.assign({}, ...sources.map((source) => source.values))
-  return Either.mapLeft(decodeSettings(merged), (error) => {
-    const [issue] = ParseResult.ArrayFormatter.formatErrorSync(error)
-    const key = String(issue!.path[0])
-    const source = sources.findLast((source) => key in source.values) ?? sources[0]!
-    return new RelayConfigError({
-      place: source.place(key),
-      problem: issue!._tag === "Unexpected" ? unknownKey : issue!._tag === "Missing" ? listMustBe : issue!.message
+export const decode = (sources: ReadonlyArray<SettingsSource>): Either.Either<Settings, RelayConfigError> =>
+  decodeSettings(sources)
+
+/**
+ * The same for settings that other layers add to the relay's.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const decodeWith = <Fields extends Schema.Struct.Fields>(
+  settings: Schema.Struct<Fields> & Schema.Schema<Schema.Struct.Type<Fields>, Schema.Struct.Encoded<Fields>>
+) => {
+  const decode = Schema.decodeUnknownEither(settings, { onExcessProperty: "error" })
+  const unknownKey = `there is no such setting; there are ${Object.keys(settings.fields).join(", ")}`
+  return (sources: ReadonlyArray<SettingsSource>): Either.Either<Schema.Struct.Type<Fields>, RelayConfigError> => {
+    const merged = Object.assign({}, ...sources.map((source) => source.values))
+    return Either.mapLeft(decode(merged), (error) => {
+      const [issue] = ParseResult.ArrayFormatter.formatErrorSync(error)
+      const [key, ...inside] = issue!.path.filter((step) => typeof step !== "number").map(String)
+      const source = sources.findLast((source) => key! in source.values) ?? sources[0]!
+      return new RelayConfigError({
+        place: [source.place(key!), ...inside].join("."),
+        problem: issue!._tag === "Unexpected"
+          ? inside.length === 0 ? unknownKey : "there is no such setting here"
+          : issue!._tag === "Missing"
+          ? inside.length === 0 ? listMustBe : "is missing"
+          : issue!.message
+      })
     })
-  })
+  }
 }
 
-const decodeSettings = Schema.decodeUnknownEither(Settings, { onExcessProperty: "error" })
-
-const unknownKey = `there is no such setting; there are ${Object.keys(Settings.fields).join(", ")}`
+const decodeSettings = decodeWith(Settings)
 
 /**
  * The settings of the environment, `TX3_RELAY_` and the key in capitals: `TX3_RELAY_MAX_CONTROL_STREAMS=100`. Several
@@ -230,15 +247,25 @@ const unknownKey = `there is no such setting; there are ${Object.keys(Settings.f
  * @since 0.1.0
  * @category sources
  */
-export const fromEnvironment: Effect.Effect<SettingsSource> = Effect.gen(function*() {
+export const fromEnvironment: Effect.Effect<SettingsSource> = Effect.suspend(() =>
+  environmentOf(Object.keys(Settings.fields))
+)
+
+/**
+ * The settings of these keys in the environment.
+ *
+ * @since 0.1.0
+ * @category sources
+ */
+export const environmentOf = Effect.fnUntraced(function*(keys: ReadonlyArray<string>) {
   const values: Record<string, unknown> = {}
-  for (const key of Object.keys(Settings.fields)) {
+  for (const key of keys) {
     const text = yield* Config.option(Config.string(environmentName(key))).pipe(Effect.orDie)
     if (text._tag === "Some") {
       values[key] = lists.includes(key) ? text.value.split(",").map((address) => address.trim()) : numberIn(text.value)
     }
   }
-  return { place: environmentName, values }
+  return { place: environmentName, values } satisfies SettingsSource
 })
 
 const lists = ["bind", "advertise"]

@@ -1,0 +1,122 @@
+/**
+ * The admin server's HTTP interface, typed: server, client and OpenAPI (`/openapi.json`) come from it. Beside it the
+ * server has `/metrics`, `/events` (server-sent) and the page at `/`.
+ *
+ * @since 0.1.0
+ */
+import * as HttpApi from "@effect/platform/HttpApi"
+import * as HttpApiEndpoint from "@effect/platform/HttpApiEndpoint"
+import * as HttpApiGroup from "@effect/platform/HttpApiGroup"
+import * as HttpApiSchema from "@effect/platform/HttpApiSchema"
+import * as OpenApi from "@effect/platform/OpenApi"
+import * as Schema from "effect/Schema"
+import * as RelayStatus from "./RelayStatus.js"
+
+/**
+ * There is nobody of that name.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class NotFound extends Schema.TaggedError<NotFound>()(
+  "NotFound",
+  { message: Schema.String },
+  HttpApiSchema.annotations({ status: 404 })
+) {}
+
+/**
+ * The request cannot be done as it was put.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class Refused extends Schema.TaggedError<Refused>()(
+  "Refused",
+  { message: Schema.String },
+  HttpApiSchema.annotations({ status: 409 })
+) {}
+
+/**
+ * The relay takes no new connections.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class NotReady extends Schema.TaggedError<NotReady>()(
+  "NotReady",
+  { message: Schema.String },
+  HttpApiSchema.annotations({ status: 503 })
+) {}
+
+/**
+ * @since 0.1.0
+ * @category schemas
+ */
+export const LogLevel = Schema.Literal("trace", "debug", "info", "warning", "error", "fatal", "none")
+
+const Name = Schema.Struct({
+  /** A node's digest, or the first characters of it, at least six. */
+  node: Schema.String
+})
+
+const Connection = Schema.Struct({ connection: Schema.NonNegativeInt })
+
+const Who = Schema.Struct({
+  /** A node's digest, or an address or CIDR range. */
+  who: Schema.String
+})
+
+const Kicked = Schema.Struct({ kicked: Schema.NonNegativeInt })
+
+/**
+ * @since 0.1.0
+ * @category groups
+ */
+export class Health extends HttpApiGroup.make("health", { topLevel: true })
+  .add(HttpApiEndpoint.get("healthz", "/healthz").addSuccess(Schema.Struct({ state: Schema.String })))
+  .add(HttpApiEndpoint.get("readyz", "/readyz").addSuccess(Schema.Struct({ state: Schema.String })).addError(NotReady))
+{}
+
+/**
+ * @since 0.1.0
+ * @category groups
+ */
+export class Look extends HttpApiGroup.make("look", { topLevel: true })
+  .add(HttpApiEndpoint.get("status", "/status").addSuccess(RelayStatus.Status))
+  .add(HttpApiEndpoint.get("controlStreams", "/control-streams").addSuccess(Schema.Array(RelayStatus.ControlStream)))
+  .add(HttpApiEndpoint.get("splices", "/splices").addSuccess(Schema.Array(RelayStatus.Splice)))
+  .add(HttpApiEndpoint.get("bans", "/bans").addSuccess(Schema.Array(RelayStatus.Ban)))
+{}
+
+/**
+ * @since 0.1.0
+ * @category groups
+ */
+export class Act extends HttpApiGroup.make("act", { topLevel: true })
+  /** Ends a node's control stream and its splices; it may come back. */
+  .add(
+    HttpApiEndpoint.post("kickNode", "/kick/node").setPayload(Name).addSuccess(Kicked)
+      .addError(NotFound).addError(Refused)
+  )
+  /** Ends a splice. */
+  .add(HttpApiEndpoint.post("kickSplice", "/kick/splice").setPayload(Connection).addSuccess(Kicked).addError(NotFound))
+  /** Keeps a node or a source out until the relay restarts, and ends what it has. */
+  .add(HttpApiEndpoint.post("ban", "/ban").setPayload(Who).addSuccess(Kicked).addError(Refused))
+  .add(HttpApiEndpoint.post("unban", "/unban").setPayload(Who).addSuccess(Schema.Struct({})).addError(NotFound))
+  /** Takes no new connections, lets the splices end, and stops the program. */
+  .add(HttpApiEndpoint.post("drain", "/drain").addSuccess(Schema.Struct({ splices: Schema.NonNegativeInt })))
+  .add(
+    HttpApiEndpoint.post("logLevel", "/log-level").setPayload(Schema.Struct({ level: LogLevel }))
+      .addSuccess(Schema.Struct({ level: LogLevel }))
+  )
+  .add(HttpApiEndpoint.post("reload", "/reload").addSuccess(RelayStatus.ReloadReport).addError(Refused))
+{}
+
+/**
+ * @since 0.1.0
+ * @category api
+ */
+export class AdminApi extends HttpApi.make("tx3-relay").add(Health).add(Look).add(Act)
+  .annotate(OpenApi.Title, "tx3-relay admin")
+  .annotate(OpenApi.Description, "What an operator asks of a running relay, and tells it")
+{}

@@ -1,0 +1,206 @@
+/**
+ * What an operator can set: a relay's settings, and those of the layers around it. They stand in the same file, and are
+ * taken from the same places, as `RelayConfig`'s.
+ *
+ * @since 0.1.0
+ */
+import * as CertDigest from "@tx3/protocol/CertDigest"
+import * as RelayConfig from "@tx3/relay/RelayConfig"
+import * as Either from "effect/Either"
+import * as Schema from "effect/Schema"
+import ipaddr from "ipaddr.js"
+import * as Net from "node:net"
+
+const mustBe = (message: string) => () => ({ message, override: true })
+
+const wholeNumber = (least: number, description: string) =>
+  Schema.Int.pipe(Schema.between(least, Number.MAX_SAFE_INTEGER)).annotations({
+    description,
+    message: mustBe(`must be a whole number of at least ${least}`)
+  })
+
+const isWebUrl = (text: string) => URL.canParse(text) && /^https?:$/.test(new URL(text).protocol)
+
+const WebUrl = Schema.String.pipe(
+  Schema.filter(isWebUrl, { message: mustBe("must be an http:// or https:// URL") })
+)
+
+const optionalNumber = (description: string) => Schema.optional(wholeNumber(1, description))
+
+/**
+ * Where the admin server listens: `http://HOST:PORT`, or `unix:PATH`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const AdminAddress = Schema.String.pipe(
+  Schema.filter((text) => {
+    if (text.startsWith("unix:/")) {
+      return true
+    }
+    return isWebUrl(text) && new URL(text).href === `${new URL(text).origin}/` && text.startsWith("http:")
+  }, { message: mustBe("must be http://HOST:PORT or unix:/PATH") })
+)
+
+/**
+ * One address, `192.0.2.1`, or a range of them, `192.0.2.0/24`, `2001:db8::/32`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const AddressRange = Schema.String.pipe(
+  Schema.filter(
+    (text) => Net.isIP(text) !== 0 || ipaddr.isValidCIDR(text),
+    {
+      message: (issue) => ({ message: `${String(issue.actual)} is not an IP address or a CIDR range`, override: true })
+    }
+  )
+)
+
+/**
+ * The digest of a node.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const NodeDigest = CertDigest.CertDigest.annotations({
+  message: (issue) => ({
+    message: `${String(issue.actual)} is not a node's digest, the 43 characters at the end of its address`,
+    override: true
+  })
+})
+
+const list = <Entry extends Schema.Schema.Any>(entry: Entry) =>
+  Schema.optionalWith(Schema.Array(entry), { default: () => [] })
+
+/**
+ * Who is let in: nobody of `deny`, and if there is any list to allow, nobody else. Lists can be in files, too: one entry
+ * a line, and comments behind `#`.
+ */
+const lists = <Entry extends Schema.Schema.Any>(entry: Entry) =>
+  Schema.Struct({
+    allow: Schema.optional(Schema.Array(entry)),
+    deny: list(entry),
+    allowFile: Schema.optional(Schema.String),
+    denyFile: Schema.optional(Schema.String)
+  })
+
+/**
+ * Who may use the relay, all of it if nothing is said.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Access = Schema.Struct({
+  /** Which nodes may register. */
+  nodes: Schema.optional(lists(NodeDigest)),
+  /** From where nodes may register. */
+  controlStreams: Schema.optional(lists(AddressRange)),
+  /** From where peers may come. */
+  peers: Schema.optional(lists(AddressRange)),
+  /** From where the peers of one node may come, beside `peers`. */
+  peersOf: Schema.optional(Schema.Record({ key: NodeDigest, value: lists(AddressRange) })),
+  /** Asked for each registration that the lists allow. */
+  callout: Schema.optional(
+    Schema.Struct({
+      url: WebUrl,
+      /** Without an answer within this time the node is not let in. */
+      timeoutMs: Schema.optionalWith(wholeNumber(1, "milliseconds the callout has"), { default: () => 2_000 }),
+      /** How long an answer holds for the same node and address. */
+      cacheMs: Schema.optionalWith(wholeNumber(0, "milliseconds an answer holds"), { default: () => 60_000 })
+    })
+  )
+})
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Access = typeof Access.Type
+
+/**
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Settings = Schema.Struct({
+  ...RelayConfig.Settings.fields,
+
+  /** Where the admin server listens. None by default in code; a file made by `--init` has 127.0.0.1:38142. */
+  admin: Schema.optional(AdminAddress),
+
+  /** What a request to the admin server has to bear, `Authorization: Bearer TOKEN`. Needed where it is not loopback. */
+  adminToken: Schema.optional(
+    Schema.Redacted(Schema.String.pipe(
+      Schema.minLength(16),
+      Schema.annotations({ message: mustBe("must be a text of at least 16 characters") })
+    ))
+  ),
+
+  /** Where metrics, logs and traces are sent to, as OTLP over HTTP: `http://collector:4318`. */
+  otlp: Schema.optional(WebUrl),
+
+  /** Who may register and who may reach whom. Everybody by default, as with the original. */
+  access: Schema.optionalWith(Access, { default: () => ({}) }),
+
+  /** Bytes a second of each splice, both directions together. */
+  bandwidthPerSplice: optionalNumber("bytes a second of one splice"),
+
+  /** Bytes a second of all splices of each node. */
+  bandwidthPerNode: optionalNumber("bytes a second of one node"),
+
+  /** Bytes a second of all splices with peers of each source. */
+  bandwidthPerIp: optionalNumber("bytes a second of one source"),
+
+  /** Bytes a second of all splices. */
+  bandwidthTotal: optionalNumber("bytes a second in all"),
+
+  /** Bytes a calendar month (UTC) after which the relay warns. */
+  monthlyBytesSoft: optionalNumber("bytes a month after which the relay warns"),
+
+  /** Bytes a calendar month (UTC) after which no new splices begin; those that run may end. */
+  monthlyBytesHard: optionalNumber("bytes a month after which no splices begin"),
+
+  /** Where the month's count is kept across restarts. */
+  monthlyBytesFile: Schema.optionalWith(Schema.String, { default: () => "./tx3-relay.month.json" })
+})
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Settings = typeof Settings.Type
+
+/** Whether nobody but this machine can come to an address. */
+const isLocal = (admin: string) =>
+  admin.startsWith("unix:") || ["127.0.0.1", "[::1]", "localhost"].includes(new URL(admin).hostname)
+
+const decodeSettings = RelayConfig.decodeWith(Settings)
+
+/**
+ * The settings that some sources give together, as `RelayConfig.decode` takes them.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const decode = (
+  sources: ReadonlyArray<RelayConfig.SettingsSource>
+): Either.Either<Settings, RelayConfig.RelayConfigError> =>
+  Either.filterOrLeft(
+    decodeSettings(sources),
+    ({ admin, adminToken }) => admin === undefined || adminToken !== undefined || isLocal(admin),
+    ({ admin }) =>
+      new RelayConfig.RelayConfigError({
+        place: sources.findLast(({ values }) => "admin" in values)!.place("admin"),
+        problem: `others than this machine could come to ${admin}; set adminToken, or use http://127.0.0.1:PORT`
+      })
+  )
+
+/**
+ * The settings of the environment: all but `access`, which is no single text.
+ *
+ * @since 0.1.0
+ * @category sources
+ */
+export const fromEnvironment = RelayConfig.environmentOf(
+  Object.keys(Settings.fields).filter((key) => key !== "access")
+)

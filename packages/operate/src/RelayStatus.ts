@@ -1,0 +1,232 @@
+/**
+ * What an operator sees of a relay: the schemas of `/status` and of the lists, for programs that read them. Nodes are
+ * shown by the first 8 characters of their digests.
+ *
+ * @since 0.1.0
+ */
+import { stages } from "@tx3/relay/Accepted"
+import { endReasons } from "@tx3/relay/ControlSession"
+import { rejectionReasons } from "@tx3/relay/RelayError"
+import * as Schema from "effect/Schema"
+
+const Count = Schema.NonNegativeInt
+
+const counts = <Key extends string>(keys: ReadonlyArray<Key>) =>
+  Schema.Struct(Object.fromEntries(keys.map((key) => [key, Count])) as Record<Key, typeof Count>)
+
+/**
+ * Totals since the relay started, and how many there are now, at one moment.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Sample = Schema.Struct({
+  /** Milliseconds since the epoch. */
+  at: Schema.Number,
+  controlStreams: Count,
+  pending: Count,
+  splices: Count,
+  connections: Count,
+  acceptedTotal: Count,
+  rejectedTotal: Count,
+  splicesTotal: Count,
+  bytesFromPeersTotal: Schema.Number,
+  bytesFromNodesTotal: Schema.Number
+})
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Sample = typeof Sample.Type
+
+/**
+ * How much happened in each second of the last so many.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Rates = Schema.Struct({
+  /** The seconds it is about: fewer than asked for where the relay is younger. */
+  seconds: Schema.Number,
+  accepted: Schema.Number,
+  rejected: Schema.Number,
+  splices: Schema.Number,
+  bytesFromPeers: Schema.Number,
+  bytesFromNodes: Schema.Number
+})
+
+/**
+ * A limit and how much of it is used; where it is one of each node or source, of the one that uses most.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const LimitUse = Schema.Struct({
+  /** The setting, or `descriptors`. */
+  name: Schema.String,
+  used: Schema.Number,
+  limit: Schema.Number,
+  unit: Schema.Literal("count", "bytes", "bytesPerSecond")
+})
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type LimitUse = typeof LimitUse.Type
+
+/**
+ * A node or a source, its running splices, and the bytes it had carried in the last 15 minutes.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Talker = Schema.Struct({ name: Schema.String, splices: Count, bytes: Schema.Number })
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Talker = typeof Talker.Type
+
+const Talkers = Schema.Struct({ bySplices: Schema.Array(Talker), byBytes: Schema.Array(Talker) })
+
+/**
+ * Something that happened, in words.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Event = Schema.Struct({
+  at: Schema.Number,
+  kind: Schema.Literal("node", "splice", "rejection", "operator"),
+  text: Schema.String
+})
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Event = typeof Event.Type
+
+/**
+ * What `GET /status` answers.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Status = Schema.Struct({
+  version: Schema.String,
+  /** Milliseconds since the epoch. */
+  startedAt: Schema.Number,
+  uptimeSeconds: Schema.Number,
+  state: Schema.Literal("listening", "draining"),
+  digest: Schema.String,
+  addresses: Schema.Array(Schema.String),
+  /** Who carries bytes. */
+  transport: Schema.Literal("portable", "kernel"),
+  logLevel: Schema.String,
+  connections: counts(stages),
+  splices: Count,
+  totals: Schema.Struct({
+    accepted: Count,
+    acceptErrors: Count,
+    rejections: counts(rejectionReasons),
+    controlStreams: Count,
+    controlStreamsEnded: counts(endReasons),
+    unclaimedTokens: Count,
+    splices: Count,
+    bytesFromPeers: Schema.Number,
+    bytesFromNodes: Schema.Number
+  }),
+  limits: Schema.Array(LimitUse),
+  /** Over 10 seconds, a minute and 15 minutes. */
+  rates: Schema.Struct({ last10s: Rates, last1m: Rates, last15m: Rates }),
+  top: Schema.Struct({ nodes: Talkers, sources: Talkers }),
+  /** How long, at most, something waited for the event loop in the last 10 seconds, in seconds. */
+  eventLoopLagSeconds: Schema.Number,
+  residentBytes: Schema.Number
+})
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Status = typeof Status.Type
+
+/**
+ * A registered node.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const ControlStream = Schema.Struct({
+  node: Schema.String,
+  source: Schema.String,
+  connection: Count,
+  since: Schema.Number,
+  /** Its peers, waiting or spliced. */
+  peers: Count
+})
+
+/**
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Splice = Schema.Struct({
+  /** What `kick` takes. */
+  connection: Count,
+  node: Schema.String,
+  /** Of the peer. */
+  source: Schema.String,
+  since: Schema.Number,
+  bytesFromPeer: Schema.Number,
+  bytesFromNode: Schema.Number
+})
+
+/**
+ * Nodes and addresses that have been banned while the relay runs.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Ban = Schema.Struct({
+  /** A node's digest, or an address or range. */
+  who: Schema.String,
+  since: Schema.Number
+})
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Ban = typeof Ban.Type
+
+/**
+ * A setting that a reload found changed. Secrets are not shown.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Change = Schema.Struct({ setting: Schema.String, from: Schema.String, to: Schema.String })
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Change = typeof Change.Type
+
+/**
+ * What a reload did, and what of the file will hold only after a restart.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const ReloadReport = Schema.Struct({ changed: Schema.Array(Change), needsRestart: Schema.Array(Change) })
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type ReloadReport = typeof ReloadReport.Type

@@ -1,0 +1,3 @@
+export * as AdminApi from "./AdminApi.js"
+export * as OperatorConfig from "./OperatorConfig.js"
+export * as RelayStatus from "./RelayStatus.js"
