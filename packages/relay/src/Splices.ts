@@ -93,7 +93,8 @@ export const layer: Layer.Layer<Splices, never, RelayConfig | Statistics | Trans
       running.add(splice)
       none.unsafeClose()
       const { idleTimeoutMs, lingerTimeoutMs } = config
-      splice.carrying = transport.splice(peer.socket, node.socket, { idleTimeoutMs, lingerTimeoutMs }, onEnd)
+      const options = { idleTimeoutMs, lingerTimeoutMs, rates: [] }
+      splice.carrying = transport.splice(peer.socket, node.socket, options, onEnd)
     }
 
     return {

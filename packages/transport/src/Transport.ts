@@ -15,6 +15,7 @@ import * as Data from "effect/Data"
 import type * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { Duplex } from "node:stream"
+import type { Rate } from "./Rate.js"
 
 /**
  * @since 0.1.0
@@ -111,6 +112,11 @@ export interface SpliceOptions {
   readonly lingerTimeoutMs: number
   /** Milliseconds without a byte after which a splice that is open both ways ends; undefined: never. */
   readonly idleTimeoutMs: number | undefined
+  /**
+   * What it may carry: it takes bytes only when each of these has some to give, and each counts them. A splice that waits
+   * for one is not silent.
+   */
+  readonly rates: ReadonlyArray<Rate>
 }
 
 /**

@@ -186,7 +186,7 @@ class Churn {
       }
       const { onBegun, onFinished, sockets: [one, other], way } = running
       const [left, right] = id % 2 === 1 ? [one!, other!] : [other!, one!]
-      const options = { idleTimeoutMs: undefined, lingerTimeoutMs: 60_000, ...way.options }
+      const options = { idleTimeoutMs: undefined, lingerTimeoutMs: 60_000, rates: [], ...way.options }
       this.transport.splice(running.first, connection, options, ({ fromLeft, fromRight, outcome }) => {
         this.reports[number]!++
         if (outcome !== way.outcome) {

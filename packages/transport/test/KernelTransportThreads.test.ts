@@ -1,11 +1,11 @@
 import { describe, it } from "@effect/vitest"
 import type { Transport } from "@tx3/transport"
-import { KernelTransport } from "@tx3/transport"
+import { KernelTransport, Rate } from "@tx3/transport"
 import { Effect, Exit, Fiber, Layer, Scope } from "effect"
 import { assert } from "vitest"
 import { connect, payload } from "./utils/client.js"
 import type { Link } from "./utils/fixtures.js"
-import { accepted, arrived, listening, noLeak, splice, stalled } from "./utils/fixtures.js"
+import { accepted, arrived, listening, noLeak, pump, splice, stalled } from "./utils/fixtures.js"
 import type { Line } from "./utils/kernel.js"
 import { breakThread, logInto, noDescriptorLeak, ofTwoThreads, threadOf } from "./utils/kernel.js"
 import { eventually, turns } from "./utils/system.js"
@@ -49,6 +49,24 @@ describe("threads of KernelTransport", () => {
         const count = bytes.length + 6
         assert.deepStrictEqual(yield* report, { fromLeft: count, fromRight: count, outcome: "completed" })
       }
+    }))
+
+  test("splices of two threads keep to a rate together", 2, () =>
+    Effect.gen(function*() {
+      const listener = yield* listening()
+      const rates = [Rate.make(8 * mebibyte)]
+      const pairs = yield* Effect.forEach(yield* ofTwoThreads(listener), (left) =>
+        Effect.flatMap(arrived(listener, { reading: false }), (right) => splice(left, right, { rates })))
+      const carried = () =>
+        pairs.map(({ carried }) => carried().fromLeft)
+      const began = performance.now()
+      yield* Effect.forEach(pairs, ({ left, right }) => pump(left.client, right.client))
+      yield* Effect.sleep("1 second")
+      const [one, other] = carried() as [number, number]
+      const seconds = (performance.now() - began) / 1_000
+      assert.isAtMost(one + other, (seconds + 0.25) * 8 * mebibyte)
+      assert.isAtLeast(one + other, 4 * mebibyte)
+      assert.isAbove(Math.min(one, other), (one + other) / 4)
     }))
 
   test(

@@ -275,8 +275,8 @@ export class Descriptors {
   }
 
   /** Bytes read into the buffer, 0 at the end, or the negative errno. */
-  receive(socket: Descriptor, into: Uint8Array): number {
-    return orErrno(c.recv(this.own(socket), into, into.length, 0))
+  receive(socket: Descriptor, into: Uint8Array, most = into.length): number {
+    return orErrno(c.recv(this.own(socket), into, most, 0))
   }
 
   /** Bytes sent, or the negative errno. */
@@ -329,8 +329,8 @@ export class Descriptors {
   }
 
   /** Moves what a socket has received into an empty pipe: bytes moved, 0 at the end, or the negative errno. */
-  fill(pipe: Pipe, from: Descriptor): number {
-    const moved = orErrno(c.splice(this.own(from), null, this.own(pipe.to), null, pipeBytes, spliceFlags))
+  fill(pipe: Pipe, from: Descriptor, most = pipeBytes): number {
+    const moved = orErrno(c.splice(this.own(from), null, this.own(pipe.to), null, most, spliceFlags))
     if (moved > 0) {
       pipe.bytes += moved
     }
@@ -366,7 +366,7 @@ export class Descriptors {
 
 const setPipeSize = 1031
 /** What a direction moves at a time. More saves no time any more, and less costs some. */
-const pipeBytes = 1024 * 1024
+export const pipeBytes = 1024 * 1024
 /** Pipes kept when nothing is under way: enough for two directions of eight splices that move at the same time. */
 const idlePipesMax = 16
 

@@ -44,7 +44,8 @@ export type Order =
     left: Side,
     right: Side,
     lingerTimeoutMs: number,
-    idleTimeoutMs: number | undefined
+    idleTimeoutMs: number | undefined,
+    rates: ReadonlyArray<SharedArrayBuffer> | undefined
   ]
   | readonly ["end", splice: number]
 

@@ -3,11 +3,13 @@
  * and small pieces through a buffer, which is cheaper for them. It owns both sockets from its construction to its end.
  *
  * A direction takes something only when it has got rid of all it took before. So it keeps at most a pipe's worth, a
- * receiver that does not read stops the sender, and an idle splice keeps nothing: pipes are lent.
+ * receiver that does not read stops the sender, and an idle splice keeps nothing: pipes are lent. A direction under
+ * rates takes what they give, and when they give nothing, the splice waits.
  */
 import type { SpliceOutcome } from "../Transport.js"
+import { Allowance } from "./allowance.js"
 import type { Descriptor, Descriptors, Pipe } from "./descriptors.js"
-import { again, epollErr, hangUps, watchRoomToo } from "./descriptors.js"
+import { again, epollErr, hangUps, pipeBytes, watchRoomToo } from "./descriptors.js"
 
 /** For pieces that cost less to copy twice than to send through a pipe. Nothing stays in it between two calls. */
 const buffer = new Uint8Array(16 * 1024)
@@ -43,20 +45,23 @@ export interface SpliceHost {
   readonly poll: Descriptor
   /** Bytes taken from the left of each splice and, next to it, from its right. */
   readonly carried: Float64Array
-  /** The splice has moved bytes, or has become half-closed: its silence begins anew. */
+  /** The splice has moved bytes, has become half-closed, or waits for its rates no longer: its silence begins anew. */
   readonly stirred: (splice: KernelSplice) => void
   /** It could move more, and lets others go first. */
   readonly yielded: (splice: KernelSplice) => void
+  /** Its rates let it take nothing for so long. */
+  readonly throttled: (splice: KernelSplice, ms: number) => void
   /** It is over, and its sockets are closed. */
   readonly ended: (splice: KernelSplice, outcome: SpliceOutcome) => void
 }
 
-/** Whether a direction waits for an event, could go on, or never can. */
-type Progress = "waits" | "yields" | "failed"
+/** Whether a direction waits for an event or for its rates, could go on, or never can. */
+type Progress = "waits" | "throttled" | "yields" | "failed"
 
 export class KernelSplice {
   private readonly fromLeft: Direction
   private readonly fromRight: Direction
+  private throttled = false
   private over = false
 
   constructor(
@@ -65,10 +70,11 @@ export class KernelSplice {
     readonly right: End,
     readonly lingerTimeoutMs: number,
     readonly idleTimeoutMs: number | undefined,
+    rates: ReadonlyArray<SharedArrayBuffer> | undefined,
     private readonly host: SpliceHost
   ) {
-    this.fromLeft = new Direction(left, right, host, number * 2)
-    this.fromRight = new Direction(right, left, host, number * 2 + 1)
+    this.fromLeft = new Direction(left, right, host, number * 2, rates)
+    this.fromRight = new Direction(right, left, host, number * 2 + 1, rates)
   }
 
   get halfClosed() {
@@ -99,9 +105,13 @@ export class KernelSplice {
     } else if (this.fromLeft.ended && this.fromRight.ended) {
       this.end("completed")
     } else {
-      if (this.fromLeft.stirred + this.fromRight.stirred !== stirredBefore) {
+      const throttled = left === "throttled" || right === "throttled"
+      if (throttled) {
+        this.host.throttled(this, Math.min(this.fromLeft.waitMs(left), this.fromRight.waitMs(right)))
+      } else if (this.throttled || this.fromLeft.stirred + this.fromRight.stirred !== stirredBefore) {
         this.host.stirred(this)
       }
+      this.throttled = throttled
       if (left === "yields" || right === "yields") {
         this.host.yielded(this)
       }
@@ -141,15 +151,32 @@ class Direction {
   private kept: Uint8Array | undefined
   /** Whether the source sends much. */
   private bulk = false
+  private readonly allowance: Allowance | undefined
 
   constructor(
     private readonly from: End,
     private readonly to: End,
     private readonly host: SpliceHost,
-    private readonly count: number
-  ) {}
+    private readonly count: number,
+    rates: ReadonlyArray<SharedArrayBuffer> | undefined
+  ) {
+    this.allowance = rates && new Allowance(rates)
+  }
 
   move(): Progress {
+    const progress = this.moveOn()
+    if (progress === "waits") {
+      this.allowance?.release()
+    }
+    return progress
+  }
+
+  /** How long it waits for its rates. */
+  waitMs(progress: Progress): number {
+    return progress === "throttled" ? this.allowance!.waitMs() : Infinity
+  }
+
+  private moveOn(): Progress {
     let budget = turnBytes
     while (!this.ended) {
       const given = this.give()
@@ -162,7 +189,11 @@ class Direction {
       if (budget <= 0) {
         return "yields"
       }
-      const taken = this.take()
+      const room = this.allowance === undefined ? pipeBytes : Math.min(pipeBytes, this.allowance.room())
+      if (room === 0) {
+        return "throttled"
+      }
+      const taken = this.take(room)
       if (taken === again) {
         this.readable = false
         this.hangingUp = false
@@ -170,6 +201,7 @@ class Direction {
         return "failed"
       } else {
         budget -= taken
+        this.allowance?.take(taken)
         this.stirred++
       }
     }
@@ -208,14 +240,14 @@ class Direction {
   }
 
   /** Takes something from the source: how many bytes, 0 at its end, or the negative errno. */
-  private take(): number {
+  private take(most: number): number {
     const { carried, descriptors } = this.host
-    const pipe = this.bulk ? descriptors.lendPipe() : undefined
+    const pipe = this.bulk && most > buffer.length ? descriptors.lendPipe() : undefined
     if (pipe === undefined) {
-      return this.takeThroughBuffer()
+      return this.takeThroughBuffer(Math.min(most, buffer.length))
     }
     this.pipe = pipe
-    const taken = descriptors.fill(pipe, this.from.socket)
+    const taken = descriptors.fill(pipe, this.from.socket, most)
     if (taken <= 0) {
       this.takePipeBack(pipe)
     } else {
@@ -225,14 +257,14 @@ class Direction {
     return taken
   }
 
-  private takeThroughBuffer(): number {
+  private takeThroughBuffer(most: number): number {
     const { carried, descriptors } = this.host
-    const taken = descriptors.receive(this.from.socket, buffer)
+    const taken = descriptors.receive(this.from.socket, buffer, most)
     if (taken > 0) {
       carried[this.count]! += taken
       this.bulk = taken === buffer.length
       // A read that could have had more has emptied the socket, and what comes next makes an event.
-      this.readable = this.bulk || this.hangingUp
+      this.readable = taken === most || this.hangingUp
       const sent = descriptors.send(this.to.socket, buffer, taken)
       if (sent < 0 && sent !== again) {
         return sent
@@ -251,6 +283,7 @@ class Direction {
 
   /** Forgets what it keeps. */
   drop() {
+    this.allowance?.release()
     this.kept = undefined
     if (this.pipe !== undefined) {
       this.takePipeBack(this.pipe)

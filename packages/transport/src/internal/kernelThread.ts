@@ -222,7 +222,8 @@ export class KernelThread {
       this.adopt(left),
       this.adopt(right),
       options.lingerTimeoutMs,
-      options.idleTimeoutMs
+      options.idleTimeoutMs,
+      options.rates.length === 0 ? undefined : options.rates.map(({ memory }) => memory)
     ])
   }
 

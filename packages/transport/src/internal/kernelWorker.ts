@@ -39,6 +39,7 @@ const yielded = new Set<KernelSplice>()
 const unreported = new Timers<Waiting>()
 const paused = new Timers<Listening>()
 const silences = new Timers<KernelSplice>()
+const throttled = new Timers<KernelSplice>()
 let reports: Array<Report> = []
 let accepted = 0
 /** Given up for a moment when there is no other descriptor, to turn somebody away with. */
@@ -219,9 +220,14 @@ const host: SpliceHost = {
     }
   },
   yielded: (splice) => yielded.add(splice),
+  throttled: (splice, ms) => {
+    silences.cancel(splice)
+    throttled.start(splice, ms)
+  },
   ended: (splice, outcome) => {
     splices.delete(splice.number)
     silences.cancel(splice)
+    throttled.cancel(splice)
     yielded.delete(splice)
     watched.delete(splice.left.connection)
     watched.delete(splice.right.connection)
@@ -235,8 +241,15 @@ const endOf = ([connection, socket, , failed]: Side) => {
   return new End(connection, socket, failed || waiting instanceof Waiting && waiting.failed)
 }
 
-const carry = (number: number, left: Side, right: Side, lingerMs: number, idleMs: number | undefined) => {
-  const splice = new KernelSplice(number, endOf(left), endOf(right), lingerMs, idleMs, host)
+const carry = (
+  number: number,
+  left: Side,
+  right: Side,
+  lingerMs: number,
+  idleMs: number | undefined,
+  rates: ReadonlyArray<SharedArrayBuffer> | undefined
+) => {
+  const splice = new KernelSplice(number, endOf(left), endOf(right), lingerMs, idleMs, rates, host)
   splices.set(number, splice)
   for (const [[connection, socket, ours], end] of [[left, splice.left], [right, splice.right]] as const) {
     watched.set(connection, new SplicedEnd(end, splice))
@@ -276,8 +289,8 @@ const follow = (order: Order) => {
       return
     }
     case "splice": {
-      const [, number, left, right, lingerMs, idleMs] = order
-      carry(number, left, right, lingerMs, idleMs)
+      const [, number, left, right, lingerMs, idleMs, rates] = order
+      carry(number, left, right, lingerMs, idleMs, rates)
       return
     }
     case "end": {
@@ -311,7 +324,7 @@ const sendReports = () => {
 }
 
 const timeoutMs = () => {
-  const next = Math.min(unreported.nextMs(), paused.nextMs(), silences.nextMs())
+  const next = Math.min(unreported.nextMs(), paused.nextMs(), silences.nextMs(), throttled.nextMs())
   return yielded.size > 0 ? 0 : next === Infinity ? -1 : Math.ceil(next)
 }
 
@@ -324,6 +337,7 @@ while (Atomics.load(signals, Signal.stop) === 0) {
     yielded.delete(splice)
     splice.move()
   }
+  throttled.expire((splice) => splice.move())
   silences.expire((splice) => splice.end(splice.halfClosed ? "lingered" : "idle"))
   unreported.expire((waiting) => waiting.report())
   paused.expire((listening) => listening.resume())

@@ -1,12 +1,14 @@
 /**
- * Carries bytes between two sockets until both have sent their end or one of them fails. Owns both sockets and one timer,
- * from its construction until both sockets are closed; then it reports, once.
+ * Carries bytes between two sockets until both have sent their end or one of them fails. Owns both sockets, one timer, and
+ * another for each side under rates, from its construction until both sockets are closed; then it reports, once.
  *
  * In memory per direction: what one read gave (64 KiB) plus the stream's high-water mark. A socket that cannot take
- * more stops the reading of the other.
+ * more stops the reading of the other. So do rates: what one read gave is passed on in the pieces that they allow, and
+ * there is at most another read in the stream behind it.
  */
 import type * as Net from "node:net"
 import type { Splice, SpliceOptions, SpliceOutcome, SpliceReport } from "../Transport.js"
+import { Allowance } from "./allowance.js"
 import * as Tcp from "./tcp.js"
 
 /** A socket, and the bytes read of it before the splice began. */
@@ -30,8 +32,9 @@ export class PortableSplice implements Splice {
     private readonly options: SpliceOptions,
     private readonly onEnd: (report: SpliceReport) => void
   ) {
-    this.left = new Side(left.socket, this)
-    this.right = new Side(right.socket, this)
+    const rates = options.rates.map(({ memory }) => memory)
+    this.left = new Side(left.socket, this, rates)
+    this.right = new Side(right.socket, this, rates)
     this.left.other = this.right
     this.right.other = this.left
     if (options.idleTimeoutMs !== undefined) {
@@ -53,7 +56,11 @@ export class PortableSplice implements Splice {
 
   private limitSilence(outcome: SpliceOutcome, ms: number) {
     clearTimeout(this.silence)
-    this.silence = setTimeout(() => this.end(outcome), ms)
+    // Whoever waits for their rates has something to say.
+    this.silence = setTimeout(
+      () => this.left.throttled || this.right.throttled ? this.bytesMoved() : this.end(outcome),
+      ms
+    )
   }
 
   socketClosed(cleanly: boolean) {
@@ -65,12 +72,16 @@ export class PortableSplice implements Splice {
       return
     }
     clearTimeout(this.silence)
+    this.left.drop()
+    this.right.drop()
     this.onEnd({ ...this.carried(), outcome: this.outcome ?? (cleanly ? "completed" : "reset") })
   }
 
   /** Ends both sides with a reset, so that neither end takes what it got for the whole. */
   end(outcome: SpliceOutcome) {
     this.outcome ??= outcome
+    this.left.drop()
+    this.right.drop()
     this.left.reset()
     this.right.reset()
   }
@@ -80,11 +91,23 @@ class Side {
   carried = 0
   other!: Side
   private ended = false
+  private readonly allowance: Allowance | undefined
+  /** What has been read and must wait: for the rates, or behind something that does. */
+  private readonly kept: Array<Buffer> = []
+  private wait: NodeJS.Timeout | undefined
 
   constructor(
     private readonly socket: Net.Socket,
-    private readonly splice: PortableSplice
-  ) {}
+    private readonly splice: PortableSplice,
+    rates: ReadonlyArray<SharedArrayBuffer>
+  ) {
+    this.allowance = rates.length === 0 ? undefined : new Allowance(rates)
+  }
+
+  /** Whether there are bytes that wait for the rates alone. */
+  get throttled() {
+    return this.wait !== undefined
+  }
 
   start({ closed, held }: Released) {
     this.socket.on("data", this.onData).on("end", this.onEnd).on("drain", this.onDrain).on("close", this.onClose)
@@ -99,18 +122,65 @@ class Side {
   }
 
   private readonly onData = (chunk: Buffer) => {
-    this.carried += chunk.length
-    this.splice.bytesMoved()
-    if (this.other.socket.write(chunk)) {
+    if (this.allowance !== undefined) {
+      this.kept.push(chunk)
+      this.passKeptOn(this.allowance)
+    } else if (this.pass(chunk)) {
       this.socket.resume()
     } else {
       this.socket.pause()
     }
   }
 
+  /** Whether there is room for more behind it. */
+  private pass(chunk: Buffer): boolean {
+    this.carried += chunk.length
+    this.splice.bytesMoved()
+    return this.other.socket.write(chunk)
+  }
+
+  /** Passes on what the rates and the other socket allow. Reads on only when nothing is kept and nobody is full. */
+  private passKeptOn(allowance: Allowance) {
+    clearTimeout(this.wait)
+    this.wait = undefined
+    while (this.kept.length > 0 && !this.other.socket.writableNeedDrain) {
+      const chunk = this.kept[0]!
+      const room = allowance.room()
+      if (room === 0) {
+        this.socket.pause()
+        this.wait = setTimeout(() => this.passKeptOn(allowance), allowance.waitMs())
+        return
+      }
+      if (room < chunk.length) {
+        this.kept[0] = chunk.subarray(room)
+      } else {
+        this.kept.shift()
+      }
+      const piece = chunk.subarray(0, room)
+      allowance.take(piece.length)
+      this.pass(piece)
+    }
+    allowance.release()
+    if (this.ended && this.kept.length === 0) {
+      this.passEndOn()
+    } else if (this.other.socket.writableNeedDrain) {
+      this.socket.pause()
+    } else {
+      this.socket.resume()
+    }
+  }
+
   private readonly onDrain = () => {
     this.splice.bytesMoved()
-    this.other.socket.resume()
+    this.other.goOn()
+  }
+
+  private goOn() {
+    if (this.allowance === undefined) {
+      this.socket.resume()
+    } else if (!this.throttled) {
+      this.passKeptOn(this.allowance)
+    }
   }
 
   private readonly onEnd = () => {
@@ -119,12 +189,28 @@ class Side {
       return
     }
     this.ended = true
-    this.splice.halfClosed()
-    this.other.socket.end()
+    if (this.kept.length === 0) {
+      this.passEndOn()
+    }
+  }
+
+  private passEndOn() {
+    if (!this.other.socket.writableEnded) {
+      this.splice.halfClosed()
+      this.other.socket.end()
+    }
   }
 
   private readonly onClose = (hadError: boolean) =>
     this.splice.socketClosed(!hadError && this.ended && this.socket.writableFinished)
+
+  /** Forgets what it keeps. */
+  drop() {
+    clearTimeout(this.wait)
+    this.wait = undefined
+    this.kept.length = 0
+    this.allowance?.release()
+  }
 
   reset() {
     // libuv refuses to reset a socket between shutdown(2) and its completion; all its bytes are the kernel's by then.

@@ -47,7 +47,7 @@ export const selfTest = (transport: Transport["Type"]): Effect.Effect<void, Self
       transport.splice(
         left,
         right,
-        { idleTimeoutMs: undefined, lingerTimeoutMs: withinMs },
+        { idleTimeoutMs: undefined, lingerTimeoutMs: withinMs, rates: [] },
         (report) => resume(Effect.succeed(report))
       )
     })

@@ -96,7 +96,7 @@ export const splice = (
     const running = transport.splice(
       left.connection,
       right.connection,
-      { lingerTimeoutMs: 60_000, idleTimeoutMs: undefined, ...options },
+      { lingerTimeoutMs: 60_000, idleTimeoutMs: undefined, rates: [], ...options },
       (given) => {
         reports++
         Deferred.unsafeDone(report, returned ? Effect.succeed(given) : Effect.dieMessage("a report before the return"))
@@ -185,7 +185,7 @@ export const bulkSplice = (
     const [left, right] = [yield* Queue.take(listener.connections), yield* Queue.take(listener.connections)]
     yield* left.preamble
     yield* right.preamble
-    return transport.splice(left, right, { idleTimeoutMs: undefined, lingerTimeoutMs: 60_000 }, () => {})
+    return transport.splice(left, right, { idleTimeoutMs: undefined, lingerTimeoutMs: 60_000, rates: [] }, () => {})
   })
 
 const bulkFile = fileURLToPath(new URL("bulk.mjs", import.meta.url))

@@ -62,7 +62,7 @@ const serve = (transport, connection) =>
       waiting.set(key, connection)
     } else {
       waiting.delete(key)
-      const options = { idleTimeoutMs: undefined, lingerTimeoutMs: 60_000 }
+      const options = { idleTimeoutMs: undefined, lingerTimeoutMs: 60_000, rates: [] }
       transport.splice(other, connection, options, ({ outcome }) => tell({ ended: outcome }))
     }
   }).pipe(Effect.catchAll(() => connection.close))
