@@ -8,10 +8,11 @@ import type { CertDigest } from "@tx3/protocol/CertDigest"
 import * as AutoTransport from "@tx3/transport/AutoTransport"
 import * as KernelTransport from "@tx3/transport/KernelTransport"
 import * as PortableTransport from "@tx3/transport/PortableTransport"
-import type * as Transport from "@tx3/transport/Transport"
+import * as Transport from "@tx3/transport/Transport"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import type * as Option from "effect/Option"
 import type { Stage } from "./Accepted.js"
 import { stages } from "./Accepted.js"
 import type { ControlSession } from "./ControlSession.js"
@@ -35,6 +36,12 @@ export class Relay extends Context.Tag("@tx3/relay/Relay")<Relay, {
 
   /** The digest of the relay's certificate. */
   readonly digest: CertDigest
+
+  /** Who carries its bytes. */
+  readonly transport: Transport.Transport["Type"]["kind"]
+
+  /** How many connections the descriptor limit of the process allows, if it has one. */
+  readonly connectionsByDescriptors: Option.Option<number>
 
   /** What the relay is doing and has done, at one moment. */
   readonly snapshot: Effect.Effect<Snapshot>
@@ -88,6 +95,7 @@ export const layerNoDependencies: Layer.Layer<
   | RelayConfig
   | Splices.Splices
   | Statistics.Statistics
+  | Transport.Transport
 > = Layer.effect(
   Relay,
   Effect.gen(function*() {
@@ -98,6 +106,8 @@ export const layerNoDependencies: Layer.Layer<
     const pendingSplices = yield* PendingSplices.PendingSplices
     const splices = yield* Splices.Splices
     const statistics = yield* Statistics.Statistics
+    const transport = yield* Transport.Transport
+    const connectionsByDescriptors = yield* Limiter.inboundByDescriptors
 
     const inStage = () => {
       const counts = Object.fromEntries(stages.map((stage) => [stage, 0])) as Record<Stage, number>
@@ -110,6 +120,8 @@ export const layerNoDependencies: Layer.Layer<
     return {
       addresses: listener.addresses,
       digest: config.identity.digest,
+      transport: transport.kind,
+      connectionsByDescriptors,
       snapshot: Effect.sync(() => {
         splices.account()
         return {

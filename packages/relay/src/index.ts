@@ -1,5 +1,6 @@
 export * as Accepted from "./Accepted.js"
 export * as Access from "./Access.js"
+export * as Bandwidth from "./Bandwidth.js"
 export * as Connection from "./Connection.js"
 export * as ControlSession from "./ControlSession.js"
 export * as ControlSessions from "./ControlSessions.js"
