@@ -103,7 +103,9 @@ const writeConfig = (folder: string) =>
       }
     }])
     const path = join(mkdtempSync(join(folder, "relay-")), "tx3-relay.yml")
-    writeFileSync(path, Redacted.value(RelayFile.render(yield* Identity.generate, settings)), { mode: 0o400 })
+    writeFileSync(path, Redacted.value(RelayFile.render(Option.some(yield* Identity.generate), settings)), {
+      mode: 0o400
+    })
     return path
   }).pipe(Effect.mapError((error) => new BenchError({ message: error.message })))
 

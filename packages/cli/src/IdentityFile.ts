@@ -12,7 +12,7 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { FileError } from "./FileError.js"
-import { writeSecret } from "./internal/writeSecret.js"
+import { writeSecret } from "./internal/writeNew.js"
 import type { UsageError } from "./UsageError.js"
 
 /**

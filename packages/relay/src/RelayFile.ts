@@ -11,6 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Encoding from "effect/Encoding"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as Yaml from "yaml"
@@ -47,11 +48,12 @@ export class RelayFileError extends Schema.TaggedError<RelayFileError>("@tx3/rel
  */
 export interface RelayFile {
   readonly settings: RelayConfig.SettingsSource
-  readonly identity: Identity.Identity
+  /** None where the relay gets it from elsewhere. */
+  readonly identity: Option.Option<Identity.Identity>
 }
 
 /**
- * Reads a file that only its owner may read.
+ * Reads a file. If there is a key in it, only its owner may be able to read it.
  *
  * @since 0.1.0
  * @category accessors
@@ -61,14 +63,31 @@ export const read = (path: string): Effect.Effect<RelayFile, RelayFileError, Fil
     const fail = (problem: string) => new RelayFileError({ path, problem })
     const fs = yield* FileSystem.FileSystem
     const { mode } = yield* Effect.mapError(fs.stat(path), (error) => fail(problemOf(error)))
+    const text = yield* Effect.mapError(fs.readFileString(path), (error) => fail(problemOf(error)))
+    const { tlsCertDer, tlsCertPkDer, ...values } = yield* Either.mapLeft(parse(text), fail)
+    const settings = { place: (key: string) => `${path}: ${key}`, values }
+    if (tlsCertDer === undefined && tlsCertPkDer === undefined) {
+      return { identity: Option.none(), settings }
+    }
     if ((mode & 0o077) !== 0) {
       return yield* fail(`others than its owner may read the private key in it; run: chmod 0400 ${path}`)
     }
-    const text = yield* Effect.mapError(fs.readFileString(path), (error) => fail(problemOf(error)))
-    const { tlsCertDer, tlsCertPkDer, ...values } = yield* Either.mapLeft(parse(text), fail)
     const identity = yield* Either.mapLeft(decodeIdentity(tlsCertDer, tlsCertPkDer), fail)
-    return { identity, settings: { place: (key) => `${path}: ${key}`, values } }
+    return { identity: Option.some(identity), settings }
   })
+
+/**
+ * The identity of a file that must have one.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const identityOf = (path: string, file: RelayFile): Effect.Effect<Identity.Identity, RelayFileError> =>
+  Effect.mapError(file.identity, () =>
+    new RelayFileError({
+      path,
+      problem: "tlsCertDer: is missing; tx3-relay --init makes a file with an identity of its own"
+    }))
 
 const problemOf = (error: PlatformError.PlatformError) =>
   error._tag === "SystemError" && error.reason === "NotFound"
@@ -120,15 +139,16 @@ const decodeDer = (key: string, value: unknown): Either.Either<Uint8Array, strin
 }
 
 /**
- * The text of a file with this identity, and of these settings those that the original knows. It holds the private key: write it
- * where only its owner may read it.
+ * The text of a file with this identity, of these settings those that the original knows, and whatever else is to be in it.
+ * With an identity it holds the private key: write it where only its owner may read it.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const render = (
-  identity: Identity.Identity,
-  settings: RelayConfig.Settings
+  identity: Option.Option<Identity.Identity>,
+  settings: RelayConfig.Settings,
+  more: Readonly<Record<string, unknown>> = {}
 ): Redacted.Redacted<string> => {
   const document = new Yaml.Document({
     bind: settings.bind.map(String),
@@ -137,10 +157,16 @@ export const render = (
     maxControlStreamsPerIp: settings.maxControlStreamsPerIp,
     maxRelaysPerControl: settings.maxRelaysPerControl,
     connectionTimeoutMs: settings.connectionTimeoutMs,
-    tlsCertDer: Encoding.encodeBase64(identity.certificate),
-    tlsCertPkDer: Encoding.encodeBase64(Redacted.value(identity.privateKey))
+    ...more,
+    ...Option.match(identity, {
+      onNone: () => ({}),
+      onSome: ({ certificate, privateKey }) => ({
+        tlsCertDer: Encoding.encodeBase64(certificate),
+        tlsCertPkDer: Encoding.encodeBase64(Redacted.value(privateKey))
+      })
+    })
   })
-  document.commentBefore = [
+  document.commentBefore = Option.isNone(identity) ? " A tx3 relay. Its identity is in another file." : [
     " A tx3 relay. The key at the end is its identity: keep this file to yourself, and keep a copy of it.",
     " Whoever has it can stand in for the relay, and without it the relay gets another address."
   ].join("\n")
@@ -168,5 +194,5 @@ export const load = (path: string, overrides: ReadonlyArray<RelayConfig.Settings
   Effect.gen(function*() {
     const file = yield* read(path)
     const settings = yield* RelayConfig.decode([file.settings, yield* RelayConfig.fromEnvironment, ...overrides])
-    return { ...settings, identity: file.identity }
+    return { ...settings, identity: yield* identityOf(path, file) }
   })

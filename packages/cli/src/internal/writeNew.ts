@@ -9,15 +9,19 @@ import { UsageError } from "../UsageError.js"
 
 /** Makes a file that only its owner may read, complete or not at all, and never in place of another. */
 export const writeSecret = (path: string, text: Redacted.Redacted<string>) =>
+  writeNew(path, Redacted.value(text), 0o400)
+
+/** The same, with this mode. */
+export const writeNew = (path: string, text: string, mode: number) =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
     const { dirname, join } = yield* Path.Path
     const unfinished = join(dirname(path), `.tx3-${randomUUID()}`)
     const file = yield* Effect.acquireRelease(
-      fs.open(unfinished, { flag: "wx", mode: 0o400 }),
+      fs.open(unfinished, { flag: "wx", mode }),
       () => Effect.ignore(fs.remove(unfinished))
     )
-    yield* file.writeAll(new TextEncoder().encode(Redacted.value(text)))
+    yield* file.writeAll(new TextEncoder().encode(text))
     yield* file.sync
     // A link, unlike a rename, does not replace what is there.
     yield* fs.link(unfinished, path)
