@@ -57,6 +57,12 @@ export const Rates = Schema.Struct({
 })
 
 /**
+ * @since 0.1.0
+ * @category models
+ */
+export type Rates = typeof Rates.Type
+
+/**
  * A limit and how much of it is used; where it is one of each node or source, of the one that uses most.
  *
  * @since 0.1.0

@@ -1,0 +1,104 @@
+/**
+ * The metrics of a relay's process that are states rather than counts: they are set when somebody asks. Together with
+ * `RelayMetrics` they are all there are. No label has a value that a stranger can choose.
+ *
+ * @since 0.1.0
+ */
+import type { Stage } from "@tx3/relay/Accepted"
+import { stages } from "@tx3/relay/Accepted"
+import * as Metric from "effect/Metric"
+
+const gauge = (name: string, description: string) => Metric.gauge(`tx3_relay_${name}`, { description })
+
+const tagged = <Value extends string>(
+  metric: Metric.Metric.Gauge<number>,
+  key: string,
+  values: ReadonlyArray<Value>
+) =>
+  Object.fromEntries(values.map((value) => [value, Metric.tagged(metric, key, value)])) as Record<
+    Value,
+    Metric.Metric.Gauge<number>
+  >
+
+/**
+ * Open connections, by what they are doing; a splice is two of them.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const connections: Record<Stage, Metric.Metric.Gauge<number>> = tagged(
+  gauge("connections", "Open connections, by stage"),
+  "stage",
+  stages
+)
+
+/**
+ * @since 0.1.0
+ * @category metrics
+ */
+export const splicesRunning = gauge("splices_running", "Splices running")
+
+/**
+ * 1 while the relay accepts connections, 0 while it drains.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const ready = gauge("ready", "Whether the relay accepts connections")
+
+/**
+ * 1 for the data plane in use.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const transport = tagged(gauge("transport", "1 for the data plane in use"), "kind", ["kernel", "portable"])
+
+/**
+ * How much of each limit is used, by the name of the setting; where a limit is of each node or source, by the one that
+ * uses most.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const limitUsed = (name: string) =>
+  Metric.tagged(gauge("limit_used", "How much of a limit is used"), "limit", name)
+
+/**
+ * @since 0.1.0
+ * @category metrics
+ */
+export const limit = (name: string) => Metric.tagged(gauge("limit", "What a limit allows"), "limit", name)
+
+/**
+ * Descriptors that the process has open, and may have.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const descriptors = tagged(gauge("descriptors", "File descriptors of the process"), "state", ["open", "allowed"])
+
+/**
+ * How long, at most, something waited for the event loop in the last 10 seconds.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const eventLoopLag = gauge(
+  "event_loop_lag_seconds",
+  "The longest wait for the event loop in the last 10 seconds"
+)
+
+/**
+ * @since 0.1.0
+ * @category metrics
+ */
+export const residentBytes = gauge("resident_bytes", "Resident memory of the process")
+
+/**
+ * Seconds since the epoch.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const startTime = gauge("start_time_seconds", "When the relay started, in seconds since the epoch")

@@ -1,0 +1,249 @@
+/**
+ * What a relay has done in the last 15 minutes, and what it is doing now. Its fiber takes a sample each second and keeps
+ * 900 of them, until the layer's scope closes.
+ *
+ * @since 0.1.0
+ */
+import * as CertDigest from "@tx3/protocol/CertDigest"
+import * as Relay from "@tx3/relay/Relay"
+import type { Party } from "@tx3/relay/RelayEvents"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as FiberRef from "effect/FiberRef"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as PubSub from "effect/PubSub"
+import * as Schedule from "effect/Schedule"
+import * as Stream from "effect/Stream"
+import { monitorEventLoopDelay } from "node:perf_hooks"
+import { Talkers } from "./internal/talkers.js"
+import { version } from "./internal/version.js"
+import { LiveSettings } from "./LiveSettings.js"
+import type { Settings } from "./OperatorConfig.js"
+import { RelayJournal } from "./RelayJournal.js"
+import type { Event, LimitUse, Rates, Sample, Status, Talker } from "./RelayStatus.js"
+
+/**
+ * @since 0.1.0
+ * @category services
+ */
+export class RelayHistory extends Context.Tag("@tx3/operate/RelayHistory")<RelayHistory, {
+  readonly status: Effect.Effect<Status>
+
+  /** One of each of the last 900 seconds at most, the oldest first. */
+  readonly samples: () => ReadonlyArray<Sample>
+
+  /** Each second from now on, until the relay ends. */
+  readonly seconds: Stream.Stream<Second>
+}>() {}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Second {
+  readonly status: Status
+  readonly sample: Sample
+  /** Those that came since the last one. */
+  readonly events: ReadonlyArray<Event>
+}
+
+const secondsKept = 900
+
+/** Rows in each table of the status. */
+const shown = 10
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<RelayHistory, never, LiveSettings | Relay.Relay | RelayJournal> = Layer.scoped(
+  RelayHistory,
+  Effect.gen(function*() {
+    const clock = yield* Clock.clockWith(Effect.succeed)
+    const journal = yield* RelayJournal
+    const live = yield* LiveSettings
+    const lag = yield* eventLoopLag
+    const relay = yield* Relay.Relay
+    const seconds = yield* Effect.acquireRelease(PubSub.sliding<Second>(2), PubSub.shutdown)
+    const startedAt = clock.unsafeCurrentTimeMillis()
+    const samples: Array<Sample> = []
+    const nodes = new Talkers()
+    const sources = new Talkers()
+    /** What has been counted of each running splice. */
+    const counted = new Map<number, number>()
+    let lastEvent: Event | undefined
+
+    const count = ({ connection, node, source }: Party, bytes: number, now: number) => {
+      const more = bytes - (counted.get(connection) ?? 0)
+      nodes.add(CertDigest.short(node), more, now)
+      sources.add(source, more, now)
+    }
+
+    yield* journal.follow((event) => {
+      if (event._tag === "SpliceEnded") {
+        count(event, event.fromLeft + event.fromRight, clock.unsafeCurrentTimeMillis())
+        counted.delete(event.connection)
+      }
+    })
+
+    const countRunning = (now: number) => {
+      for (const splice of relay.splices()) {
+        const { fromLeft, fromRight } = splice.carried()
+        count(splice, fromLeft + fromRight, now)
+        counted.set(splice.connection, fromLeft + fromRight)
+      }
+    }
+
+    const sampleOf = ({ connections, splices, totals }: Relay.Snapshot): Sample => ({
+      at: clock.unsafeCurrentTimeMillis(),
+      controlStreams: connections.control,
+      pending: connections.pending,
+      splices,
+      connections: sum(Object.values(connections)),
+      acceptedTotal: totals.accepted,
+      rejectedTotal: sum(Object.values(totals.rejections)),
+      splicesTotal: totals.splices,
+      bytesFromPeersTotal: totals.bytesFromPeers,
+      bytesFromNodesTotal: totals.bytesFromNodes
+    })
+
+    const statusOf = Effect.gen(function*() {
+      const snapshot = yield* relay.snapshot
+      const logLevel = yield* FiberRef.get(FiberRef.currentMinimumLogLevel)
+      const now = sampleOf(snapshot)
+      countRunning(now.at)
+      const since = (seconds: number) => ratesBetween(samples.find(({ at }) => at >= now.at - seconds * 1000), now)
+      const running = Array.from(relay.splices())
+      const rates = { last10s: since(10), last1m: since(60), last15m: since(900) }
+      const status: Status = {
+        version,
+        startedAt,
+        uptimeSeconds: (now.at - startedAt) / 1000,
+        state: snapshot.state,
+        digest: relay.digest,
+        addresses: relay.addresses.map(String),
+        transport: relay.transport,
+        logLevel: logLevel.label,
+        connections: snapshot.connections,
+        splices: snapshot.splices,
+        totals: snapshot.totals,
+        limits: limitsOf(live.current(), relay, now, snapshot, rates.last10s),
+        rates,
+        top: {
+          nodes: talkers(running.map(({ node }) => CertDigest.short(node)), nodes.bytes(now.at)),
+          sources: talkers(running.map(({ source }) => source), sources.bytes(now.at))
+        },
+        eventLoopLagSeconds: lag(),
+        residentBytes: process.memoryUsage.rss()
+      }
+      return { sample: now, status }
+    })
+
+    const takeSample = Effect.gen(function*() {
+      const { sample, status } = yield* statusOf
+      samples.push(sample)
+      if (samples.length > secondsKept) {
+        samples.shift()
+      }
+      const recent = journal.recent()
+      const events = recent.slice(lastEvent === undefined ? 0 : recent.lastIndexOf(lastEvent) + 1)
+      lastEvent = recent.at(-1)
+      yield* PubSub.publish(seconds, { status, sample, events })
+    })
+
+    yield* takeSample.pipe(Effect.repeat(Schedule.fixed("1 second")), Effect.forkScoped)
+
+    return {
+      status: Effect.map(statusOf, ({ status }) => status),
+      samples: () => samples,
+      seconds: Stream.fromPubSub(seconds)
+    }
+  })
+)
+
+const sum = (numbers: ReadonlyArray<number>) => numbers.reduce((sum, number) => sum + number, 0)
+
+const most = (numbers: Iterable<number>) => {
+  let most = 0
+  for (const number of numbers) {
+    most = Math.max(most, number)
+  }
+  return most
+}
+
+const ratesBetween = (from: Sample | undefined, to: Sample): Rates => {
+  const seconds = from === undefined ? 0 : (to.at - from.at) / 1000
+  const rate = (key: keyof Sample) => from === undefined || seconds <= 0 ? 0 : (to[key] - from[key]) / seconds
+  return {
+    seconds,
+    accepted: rate("acceptedTotal"),
+    rejected: rate("rejectedTotal"),
+    splices: rate("splicesTotal"),
+    bytesFromPeers: rate("bytesFromPeersTotal"),
+    bytesFromNodes: rate("bytesFromNodesTotal")
+  }
+}
+
+/** Those with most running splices, and those that carried most. */
+const talkers = (running: ReadonlyArray<string>, bytes: ReadonlyMap<string, number>) => {
+  const splices = new Map<string, number>()
+  running.forEach((name) => splices.set(name, (splices.get(name) ?? 0) + 1))
+  const all = Array.from(new Set([...splices.keys(), ...bytes.keys()]), (name): Talker => ({
+    name,
+    splices: splices.get(name) ?? 0,
+    bytes: bytes.get(name) ?? 0
+  }))
+  return {
+    bySplices: all.filter(({ splices }) => splices > 0).sort((a, b) => b.splices - a.splices).slice(0, shown),
+    byBytes: all.filter(({ bytes }) => bytes > 0).sort((a, b) => b.bytes - a.bytes).slice(0, shown)
+  }
+}
+
+const limitsOf = (
+  settings: Settings,
+  relay: Relay.Relay["Type"],
+  now: Sample,
+  { connections }: Relay.Snapshot,
+  { bytesFromNodes, bytesFromPeers }: Rates
+): ReadonlyArray<LimitUse> => [
+  { name: "maxInboundConnections", used: now.connections, limit: settings.maxInboundConnections, unit: "count" },
+  ...Option.match(relay.connectionsByDescriptors, {
+    onNone: () => [],
+    onSome: (limit) => [{ name: "descriptors", used: now.connections, limit, unit: "count" as const }]
+  }),
+  { name: "maxControlStreams", used: now.controlStreams, limit: settings.maxControlStreams, unit: "count" },
+  { name: "maxHandshakes", used: connections.handshake, limit: settings.maxHandshakes, unit: "count" },
+  {
+    name: "maxRelaysPerControl",
+    used: most(relay.peers().values()),
+    limit: settings.maxRelaysPerControl,
+    unit: "count"
+  },
+  ...settings.bandwidthTotal === undefined ? [] : [{
+    name: "bandwidthTotal",
+    used: bytesFromNodes + bytesFromPeers,
+    limit: settings.bandwidthTotal,
+    unit: "bytesPerSecond" as const
+  }]
+]
+
+/** The longest wait for the event loop in about the last 10 seconds, in seconds. */
+const eventLoopLag = Effect.gen(function*() {
+  const resolution = 20
+  const delays = yield* Effect.acquireRelease(
+    Effect.sync(() => {
+      const delays = monitorEventLoopDelay({ resolution })
+      delays.enable()
+      return delays
+    }),
+    (delays) => Effect.sync(() => delays.disable())
+  )
+  let before = 0
+  yield* Effect.sync(() => {
+    before = delays.max
+    delays.reset()
+  }).pipe(Effect.repeat(Schedule.fixed("10 seconds")), Effect.forkScoped)
+  return () => Math.max(0, Math.max(before, delays.max) / 1e9 - resolution / 1000)
+})

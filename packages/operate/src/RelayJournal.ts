@@ -1,0 +1,126 @@
+/**
+ * Hears what happens in a relay and keeps the last of it in words. It gives the relay its `RelayEvents`, and whoever
+ * follows it hears of each event as it happens. It ends with its layer's scope.
+ *
+ * @since 0.1.0
+ */
+import * as CertDigest from "@tx3/protocol/CertDigest"
+import type { RelayEvent } from "@tx3/relay/RelayEvents"
+import { RelayEvents } from "@tx3/relay/RelayEvents"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import type { Event } from "./RelayStatus.js"
+
+/**
+ * @since 0.1.0
+ * @category services
+ */
+export class RelayJournal extends Context.Tag("@tx3/operate/RelayJournal")<RelayJournal, {
+  /** The last hundred, the oldest first. Of what happens often the first is there, and every ten seconds how many more. */
+  readonly recent: () => ReadonlyArray<Event>
+
+  /** Notes what an operator did. */
+  readonly note: (text: string) => void
+
+  /** Calls `listener` for each event of the relay, in the event loop, until the scope closes. */
+  readonly follow: (listener: (event: RelayEvent) => void) => Effect.Effect<void, never, Scope.Scope>
+}>() {}
+
+const kept = 100
+
+/** Of what happens more often than this, only the number is kept. */
+const onceInMs = 10_000
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<RelayJournal> = Layer.effectContext(Effect.gen(function*() {
+  const clock = yield* Clock.clockWith(Effect.succeed)
+  const listeners = new Set<(event: RelayEvent) => void>()
+  const events: Array<Event> = []
+  const repetitions = new Map<string, { readonly since: number; count: number; last: Event }>()
+
+  const add = (event: Event) => {
+    events.push(event)
+    if (events.length > kept) {
+      events.shift()
+    }
+  }
+
+  /** Adds an event, unless there was one about the same not long ago. */
+  const keep = (kind: Event["kind"], about: string, text: string) => {
+    const event = { at: clock.unsafeCurrentTimeMillis(), kind, text }
+    tellRepetitions(event.at)
+    const repeated = repetitions.get(about)
+    if (repeated === undefined) {
+      repetitions.set(about, { count: 0, last: event, since: event.at })
+      add(event)
+    } else {
+      repeated.count++
+      repeated.last = event
+    }
+  }
+
+  const tellRepetitions = (now: number) => {
+    for (const [about, { count, last, since }] of repetitions) {
+      if (now - since >= onceInMs) {
+        repetitions.delete(about)
+        if (count > 0) {
+          add({ ...last, text: `${about}: ${count} more, the last: ${last.text}` })
+        }
+      }
+    }
+  }
+
+  const publish = (event: RelayEvent) => {
+    switch (event._tag) {
+      case "ControlStreamBegan": {
+        keep("node", "node registered", `node ${CertDigest.short(event.node)} registered from ${event.source}`)
+        break
+      }
+      case "ControlStreamEnded": {
+        keep(
+          "node",
+          `node ended, ${event.reason}`,
+          `node ${CertDigest.short(event.node)} from ${event.source}: ${event.reason}`
+        )
+        break
+      }
+      case "SpliceBegan": {
+        break
+      }
+      case "SpliceEnded": {
+        const bytes = event.fromLeft + event.fromRight
+        keep(
+          "splice",
+          `splice ended, ${event.outcome}`,
+          `${event.source} to node ${CertDigest.short(event.node)}: ${event.outcome} after ` +
+            `${(event.durationMs / 1000).toFixed(1)} s and ${bytes} bytes`
+        )
+        break
+      }
+      case "Rejected": {
+        keep("rejection", `rejected, ${event.reason}`, `${event.source}: ${event.reason}`)
+        break
+      }
+    }
+    listeners.forEach((listener) => listener(event))
+  }
+
+  return Context.make(RelayJournal, {
+    recent: () => {
+      tellRepetitions(clock.unsafeCurrentTimeMillis())
+      return Array.from(events)
+    },
+    note: (text) => add({ at: clock.unsafeCurrentTimeMillis(), kind: "operator", text }),
+    follow: (listener) =>
+      Effect.asVoid(Effect.acquireRelease(
+        Effect.sync(() => listeners.add(listener)),
+        () => Effect.sync(() => listeners.delete(listener))
+      ))
+  }).pipe(Context.add(RelayEvents, { publish }))
+}))

@@ -1,0 +1,124 @@
+/**
+ * A relay's metrics for the outside: as Prometheus reads them, and, with logs and traces, as OTLP to where `otlp` says.
+ * Nothing is kept here: metrics are Effect's registry, brought up to date whenever somebody asks.
+ *
+ * @since 0.1.0
+ */
+import * as Metrics from "@effect/opentelemetry/Metrics"
+import * as Otlp from "@effect/opentelemetry/Otlp"
+import * as Resource from "@effect/opentelemetry/Resource"
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
+import { PrometheusSerializer } from "@opentelemetry/exporter-prometheus"
+import type { ResourceMetrics } from "@opentelemetry/sdk-metrics"
+import { stages } from "@tx3/relay/Accepted"
+import * as RelayMetrics from "@tx3/relay/RelayMetrics"
+import * as DescriptorLimit from "@tx3/transport/DescriptorLimit"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import { version } from "./internal/version.js"
+import * as OperatorMetrics from "./OperatorMetrics.js"
+import { RelayHistory } from "./RelayHistory.js"
+
+/**
+ * @since 0.1.0
+ * @category services
+ */
+export class RelayTelemetry extends Context.Tag("@tx3/operate/RelayTelemetry")<RelayTelemetry, {
+  /** All metrics of the process in Prometheus' text format. */
+  readonly prometheus: Effect.Effect<string>
+}>() {}
+
+const resource = { serviceName: "tx3-relay", serviceVersion: version }
+
+/** A counter that has not counted yet is there, too, and is 0. */
+const register = () => {
+  for (const metric of Object.values(RelayMetrics)) {
+    const metrics = "unsafeValue" in metric ? [metric] : Object.values(metric)
+    metrics.forEach((metric) => metric.unsafeValue([]))
+  }
+}
+
+const set = (gauge: Metric.Metric.Gauge<number>, value: number) => gauge.unsafeUpdate(value, [])
+
+/** Sets those metrics that are states. */
+const refresh = Effect.gen(function*() {
+  const status = yield* Effect.flatMap(RelayHistory, (history) => history.status)
+  const allowed = yield* DescriptorLimit.descriptorLimit
+  const open = yield* openDescriptors
+  stages.forEach((stage) => set(OperatorMetrics.connections[stage], status.connections[stage]))
+  set(OperatorMetrics.splicesRunning, status.splices)
+  set(OperatorMetrics.ready, status.state === "listening" ? 1 : 0)
+  set(OperatorMetrics.transport.kernel, status.transport === "kernel" ? 1 : 0)
+  set(OperatorMetrics.transport.portable, status.transport === "portable" ? 1 : 0)
+  set(OperatorMetrics.eventLoopLag, status.eventLoopLagSeconds)
+  set(OperatorMetrics.residentBytes, status.residentBytes)
+  set(OperatorMetrics.startTime, status.startedAt / 1000)
+  for (const { limit, name, used } of status.limits) {
+    set(OperatorMetrics.limit(name), limit)
+    set(OperatorMetrics.limitUsed(name), used)
+  }
+  Option.map(allowed, (count) => set(OperatorMetrics.descriptors.allowed, count))
+  Option.map(open, (count) => set(OperatorMetrics.descriptors.open, count))
+})
+
+/** Without those that Effect's runtime keeps of its fibers. */
+const ownMetrics = ({ resource, scopeMetrics }: ResourceMetrics): ResourceMetrics => ({
+  resource,
+  scopeMetrics: scopeMetrics.map(({ metrics, scope }) => ({
+    scope,
+    metrics: metrics.filter(({ descriptor }) => descriptor.name.startsWith("tx3_relay_"))
+  }))
+})
+
+/** As Linux tells; nothing elsewhere. */
+const openDescriptors = Effect.flatMap(
+  FileSystem.FileSystem,
+  (fs) => Effect.option(Effect.map(fs.readDirectory("/proc/self/fd"), ({ length }) => length))
+)
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<RelayTelemetry, never, FileSystem.FileSystem | RelayHistory> = Layer.effect(
+  RelayTelemetry,
+  Effect.gen(function*() {
+    const context = yield* Effect.context<FileSystem.FileSystem | RelayHistory>()
+    register()
+    const producer = yield* Metrics.makeProducer
+    const serializer = new PrometheusSerializer(undefined, false, undefined, false, true)
+    return {
+      prometheus: Effect.zipRight(
+        refresh,
+        Effect.map(
+          Effect.promise(() => producer.collect()),
+          ({ resourceMetrics }) => serializer.serialize(ownMetrics(resourceMetrics))
+        )
+      ).pipe(Effect.provide(context))
+    }
+  })
+).pipe(Layer.provide(Resource.layer(resource)))
+
+/**
+ * Sends metrics, logs and traces of whatever it is provided to to an OTLP collector, as JSON over HTTP, every few seconds.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerOtlp = (url: string): Layer.Layer<never> =>
+  Otlp.layerJson({ baseUrl: url, resource }).pipe(Layer.provide(NodeHttpClient.layerUndici))
+
+/**
+ * Keeps the metrics that are states up to date for `layerOtlp`, which does not ask.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerRefreshing: Layer.Layer<never, never, FileSystem.FileSystem | RelayHistory> = Layer.scopedDiscard(
+  Effect.forkScoped(Effect.repeat(refresh, Schedule.fixed("5 seconds")))
+)
