@@ -1,12 +1,16 @@
 /**
- * The commands of `tx3-relay`: run a relay, make its file, check its file. The flags and the output of the first two are
- * the original's (protocol section 7).
+ * The commands of `tx3-relay`: run a relay, make its file, check its file, and those of `OperateCommand`. The flags and
+ * the output of the first two are the original's (protocol section 7).
  *
  * @since 0.1.0
  */
 import * as Command from "@effect/cli/Command"
 import * as HelpDoc from "@effect/cli/HelpDoc"
 import * as Options from "@effect/cli/Options"
+import * as OperatedRelay from "@tx3/operate/OperatedRelay"
+import * as OperatorConfig from "@tx3/operate/OperatorConfig"
+import * as OperatorFile from "@tx3/operate/OperatorFile"
+import * as RelayActions from "@tx3/operate/RelayActions"
 import * as Identity from "@tx3/protocol/Identity"
 import * as Limiter from "@tx3/relay/Limiter"
 import * as Relay from "@tx3/relay/Relay"
@@ -21,8 +25,12 @@ import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as IdentityFile from "./IdentityFile.js"
+import * as Program from "./internal/program.js"
 import { version } from "./internal/version.js"
-import { writeSecret } from "./internal/writeSecret.js"
+import { writeNew, writeSecret } from "./internal/writeNew.js"
+import * as OperateCommand from "./OperateCommand.js"
 import { UsageError } from "./UsageError.js"
 
 const file = Options.text("config").pipe(
@@ -44,6 +52,15 @@ const bind = Options.text("bind").pipe(
   Options.repeated
 )
 
+const identity = Options.text("identity").pipe(
+  Options.withPseudoName("FILE"),
+  Options.withDescription(
+    "The relay's certificate and key, a PEM file as tx3 keygen makes it, in place of those in its file; with --init, made anew"
+  ),
+  Options.withFallbackConfig(Config.string("TX3_RELAY_IDENTITY")),
+  Options.optional
+)
+
 const port = Options.integer("port").pipe(
   Options.withPseudoName("N"),
   Options.withDescription(
@@ -52,7 +69,16 @@ const port = Options.integer("port").pipe(
   Options.optional
 )
 
-const write = (file: string, bind: ReadonlyArray<string>, port: Option.Option<number>) =>
+/** Which relay it is about. */
+const which = { bind, file, identity }
+
+interface Which {
+  readonly bind: ReadonlyArray<string>
+  readonly file: string
+  readonly identity: Option.Option<string>
+}
+
+const write = ({ bind, file, identity }: Which, port: Option.Option<number>) =>
   Effect.gen(function*() {
     if (bind.length > 0 && Option.isSome(port)) {
       return yield* new UsageError({ message: "give --bind or --port, not both: --bind says the port too" })
@@ -62,16 +88,29 @@ const write = (file: string, bind: ReadonlyArray<string>, port: Option.Option<nu
       : [`tx3-rst://0.0.0.0:${Option.getOrElse(port, () => RelayFile.defaultPort)}`]
     const place = () => bind.length > 0 ? "--bind" : "--port"
     const settings = yield* RelayConfig.decode([{ place, values: { bind: addresses } }])
-    yield* writeSecret(file, RelayFile.render(yield* Identity.generate, settings))
+    const more = { admin: OperatorConfig.defaultAdmin }
+    if (Option.isSome(identity)) {
+      yield* IdentityFile.create(identity.value)
+      yield* writeNew(file, Redacted.value(RelayFile.render(Option.none(), settings, more)), 0o644)
+      yield* Console.log(`# tx3-relay wrote ${JSON.stringify(identity.value)} #`)
+    } else {
+      yield* writeSecret(file, RelayFile.render(Option.some(yield* Identity.generate), settings, more))
+    }
     yield* Console.log(`# tx3-relay wrote ${JSON.stringify(file)} #`)
   })
 
-const load = (file: string, bind: ReadonlyArray<string>) =>
-  RelayFile.load(file, [{ place: (key) => `--${key}`, values: bind.length > 0 ? { bind } : {} }])
+const load = ({ bind, file, identity }: Which) =>
+  OperatorFile.load(
+    file,
+    [{ place: (key) => `--${key}`, values: bind.length > 0 ? { bind } : {} }],
+    Option.map(identity, IdentityFile.read)
+  )
 
-const serve = (file: string, bind: ReadonlyArray<string>) =>
+const serve = (which: Which) =>
   Effect.gen(function*() {
     const { addresses } = yield* Relay.Relay
+    const actions = yield* RelayActions.RelayActions
+    yield* Program.onHangUp(Effect.ignore(actions.reload))
     yield* Console.log(
       [
         "# tx3-relay listening #",
@@ -80,11 +119,8 @@ const serve = (file: string, bind: ReadonlyArray<string>) =>
         "# tx3-relay address list end #"
       ].join("\n")
     )
-    return yield* Effect.never
-  }).pipe(
-    Effect.provide(Relay.layer),
-    Effect.provideServiceEffect(RelayConfig.RelayConfig, load(file, bind))
-  )
+    yield* actions.drained
+  }).pipe(Effect.scoped, Effect.provide(OperatedRelay.layer(load(which))))
 
 /** Starts the relay and stops it at once, which is the one sure way to know that it can listen. */
 const addressesOf = (config: RelayConfig.RelayConfig["Type"]) =>
@@ -118,21 +154,25 @@ const transportOf = (config: RelayConfig.RelayConfig["Type"]) =>
     Logger.withMinimumLogLevel(LogLevel.None)
   )
 
-const check = Command.make("check", { bind, file }, ({ bind, file }) =>
+const check = Command.make("check", which, (which) =>
   Effect.gen(function*() {
-    const config = yield* load(file, bind)
+    const { identity, settings: operator } = yield* load(which)
+    const config = { ...operator, identity }
     const addresses = yield* addressesOf(config)
     const { connections, transport } = yield* transportOf(config)
-    const settings = Object.entries(config).filter(([key, value]) =>
-      typeof value === "number" && key !== "idleTimeoutMs"
+    const settings = Object.entries(operator).filter(([key, value]) =>
+      (typeof value === "number" || typeof value === "string") && !["idleTimeoutMs", "transport"].includes(key)
     )
     yield* Console.log([
-      `${file} is in order`,
-      `digest: ${config.identity.digest}`,
+      `${which.file} is in order`,
+      `digest: ${identity.digest}`,
       ...addresses.map((address) => `address: ${address}`),
       `transport: ${transport}`,
       ...settings.map(([key, value]) => `${key}: ${value}`),
       `idleTimeoutMs: ${config.idleTimeoutMs ?? "never"}`,
+      `access: ${
+        Object.keys(config.access).length === 0 ? "open to everybody" : Object.keys(config.access).join(", ")
+      }`,
       Option.match(connections, {
         onNone: () => "descriptors: without limit",
         onSome: (connections) =>
@@ -147,18 +187,18 @@ const check = Command.make("check", { bind, file }, ({ bind, file }) =>
 
 const relay = Command.make(
   "tx3-relay",
-  { bind, file, init, port },
-  ({ bind, file, init, port }) =>
+  { ...which, init, port },
+  ({ init, port, ...which }) =>
     Effect.gen(function*() {
       if (init) {
-        return yield* write(file, bind, port)
+        return yield* write(which, port)
       }
       if (Option.isSome(port)) {
         return yield* new UsageError({
           message: "--port goes with --init; to listen elsewhere now, use --bind tx3-rst://HOST:PORT"
         })
       }
-      return yield* serve(file, bind)
+      return yield* serve(which)
     })
 ).pipe(
   Command.withDescription(HelpDoc.blocks([
@@ -167,9 +207,10 @@ const relay = Command.make(
       "A setting is taken from a flag, else from the environment (maxControlStreams from TX3_RELAY_MAX_CONTROL_STREAMS), " +
         "else from the file, else it has its default."
     ),
+    HelpDoc.p("SIGHUP, and tx3-relay reload, load the file again; SIGTERM and SIGINT stop the relay."),
     HelpDoc.p("Exit codes: 0 stopped by a signal, or done; 1 failed; 2 flags, file or settings are wrong.")
   ])),
-  Command.withSubcommands([check])
+  Command.withSubcommands([check, ...OperateCommand.commands])
 )
 
 /**

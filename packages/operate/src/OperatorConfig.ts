@@ -28,18 +28,26 @@ const WebUrl = Schema.String.pipe(
 const optionalNumber = (description: string) => Schema.optional(wholeNumber(1, description))
 
 /**
- * Where the admin server listens: `http://HOST:PORT`, or `unix:PATH`.
+ * Where the admin server listens in a file made by `--init`.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const defaultAdmin = "http://127.0.0.1:38142"
+
+/**
+ * Where the admin server listens: `http://HOST:PORT`, `unix:PATH`, or `off`.
  *
  * @since 0.1.0
  * @category schemas
  */
 export const AdminAddress = Schema.String.pipe(
   Schema.filter((text) => {
-    if (text.startsWith("unix:/")) {
+    if (text === "off" || text.startsWith("unix:/")) {
       return true
     }
     return isWebUrl(text) && new URL(text).href === `${new URL(text).origin}/` && text.startsWith("http:")
-  }, { message: mustBe("must be http://HOST:PORT or unix:/PATH") })
+  }, { message: mustBe("must be http://HOST:PORT, unix:/PATH or off") })
 )
 
 /**
@@ -125,8 +133,8 @@ export type Access = typeof Access.Type
 export const Settings = Schema.Struct({
   ...RelayConfig.Settings.fields,
 
-  /** Where the admin server listens. None by default in code; a file made by `--init` has 127.0.0.1:38142. */
-  admin: Schema.optional(AdminAddress),
+  /** Where the admin server listens. Off by default; a file made by `--init` has 127.0.0.1:38142. */
+  admin: Schema.optionalWith(AdminAddress, { default: () => "off" }),
 
   /** What a request to the admin server has to bear, `Authorization: Bearer TOKEN`. Needed where it is not loopback. */
   adminToken: Schema.optional(
@@ -187,7 +195,7 @@ export const decode = (
 ): Either.Either<Settings, RelayConfig.RelayConfigError> =>
   Either.filterOrLeft(
     decodeSettings(sources),
-    ({ admin, adminToken }) => admin === undefined || adminToken !== undefined || isLocal(admin),
+    ({ admin, adminToken }) => admin === "off" || adminToken !== undefined || isLocal(admin),
     ({ admin }) =>
       new RelayConfig.RelayConfigError({
         place: sources.findLast(({ values }) => "admin" in values)!.place("admin"),

@@ -14,6 +14,8 @@ import * as Exit from "effect/Exit"
 import * as Logger from "effect/Logger"
 import type * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import * as os from "node:os"
 import * as Util from "node:util"
 import { OutputError } from "../OutputError.js"
@@ -101,6 +103,27 @@ export const run = <E extends Reportable>(options: {
     })
   )
 }
+
+/**
+ * Runs an action for each SIGHUP until the scope closes; several that come while it runs are one. In a terminal the
+ * signal means that the terminal is gone, and ends the program.
+ */
+export const onHangUp = (action: Effect.Effect<void>): Effect.Effect<void, never, Scope.Scope> =>
+  process.stdin.isTTY
+    ? Effect.void
+    : Stream.asyncPush<void>((emit) =>
+      Effect.acquireRelease(
+        Effect.sync(() => {
+          const listener = () => emit.single()
+          process.on("SIGHUP", listener)
+          return listener
+        }),
+        (listener) => Effect.sync(() => process.off("SIGHUP", listener))
+      ), { bufferSize: 1, strategy: "sliding" }).pipe(
+        Stream.runForEach(() => action),
+        Effect.forkScoped,
+        Effect.asVoid
+      )
 
 const stderrLogger = Logger.replace(
   Logger.defaultLogger,

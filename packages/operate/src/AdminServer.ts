@@ -1,0 +1,291 @@
+/**
+ * The operator's HTTP server: the admin API, metrics, live events and the page. It owns its listening socket and the
+ * connections to it until its layer's scope closes, which ends those that still stream.
+ *
+ * Whoever can reach it may do everything. So it listens on loopback or a unix socket, or wants a token; and it answers no
+ * page of another site that a browser on this machine shows.
+ *
+ * @since 0.1.0
+ */
+import * as Sse from "@effect/experimental/Sse"
+import * as HttpApiBuilder from "@effect/platform/HttpApiBuilder"
+import * as HttpLayerRouter from "@effect/platform/HttpLayerRouter"
+import * as HttpServer from "@effect/platform/HttpServer"
+import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
+import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import * as Relay from "@tx3/relay/Relay"
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as LogLevel from "effect/LogLevel"
+import * as Redacted from "effect/Redacted"
+import * as Stream from "effect/Stream"
+import { createHash, timingSafeEqual } from "node:crypto"
+import * as Fs from "node:fs"
+import * as Http from "node:http"
+import * as Net from "node:net"
+import { AccessControl } from "./AccessControl.js"
+import { AdminApi, NotReady } from "./AdminApi.js"
+import * as AdminPage from "./AdminPage.js"
+import { RelayActions } from "./RelayActions.js"
+import { RelayHistory } from "./RelayHistory.js"
+import { RelayJournal } from "./RelayJournal.js"
+import { RelayTelemetry } from "./RelayTelemetry.js"
+
+/**
+ * The admin server's address could not be listened on.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class AdminListenError extends Data.TaggedError("AdminListenError")<{
+  readonly address: string
+  readonly problem: string
+}> {
+  override get message() {
+    return `the admin server cannot listen on ${this.address}: ${this.problem}`
+  }
+}
+
+/**
+ * @since 0.1.0
+ * @category services
+ */
+export class AdminServer extends Context.Tag("@tx3/operate/AdminServer")<AdminServer, {
+  /** Where it listens: `http://HOST:PORT` with the port it got, or `unix:PATH`. */
+  readonly address: string
+}>() {}
+
+/** More connections than any operator has open; the descriptors are the relay's. */
+const connectionsMax = 64
+
+const health = HttpApiBuilder.group(AdminApi, "health", (handlers) =>
+  Effect.gen(function*() {
+    const relay = yield* Relay.Relay
+    const state = Effect.map(relay.snapshot, ({ state }) => ({ state }))
+    return handlers
+      .handle("healthz", () => state)
+      .handle("readyz", () =>
+        Effect.filterOrFail(
+          state,
+          ({ state }) => state === "listening",
+          ({ state }) => new NotReady({ message: `the relay is ${state}` })
+        ))
+  }))
+
+const look = HttpApiBuilder.group(AdminApi, "look", (handlers) =>
+  Effect.gen(function*() {
+    const access = yield* AccessControl
+    const history = yield* RelayHistory
+    const relay = yield* Relay.Relay
+    return handlers
+      .handle("status", () => history.status)
+      .handle("controlStreams", () =>
+        Effect.sync(() =>
+          Array.from(relay.controlStreams(), ({ connection, node, since, source }) => ({
+            connection,
+            node,
+            since,
+            source,
+            peers: relay.peers().get(node) ?? 0
+          }))
+        ))
+      .handle("splices", () =>
+        Effect.sync(() =>
+          Array.from(relay.splices(), ({ carried, connection, node, since, source }) => {
+            const { fromLeft, fromRight } = carried()
+            return { bytesFromNode: fromRight, bytesFromPeer: fromLeft, connection, node, since, source }
+          })
+        ))
+      .handle("bans", () =>
+        Effect.sync(access.bans))
+  }))
+
+const act = HttpApiBuilder.group(AdminApi, "act", (handlers) =>
+  Effect.gen(function*() {
+    const actions = yield* RelayActions
+    const kicked = Effect.map((kicked: number) => ({ kicked }))
+    return handlers
+      .handle("kickNode", ({ payload }) => kicked(actions.kickNode(payload.node)))
+      .handle("kickSplice", ({ payload }) => kicked(actions.kickSplice(payload.connection)))
+      .handle("ban", ({ payload }) => kicked(actions.ban(payload.who)))
+      .handle("unban", ({ payload }) => Effect.as(actions.unban(payload.who), {}))
+      .handle("drain", () => Effect.map(actions.drain, (splices) => ({ splices })))
+      .handle("logLevel", ({ payload }) => Effect.as(actions.setLogLevel(levels[payload.level]), payload))
+      .handle("reload", () => actions.reload)
+  }))
+
+const levels = {
+  trace: LogLevel.Trace,
+  debug: LogLevel.Debug,
+  info: LogLevel.Info,
+  warning: LogLevel.Warning,
+  error: LogLevel.Error,
+  fatal: LogLevel.Fatal,
+  none: LogLevel.None
+}
+
+const metrics = HttpLayerRouter.use((router) =>
+  Effect.gen(function*() {
+    const { prometheus } = yield* RelayTelemetry
+    yield* router.add(
+      "GET",
+      "/metrics",
+      Effect.map(prometheus, (text) =>
+        HttpServerResponse.text(text, { contentType: "text/plain; version=0.0.4; charset=utf-8" }))
+    )
+  })
+)
+
+const event = (name: string, data: unknown) =>
+  Sse.encoder.write({ _tag: "Event", data: JSON.stringify(data), event: name, id: undefined })
+
+const events = HttpLayerRouter.use((router) =>
+  Effect.gen(function*() {
+    const history = yield* RelayHistory
+    const journal = yield* RelayJournal
+    yield* router.add(
+      "GET",
+      "/events",
+      Effect.sync(() => {
+        const before = event("history", { samples: history.samples(), events: journal.recent() })
+        const seconds = Stream.map(history.seconds, (second) => event("now", second))
+        return HttpServerResponse.stream(Stream.encodeText(Stream.concat(Stream.make(before), seconds)), {
+          contentType: "text/event-stream",
+          headers: { "cache-control": "no-store" }
+        })
+      })
+    )
+  })
+)
+
+const guard = (options: { readonly token: Redacted.Redacted<string> | undefined; readonly isUnix: boolean }) => {
+  const digest = (text: string) => createHash("sha256").update(text).digest()
+  const wanted = options.token === undefined ? undefined : digest(`Bearer ${Redacted.value(options.token)}`)
+
+  const refusal = ({ headers, url }: HttpServerRequest.HttpServerRequest) => {
+    const host = headers["host"] ?? ""
+    const { origin } = headers
+    if (!options.isUnix && !isAddressOrLocal(host) && wanted === undefined) {
+      return { status: 403, message: `the admin server is not ${host}; call it by its address` }
+    }
+    if (origin !== undefined && origin !== `http://${host}` && origin !== `https://${host}`) {
+      return { status: 403, message: "the admin server answers no other site's page" }
+    }
+    if (
+      wanted === undefined || AdminPage.paths.has(url) ||
+      timingSafeEqual(wanted, digest(headers["authorization"] ?? ""))
+    ) {
+      return undefined
+    }
+    return { status: 401, message: "needs the header Authorization: Bearer TOKEN, with the relay's adminToken" }
+  }
+
+  return HttpLayerRouter.middleware(
+    (handled) =>
+      Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => {
+        const refused = refusal(request)
+        return refused === undefined
+          ? handled
+          : HttpServerResponse.json({ _tag: "Refused", message: refused.message }, { status: refused.status }).pipe(
+            Effect.orDie
+          )
+      }),
+    { global: true }
+  )
+}
+
+/** A name that another site could have given to this machine's address is none of ours. */
+const isAddressOrLocal = (host: string) => /^(\[[\da-f:.]+\]|[\d.]+|localhost)(:\d+)?$/i.test(host)
+
+const listenOptions = (address: string): Net.ListenOptions => {
+  if (address.startsWith("unix:")) {
+    return { path: address.slice("unix:".length) }
+  }
+  const { hostname, port } = new URL(address)
+  return { host: hostname.replace(/^\[|\]$/g, ""), port: Number(port === "" ? 80 : port) }
+}
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (options: {
+  /** `http://HOST:PORT` or `unix:PATH`. */
+  readonly address: string
+  readonly token?: Redacted.Redacted<string> | undefined
+}): Layer.Layer<
+  AdminServer,
+  AdminListenError,
+  AccessControl | Relay.Relay | RelayActions | RelayHistory | RelayJournal | RelayTelemetry
+> => {
+  const { address, token } = options
+  const isUnix = address.startsWith("unix:")
+  const routes = Layer.mergeAll(
+    HttpLayerRouter.addHttpApi(AdminApi, { openapiPath: "/openapi.json" }).pipe(Layer.provide([health, look, act])),
+    AdminPage.layer,
+    events,
+    metrics
+  )
+  const app = HttpLayerRouter.serve(Layer.mergeAll(routes, guard({ isUnix, token })), {
+    disableListenLog: true,
+    disableLogger: true
+  })
+  const bound = Layer.effect(
+    AdminServer,
+    Effect.map(HttpServer.HttpServer, (server) => ({
+      address: server.address._tag === "TcpAddress" ? HttpServer.formatAddress(server.address) : address
+    }))
+  ).pipe(Layer.tap((context) =>
+    Effect.logInfo("admin server listening").pipe(
+      Effect.annotateLogs({ address: Context.get(context, AdminServer).address })
+    )
+  ))
+  return Layer.provide(Layer.provideMerge(bound, app), server(address))
+}
+
+const server = (address: string) =>
+  Layer.unwrapScoped(Effect.gen(function*() {
+    const { path, ...options } = listenOptions(address)
+    if (path !== undefined) {
+      yield* removeStaleSocket(path)
+    }
+    const httpServer = Http.createServer()
+    httpServer.maxConnections = connectionsMax
+    const listening = NodeHttpServer.layer(() => httpServer, path === undefined ? options : { path })
+    return Layer.provideMerge(Layer.scopedDiscard(endWithScope(httpServer)), listening)
+  })).pipe(
+    Layer.mapError(({ cause }) => new AdminListenError({ address, problem: problemOf(cause) }))
+  )
+
+/** Streams have no end of their own, and the server waits for them. */
+const endWithScope = (server: Http.Server) =>
+  Effect.addFinalizer(() =>
+    Effect.sync(() => {
+      server.on("connection", (socket) => socket.destroy())
+      server.closeAllConnections()
+    })
+  )
+
+/** A socket that a relay left behind when it was killed would be in the way of the next one. */
+const removeStaleSocket = (path: string) =>
+  Effect.async<void>((resume) => {
+    const probe = Net.connect({ path })
+      .on("connect", () => {
+        probe.destroy()
+        resume(Effect.void)
+      })
+      .on("error", (error: NodeJS.ErrnoException) => {
+        if (error.code === "ECONNREFUSED") {
+          Fs.rmSync(path)
+        }
+        resume(Effect.void)
+      })
+  })
+
+const problemOf = (cause: unknown) => {
+  const { code, message } = cause as NodeJS.ErrnoException
+  return code === "EADDRINUSE" ? "another program listens there already; choose another address with admin" : message
+}

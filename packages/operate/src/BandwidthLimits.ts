@@ -1,0 +1,78 @@
+/**
+ * Limits what splices carry, by backpressure: each, all of a node, all of a source, and all together. It gives the relay
+ * its `Bandwidth`. A node's or a source's rate is there as long as it has splices, so that memory is bounded by those;
+ * a changed setting holds for running splices at once.
+ *
+ * @since 0.1.0
+ */
+import type { CertDigest } from "@tx3/protocol/CertDigest"
+import { Bandwidth } from "@tx3/relay/Bandwidth"
+import type { Source } from "@tx3/relay/Source"
+import * as Rate from "@tx3/transport/Rate"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { LiveSettings } from "./LiveSettings.js"
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<never, never, LiveSettings> = Layer.scopedContext(Effect.gen(function*() {
+  const live = yield* LiveSettings
+  const splices = new Set<Rate.Rate>()
+  const nodes = new SharedRates<CertDigest>()
+  const sources = new SharedRates<Source>()
+  const total = Rate.make(live.current().bandwidthTotal)
+
+  yield* live.follow(({ bandwidthPerIp, bandwidthPerNode, bandwidthPerSplice, bandwidthTotal }) => {
+    total.set(bandwidthTotal)
+    nodes.set(bandwidthPerNode)
+    sources.set(bandwidthPerIp)
+    splices.forEach((rate) => rate.set(bandwidthPerSplice))
+  })
+
+  return Context.make(Bandwidth, {
+    join: (node, source) => {
+      const own = Rate.make(live.current().bandwidthPerSplice)
+      splices.add(own)
+      return {
+        rates: [own, nodes.take(node), sources.take(source), total],
+        leave: () => {
+          splices.delete(own)
+          nodes.giveBack(node)
+          sources.giveBack(source)
+        }
+      }
+    }
+  }) as Context.Context<never>
+}))
+
+/** One rate for each key that somebody has taken and not given back. */
+class SharedRates<Key> {
+  private readonly rates = new Map<Key, { readonly rate: Rate.Rate; users: number }>()
+  private bytesPerSecond: number | undefined
+
+  set(bytesPerSecond: number | undefined) {
+    this.bytesPerSecond = bytesPerSecond
+    this.rates.forEach(({ rate }) => rate.set(bytesPerSecond))
+  }
+
+  take(key: Key): Rate.Rate {
+    let shared = this.rates.get(key)
+    if (shared === undefined) {
+      shared = { rate: Rate.make(this.bytesPerSecond), users: 0 }
+      this.rates.set(key, shared)
+    }
+    shared.users++
+    return shared.rate
+  }
+
+  giveBack(key: Key) {
+    const shared = this.rates.get(key)!
+    shared.users--
+    if (shared.users === 0) {
+      this.rates.delete(key)
+    }
+  }
+}

@@ -1,0 +1,82 @@
+/**
+ * A relay with everything an operator puts around it: access, bandwidth, a volume quota, history, metrics, the admin
+ * server where one is set, and settings that can be loaded anew. It ends with its layer's scope: first the admin server,
+ * then the relay, then what the relay stands on.
+ *
+ * @since 0.1.0
+ */
+import type * as FileSystem from "@effect/platform/FileSystem"
+import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
+import * as Relay from "@tx3/relay/Relay"
+import type * as KernelTransport from "@tx3/transport/KernelTransport"
+import type * as Transport from "@tx3/transport/Transport"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Stream from "effect/Stream"
+import * as AccessControl from "./AccessControl.js"
+import * as AdminServer from "./AdminServer.js"
+import * as BandwidthLimits from "./BandwidthLimits.js"
+import * as LiveSettings from "./LiveSettings.js"
+import * as LogLevelSwitch from "./LogLevelSwitch.js"
+import * as RelayActions from "./RelayActions.js"
+import * as RelayHistory from "./RelayHistory.js"
+import * as RelayJournal from "./RelayJournal.js"
+import * as RelayTelemetry from "./RelayTelemetry.js"
+import * as VolumeQuota from "./VolumeQuota.js"
+
+/** Counts what the relay carries against the month's volume. */
+const metering = Layer.scopedDiscard(Effect.gen(function*() {
+  const history = yield* RelayHistory.RelayHistory
+  const quota = yield* VolumeQuota.VolumeQuota
+  let counted = 0
+  yield* history.seconds.pipe(
+    Stream.runForEach(({ sample }) =>
+      Effect.sync(() => {
+        const carried = sample.bytesFromNodesTotal + sample.bytesFromPeersTotal
+        quota.add(carried - counted)
+        counted = carried
+      })
+    ),
+    Effect.forkScoped
+  )
+}))
+
+const admin = Layer.unwrapEffect(Effect.map(LiveSettings.LiveSettings, (live) => {
+  const { admin: address, adminToken: token } = live.current()
+  return address === "off" ? Layer.empty : Layer.discard(AdminServer.layer({ address, token }))
+}))
+
+/** What is logged, measured and traced above it goes to the collector, too, if there is one. */
+const exporting = Layer.unwrapEffect(Effect.map(LiveSettings.LiveSettings, (live) => {
+  const { otlp } = live.current()
+  return otlp === undefined ? Layer.empty : RelayTelemetry.layerOtlp(otlp)
+}))
+
+/**
+ * A relay with settings from wherever `load` gets them, now and at each reload.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = <E extends { readonly message: string }, R>(
+  load: Effect.Effect<LiveSettings.Loaded, E, R>
+): Layer.Layer<
+  LiveSettings.LiveSettings | Relay.Relay | RelayActions.RelayActions | RelayHistory.RelayHistory,
+  | AdminServer.AdminListenError
+  | E
+  | KernelTransport.KernelUnavailable
+  | Transport.ListenError
+  | VolumeQuota.VolumeQuotaError,
+  FileSystem.FileSystem | R
+> =>
+  Layer.mergeAll(admin, metering, RelayTelemetry.layerRefreshing).pipe(
+    Layer.provideMerge(RelayActions.layer),
+    Layer.provide(RelayTelemetry.layer),
+    Layer.provideMerge(RelayHistory.layer),
+    Layer.provideMerge(Relay.layer),
+    Layer.provide([AccessControl.layer, BandwidthLimits.layer, RelayJournal.layer]),
+    Layer.provide([VolumeQuota.layer, NodeHttpClient.layerUndici]),
+    Layer.provide(exporting),
+    Layer.provideMerge(LiveSettings.layer(load)),
+    Layer.provide(LogLevelSwitch.layer)
+  )
