@@ -12,15 +12,18 @@ import * as AdminApi from "@tx3/operate/AdminApi"
 import * as AdminClient from "@tx3/operate/AdminClient"
 import * as OperatorConfig from "@tx3/operate/OperatorConfig"
 import type * as RelayStatus from "@tx3/operate/RelayStatus"
+import * as Address from "@tx3/protocol/Address"
 import * as RelayFile from "@tx3/relay/RelayFile"
 import * as Config from "effect/Config"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { problemOf } from "./internal/problemOf.js"
 import { bytes, duration, table } from "./internal/table.js"
+import * as Probe from "./Probe.js"
 import { UsageError } from "./UsageError.js"
 
 const admin = Options.text("admin").pipe(
@@ -286,8 +289,45 @@ const logLevel = Command.make(
     )
 ).pipe(Command.withDescription("Changes what the relay logs, until it restarts"))
 
+const timeoutMs = Options.integer("timeout-ms").pipe(
+  Options.withPseudoName("N"),
+  Options.withDescription("Milliseconds that each step may take"),
+  Options.withDefault(5_000)
+)
+
+const address = Args.text({ name: "ADDRESS" }).pipe(
+  Args.withDescription("The relay's address with its digest; without it, the admin server says"),
+  Args.optional
+)
+
+const addressOf = (given: Option.Option<string>, target: Target) =>
+  Effect.gen(function*() {
+    const address = Option.isSome(given)
+      ? given.value
+      : (yield* ask(target, (client) => client.status())).addresses[0]!
+    return yield* Either.mapLeft(Address.parseWithDigest(address), ({ message }) => new UsageError({ message }))
+  })
+
+const milliseconds = (number: number) => number.toFixed(1)
+
+const probe = Command.make(
+  "probe",
+  { ...target, json, timeoutMs, address },
+  ({ address, json, timeoutMs, ...target }) =>
+    Effect.gen(function*() {
+      const times = yield* Probe.run(yield* addressOf(address, target), timeoutMs)
+      yield* print(
+        json,
+        times,
+        () => table(["step", "ms"], Probe.steps.map((step) => [step, milliseconds(times[step])]))
+      )
+    })
+).pipe(
+  Command.withDescription("Tries a relay end to end: a node, a peer, a splice, an echo; for health checks")
+)
+
 /**
  * @since 0.1.0
  * @category commands
  */
-export const commands = [status, nodes, splices, kick, ban, unban, bans, drain, reload, logLevel] as const
+export const commands = [status, nodes, splices, kick, ban, unban, bans, drain, reload, logLevel, probe] as const

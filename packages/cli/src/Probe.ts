@@ -1,0 +1,119 @@
+/**
+ * Tries a relay end to end, as a node and its peer would use it: registers a node with an identity made for the purpose,
+ * comes as its peer, is spliced, and sends bytes both ways. Everything it opens is closed when it is over.
+ *
+ * @since 0.1.0
+ */
+import type * as Address from "@tx3/protocol/Address"
+import * as Identity from "@tx3/protocol/Identity"
+import * as WireClient from "@tx3/relay/WireClient"
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import { randomBytes } from "node:crypto"
+import { problemOf } from "./internal/problemOf.js"
+
+/**
+ * What is tried, in this order:
+ *
+ * - `controlStream`: connect, TLS, and the relay's all-clear,
+ * - `peer`: connect with the node's digest, until the node has the splice token,
+ * - `splice`: dial back with the token, until the peer's first byte is here,
+ * - `echo`: 64 bytes there and back.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const steps = ["controlStream", "peer", "splice", "echo"] as const
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Step = typeof steps[number]
+
+/**
+ * A step that did not succeed.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ProbeError extends Schema.TaggedError<ProbeError>("@tx3/cli/ProbeError")("ProbeError", {
+  step: Schema.Literal(...steps),
+  problem: Schema.String
+}) {
+  override get message(): string {
+    return `${this.step}: ${this.problem}`
+  }
+}
+
+/**
+ * Milliseconds of each step.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Times = Readonly<Record<Step, number>>
+
+const echoBytes = 64
+
+/**
+ * @since 0.1.0
+ * @category running
+ */
+export const run = (relay: Address.AddressWithDigest, timeoutMs: number): Effect.Effect<Times, ProbeError> =>
+  Effect.gen(function*() {
+    const times: Record<Step, number> = { controlStream: 0, peer: 0, splice: 0, echo: 0 }
+
+    const timed = <A, E, R>(step: Step, effect: Effect.Effect<A, E, R>) =>
+      Effect.suspend(() => {
+        const start = performance.now()
+        return Effect.tap(effect, () =>
+          Effect.sync(() => {
+            times[step] = performance.now() - start
+          }))
+      }).pipe(
+        Effect.timeout(timeoutMs),
+        Effect.mapError((error) => new ProbeError({ step, problem: problemIn(error, timeoutMs) }))
+      )
+
+    const node = yield* timed("controlStream", register(relay, yield* Identity.generate))
+    const { peer, token } = yield* timed("peer", Effect.all({ peer: node.peer, token: node.token }))
+    const inside = yield* timed(
+      "splice",
+      Effect.tap(
+        WireClient.dialBack(relay, token),
+        (inside) => Effect.zipRight(peer.send(new Uint8Array(1)), inside.receive(1))
+      )
+    )
+    yield* timed("echo", echo(peer, inside))
+    return times
+  }).pipe(Effect.scoped)
+
+const register = (relay: Address.AddressWithDigest, identity: Identity.Identity) =>
+  Effect.filterOrFail(
+    WireClient.register(relay, { identity }),
+    ({ relayDigest }) => relayDigest === relay.digest.value,
+    ({ relayDigest }) => new Error(`another relay answered, ${relayDigest}`)
+  )
+
+const echo = (peer: WireClient.RawStream, inside: WireClient.RawStream) =>
+  Effect.gen(function*() {
+    const sent = randomBytes(echoBytes)
+    yield* peer.send(sent)
+    yield* inside.send(yield* inside.receive(echoBytes))
+    const received = yield* peer.receive(echoBytes)
+    if (!received.equals(sent)) {
+      return yield* Effect.fail(new Error("other bytes came back than were sent"))
+    }
+  })
+
+const problemIn = (error: unknown, timeoutMs: number): string => {
+  if (Cause.isTimeoutException(error)) {
+    return `not done within ${timeoutMs} ms`
+  }
+  if (error instanceof WireClient.Ended) {
+    return error.cause === undefined ? "the relay closed the connection" : problemOf(error.cause)
+  }
+  return error instanceof Error ? error.message : String(error)
+}
