@@ -231,6 +231,16 @@ describe("Allowance", () => {
     })
   }
 
+  it("changed often, loses nothing of what those have reserved who wait", () => {
+    const rate = Rate.make(1_000_000)
+    const takers = greedy(200, rate)
+    for (let change = 0; change < 50; change++) {
+      rate.set(change % 2 === 0 ? 1_010_000 : 1_000_000)
+      pass(0.2, takers)
+    }
+    assert.approximately(total(takers), 10_000_000, 500_000)
+  })
+
   it("waits 4 to 64 ms at a time, by powers of two", () => {
     const rate = Rate.make(1_000)
     const allowance = new Allowance([rate.memory])

@@ -38,7 +38,7 @@ export class Allowance {
   room(): number {
     const now = nowNs()
     if (this.isOutdated()) {
-      this.left = 0
+      this.release()
       this.readyNs = now
     }
     if (this.left === 0 && this.isReady(now)) {
@@ -93,10 +93,9 @@ export class Allowance {
     if (this.left === 0) {
       return
     }
-    if (!this.isOutdated()) {
-      for (const { budget, bytesPerSecond } of this.reserved) {
-        budget.putBack(costNs(this.left, bytesPerSecond))
-      }
+    for (const { budget, bytesPerSecond } of this.reserved) {
+      // What a change of the rate has made of it: see Budget.set.
+      budget.putBack(costNs(this.left, Math.max(bytesPerSecond, budget.bytesPerSecond)))
     }
     this.left = 0
     this.awaitEarned()
