@@ -27,7 +27,9 @@ class Taker {
     rates: ReadonlyArray<Rate.Rate>,
     /** Bytes that come every 5 ms. */
     private readonly coming = Infinity,
-    private readonly lateMs: ReadonlyArray<number> = [0]
+    private readonly lateMs: ReadonlyArray<number> = [0],
+    /** It comes only at multiples of it. */
+    private readonly tickMs = 1e-6
   ) {
     this.allowance = new Allowance(rates.map(({ memory }) => memory))
   }
@@ -37,7 +39,9 @@ class Taker {
     for (let left = this.coming; left > 0;) {
       const room = this.allowance.room()
       if (room === 0) {
-        this.at = now + (this.allowance.waitMs() + this.lateMs[this.count++ % this.lateMs.length]!) * millisecond
+        const tick = this.tickMs * millisecond
+        const at = now + (this.allowance.waitMs() + this.lateMs[this.count++ % this.lateMs.length]!) * millisecond
+        this.at = Math.ceil(at / tick) * tick
         return
       }
       const piece = Math.min(room, left, 1024 * 1024)
@@ -159,10 +163,13 @@ describe("Allowance", () => {
   for (const bytesPerSecond of [50_000, 1e6, 20e6, 300e6]) {
     it(`shares ${bytesPerSecond} bytes per second out equally`, () => {
       for (const count of [2, 3, 8]) {
-        const takers = greedy(count, Rate.make(bytesPerSecond))
-        pass(10, takers)
-        for (const { taken } of takers) {
-          assert.approximately(taken / total(takers) * count, 1, 0.1)
+        for (const tickMs of [1e-6, 8]) {
+          const rate = Rate.make(bytesPerSecond)
+          const takers = Array.from({ length: count }, () => new Taker([rate], Infinity, [0], tickMs))
+          pass(10, takers)
+          for (const { taken } of takers) {
+            assert.approximately(taken / total(takers) * count, 1, 0.08)
+          }
         }
       }
     })
@@ -194,9 +201,9 @@ describe("Allowance", () => {
 
   it("is not used up by those who wait and want little", () => {
     const rate = Rate.make(1_000_000)
-    const takers = [...greedy(2, rate), ...Array.from({ length: 300 }, () => new Taker([rate], 10))]
+    const takers = [...greedy(60, rate), ...Array.from({ length: 300 }, () => new Taker([rate], 10))]
     pass(10, takers)
-    assert.approximately(total(takers), 10_000_000, 1_000_000)
+    assert.approximately(total(takers), 10_000_000, 500_000)
   })
 
   it("keeps nothing of a long pause but a tenth of a second", () => {
