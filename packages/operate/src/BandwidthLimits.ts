@@ -6,6 +6,7 @@
  * @since 0.1.0
  */
 import type { CertDigest } from "@tx3/protocol/CertDigest"
+import type { BandwidthPolicy } from "@tx3/relay/Bandwidth"
 import { Bandwidth } from "@tx3/relay/Bandwidth"
 import type { Source } from "@tx3/relay/Source"
 import * as Rate from "@tx3/transport/Rate"
@@ -13,6 +14,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { LiveSettings } from "./LiveSettings.js"
+import type { Settings } from "./OperatorConfig.js"
 
 /**
  * @since 0.1.0
@@ -20,33 +22,59 @@ import { LiveSettings } from "./LiveSettings.js"
  */
 export const layer: Layer.Layer<never, never, LiveSettings> = Layer.scopedContext(Effect.gen(function*() {
   const live = yield* LiveSettings
-  const splices = new Set<Rate.Rate>()
+  const own = new Set<Rate.Rate>()
   const nodes = new SharedRates<CertDigest>()
   const sources = new SharedRates<Source>()
-  const total = Rate.make(live.current().bandwidthTotal)
+  const total = Rate.make(undefined)
+  /** Splices without rates, which cost nothing; and how each is put under rates. */
+  const unlimited = new Set<() => void>()
 
-  yield* live.follow(({ bandwidthPerIp, bandwidthPerNode, bandwidthPerSplice, bandwidthTotal }) => {
-    total.set(bandwidthTotal)
-    nodes.set(bandwidthPerNode)
-    sources.set(bandwidthPerIp)
-    splices.forEach((rate) => rate.set(bandwidthPerSplice))
-  })
-
-  return Context.make(Bandwidth, {
-    join: (node, source) => {
-      const own = Rate.make(live.current().bandwidthPerSplice)
-      splices.add(own)
-      return {
-        rates: [own, nodes.take(node), sources.take(source), total],
-        leave: () => {
-          splices.delete(own)
-          nodes.giveBack(node)
-          sources.giveBack(source)
-        }
+  const limited = (node: CertDigest, source: Source) => {
+    const rate = Rate.make(live.current().bandwidthPerSplice)
+    own.add(rate)
+    return {
+      rates: [rate, nodes.take(node), sources.take(source), total],
+      leave: () => {
+        own.delete(rate)
+        nodes.giveBack(node)
+        sources.giveBack(source)
       }
     }
-  }) as Context.Context<never>
+  }
+
+  yield* live.follow((settings) => {
+    total.set(settings.bandwidthTotal)
+    nodes.set(settings.bandwidthPerNode)
+    sources.set(settings.bandwidthPerIp)
+    own.forEach((rate) => rate.set(settings.bandwidthPerSplice))
+    if (isLimited(settings)) {
+      unlimited.forEach((limit) => limit())
+      unlimited.clear()
+    }
+  })
+
+  const join: BandwidthPolicy["join"] = (node, source, limit) => {
+    if (isLimited(live.current())) {
+      return limited(node, source)
+    }
+    let leave = (): void => {
+      unlimited.delete(limitLater)
+    }
+    const limitLater = () => {
+      const later = limited(node, source)
+      leave = later.leave
+      limit(later.rates)
+    }
+    unlimited.add(limitLater)
+    return { rates: [], leave: () => leave() }
+  }
+
+  return Context.make(Bandwidth, { join }) as Context.Context<never>
 }))
+
+const isLimited = (settings: Settings) =>
+  [settings.bandwidthPerSplice, settings.bandwidthPerNode, settings.bandwidthPerIp, settings.bandwidthTotal]
+    .some((bytesPerSecond) => bytesPerSecond !== undefined)
 
 /** One rate for each key that somebody has taken and not given back. */
 class SharedRates<Key> {

@@ -14,8 +14,12 @@ import type { Source } from "./Source.js"
  * @category models
  */
 export interface BandwidthPolicy {
-  /** The rates of a splice of this node with a peer of this source. */
-  readonly join: (node: CertDigest, source: Source) => Membership
+  /** The rates of a splice of this node with a peer of this source. `limit` puts one that has none under rates, later. */
+  readonly join: (
+    node: CertDigest,
+    source: Source,
+    limit: (rates: ReadonlyArray<Rate>) => void
+  ) => Membership
 }
 
 /**

@@ -15,6 +15,7 @@ import * as Layer from "effect/Layer"
 import * as Runtime from "effect/Runtime"
 import * as Scope from "effect/Scope"
 import type { Accepted } from "./Accepted.js"
+import { Bandwidth } from "./Bandwidth.js"
 import * as ThrottledLog from "./internal/throttledLog.js"
 import { RelayConfig } from "./RelayConfig.js"
 import type { Party } from "./RelayEvents.js"
@@ -57,6 +58,7 @@ export interface RunningSplice extends Party {
 export const layer: Layer.Layer<Splices, never, RelayConfig | Statistics | Transport.Transport> = Layer.effect(
   Splices,
   Effect.gen(function*() {
+    const bandwidth = yield* Bandwidth
     const config = yield* RelayConfig
     const log = yield* ThrottledLog.make
     const statistics = yield* Statistics
@@ -73,6 +75,7 @@ export const layer: Layer.Layer<Splices, never, RelayConfig | Statistics | Trans
       const onEnd = (report: Transport.SpliceReport) => {
         const duration = clock.unsafeCurrentTimeMillis() - since
         running.delete(splice)
+        leave()
         statistics.carried(splice.uncounted(report))
         if (running.size === 0) {
           none.unsafeOpen()
@@ -93,7 +96,8 @@ export const layer: Layer.Layer<Splices, never, RelayConfig | Statistics | Trans
       running.add(splice)
       none.unsafeClose()
       const { idleTimeoutMs, lingerTimeoutMs } = config
-      const options = { idleTimeoutMs, lingerTimeoutMs, rates: [] }
+      const { leave, rates } = bandwidth.join(digest, peer.source, (rates) => splice.carrying.limit(rates))
+      const options = { idleTimeoutMs, lingerTimeoutMs, rates }
       splice.carrying = transport.splice(peer.socket, node.socket, options, onEnd)
     }
 

@@ -22,6 +22,7 @@ import type { Common } from "./internal/kernelThread.js"
 import { KernelThread } from "./internal/kernelThread.js"
 import { selfTest } from "./internal/selfTest.js"
 import * as Tcp from "./internal/tcp.js"
+import type { Rate } from "./Rate.js"
 import type { Carried, ListenOptions, Splice, SpliceOutcome, SpliceReport } from "./Transport.js"
 import { AcceptError, ListenError, Transport } from "./Transport.js"
 
@@ -190,7 +191,7 @@ const make = (threadCount: number): Effect.Effect<Transport["Type"], KernelUnava
         kernelLeft.resetNow()
         kernelRight.resetNow()
         queueMicrotask(() => onEnd({ ...nothing, outcome: "closed" }))
-        return { carried: () => nothing }
+        return { carried: () => nothing, limit: () => {} }
       }
       const { thread } = kernelLeft
       const running = new RunningSplice(numbers, thread, onEnd)
@@ -278,6 +279,12 @@ class RunningSplice implements Splice {
   carried(): Carried {
     const { carried } = this.numbers
     return this.final ?? { fromLeft: carried[2 * this.number]!, fromRight: carried[2 * this.number + 1]! }
+  }
+
+  limit(rates: ReadonlyArray<Rate>) {
+    if (this.final === undefined) {
+      this.thread.limit(this.number, rates)
+    }
   }
 
   end() {

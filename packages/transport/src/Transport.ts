@@ -128,6 +128,9 @@ export interface SpliceOptions {
 export interface Splice {
   /** Bytes taken from each side so far, to be given to the other. */
   readonly carried: () => Carried
+
+  /** Puts a splice that began without rates under these. */
+  readonly limit: (rates: ReadonlyArray<Rate>) => void
 }
 
 /**

@@ -149,7 +149,7 @@ const splice: typeof Transport.Transport.Service["splice"] = (left, right, _, on
     carried.fromRight += bytes.length
   })
   a.on("close", onClose).pipe(b).on("close", onClose).pipe(a)
-  return { carried: () => carried }
+  return { carried: () => carried, limit: () => {} }
 }
 
 const layer = Layer.effectContext(Effect.sync(() => {

@@ -47,6 +47,7 @@ export type Order =
     idleTimeoutMs: number | undefined,
     rates: ReadonlyArray<SharedArrayBuffer> | undefined
   ]
+  | readonly ["limit", splice: number, rates: ReadonlyArray<SharedArrayBuffer>]
   | readonly ["end", splice: number]
 
 export type Report =

@@ -81,6 +81,11 @@ export class KernelSplice {
     return this.fromLeft.ended || this.fromRight.ended
   }
 
+  limit(rates: ReadonlyArray<SharedArrayBuffer>) {
+    this.fromLeft.limit(rates)
+    this.fromRight.limit(rates)
+  }
+
   /** Takes what epoll says of one of its sockets. */
   onEvents(end: End, bits: number) {
     const [from, to] = end === this.left ? [this.fromLeft, this.fromRight] : [this.fromRight, this.fromLeft]
@@ -151,7 +156,7 @@ class Direction {
   private kept: Uint8Array | undefined
   /** Whether the source sends much. */
   private bulk = false
-  private readonly allowance: Allowance | undefined
+  private allowance: Allowance | undefined
 
   constructor(
     private readonly from: End,
@@ -161,6 +166,10 @@ class Direction {
     rates: ReadonlyArray<SharedArrayBuffer> | undefined
   ) {
     this.allowance = rates && new Allowance(rates)
+  }
+
+  limit(rates: ReadonlyArray<SharedArrayBuffer>) {
+    this.allowance ??= new Allowance(rates)
   }
 
   move(): Progress {

@@ -4,6 +4,7 @@
  * then it closes whatever the thread has left open, and everything that depended on it hears of that.
  */
 import { Worker } from "node:worker_threads"
+import type { Rate } from "../Rate.js"
 import type { SpliceOptions, SpliceOutcome } from "../Transport.js"
 import type * as Os from "./descriptors.js"
 import { KernelConnection } from "./kernelConnection.js"
@@ -239,6 +240,10 @@ export class KernelThread {
     }
     descriptors.give(socket, this.owner)
     return [connection.id, socket, watched, connection.failed] as const
+  }
+
+  limit(number: number, rates: ReadonlyArray<Rate>) {
+    this.order(["limit", number, rates.map(({ memory }) => memory)])
   }
 
   endSplice(number: number) {

@@ -293,6 +293,11 @@ const follow = (order: Order) => {
       carry(number, left, right, lingerMs, idleMs, rates)
       return
     }
+    case "limit": {
+      const [, number, rates] = order
+      splices.get(number)?.limit(rates)
+      return
+    }
     case "end": {
       splices.get(order[1])?.end("closed")
       return

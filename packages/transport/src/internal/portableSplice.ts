@@ -7,6 +7,7 @@
  * there is at most another read in the stream behind it.
  */
 import type * as Net from "node:net"
+import type { Rate } from "../Rate.js"
 import type { Splice, SpliceOptions, SpliceOutcome, SpliceReport } from "../Transport.js"
 import { Allowance } from "./allowance.js"
 import * as Tcp from "./tcp.js"
@@ -32,11 +33,13 @@ export class PortableSplice implements Splice {
     private readonly options: SpliceOptions,
     private readonly onEnd: (report: SpliceReport) => void
   ) {
-    const rates = options.rates.map(({ memory }) => memory)
-    this.left = new Side(left.socket, this, rates)
-    this.right = new Side(right.socket, this, rates)
+    this.left = new Side(left.socket, this)
+    this.right = new Side(right.socket, this)
     this.left.other = this.right
     this.right.other = this.left
+    if (options.rates.length > 0) {
+      this.limit(options.rates)
+    }
     if (options.idleTimeoutMs !== undefined) {
       this.limitSilence("idle", options.idleTimeoutMs)
     }
@@ -45,6 +48,11 @@ export class PortableSplice implements Splice {
   }
 
   readonly carried = () => ({ fromLeft: this.left.carried, fromRight: this.right.carried })
+
+  limit(rates: ReadonlyArray<Rate>) {
+    this.left.limit(rates)
+    this.right.limit(rates)
+  }
 
   bytesMoved() {
     this.silence?.refresh()
@@ -91,17 +99,18 @@ class Side {
   carried = 0
   other!: Side
   private ended = false
-  private readonly allowance: Allowance | undefined
+  private allowance: Allowance | undefined
   /** What has been read and must wait: for the rates, or behind something that does. */
   private readonly kept: Array<Buffer> = []
   private wait: NodeJS.Timeout | undefined
 
   constructor(
     private readonly socket: Net.Socket,
-    private readonly splice: PortableSplice,
-    rates: ReadonlyArray<SharedArrayBuffer>
-  ) {
-    this.allowance = rates.length === 0 ? undefined : new Allowance(rates)
+    private readonly splice: PortableSplice
+  ) {}
+
+  limit(rates: ReadonlyArray<Rate>) {
+    this.allowance ??= new Allowance(rates.map(({ memory }) => memory))
   }
 
   /** Whether there are bytes that wait for the rates alone. */

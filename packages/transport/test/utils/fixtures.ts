@@ -116,6 +116,7 @@ export const splice = (
       left,
       right,
       carried: () => running.carried(),
+      limit: (rates) => running.limit(rates),
       report: Deferred.await(report).pipe(
         Effect.timeoutFail({ duration: "10 seconds", onTimeout: () => new Error("no report within 10 s") }),
         Effect.orDie

@@ -1175,6 +1175,30 @@ export const transportSuite = <E>(name: string, layer: Layer.Layer<Transport.Tra
       }
 
       test(
+        "a running splice that began without rates is put under one",
+        Effect.gen(function*() {
+          const pair = yield* spliced(greedy)
+          yield* pumpBothWays(pair)
+          yield* eventually("a flow", () => Math.min(...Object.values(pair.carried())) > 4 * mebibyte)
+          pair.limit([Rate.make(2 * megabyte)])
+          // A worker hears of it while both directions still go as fast as they can.
+          let before = { at: performance.now(), bytes: Infinity }
+          yield* eventually("a slower flow", () => {
+            const now = { at: performance.now(), bytes: sum(pair.carried()) }
+            if (now.at - before.at < 100) {
+              return false
+            }
+            const bytesPerMs = (now.bytes - before.bytes) / (now.at - before.at)
+            before = now
+            return bytesPerMs >= 0 && bytesPerMs < 4 * megabyte / 1_000
+          })
+          const [carried] = yield* flow([pair])
+          assert.isAtMost(sum(carried), (carried.seconds + burst) * 2 * megabyte + 2 * mebibyte)
+          assert.isAtLeast(sum(carried), reached * 2 * megabyte)
+        })
+      )
+
+      test(
         "a splice that carries little has its turns though others want all of its rate",
         Effect.gen(function*() {
           const options = { rates: [Rate.make(megabyte)] }
