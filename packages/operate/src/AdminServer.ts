@@ -20,6 +20,7 @@ import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as LogLevel from "effect/LogLevel"
+import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import { createHash, timingSafeEqual } from "node:crypto"
@@ -54,8 +55,8 @@ export class AdminListenError extends Data.TaggedError("AdminListenError")<{
  * @category services
  */
 export class AdminServer extends Context.Tag("@tx3/operate/AdminServer")<AdminServer, {
-  /** Where it listens: `http://HOST:PORT` with the port it got, or `unix:PATH`. */
-  readonly address: string
+  /** Where it listens, if it does: `http://HOST:PORT` with the port it got, or `unix:PATH`. */
+  readonly address: Option.Option<string>
 }>() {}
 
 /** More connections than any operator has open; the descriptors are the relay's. */
@@ -236,15 +237,23 @@ export const layer = (options: {
   const bound = Layer.effect(
     AdminServer,
     Effect.map(HttpServer.HttpServer, (server) => ({
-      address: server.address._tag === "TcpAddress" ? HttpServer.formatAddress(server.address) : address
-    }))
-  ).pipe(Layer.tap((context) =>
-    Effect.logInfo("admin server listening").pipe(
-      Effect.annotateLogs({ address: Context.get(context, AdminServer).address })
+      address: Option.some(server.address._tag === "TcpAddress" ? HttpServer.formatAddress(server.address) : address)
+    })).pipe(
+      Effect.tap(({ address }) =>
+        Effect.annotateLogs(Effect.logInfo("admin server listening"), { address: Option.getOrThrow(address) })
+      )
     )
-  ))
+  )
   return Layer.provide(Layer.provideMerge(bound, app), server(address))
 }
+
+/**
+ * No admin server.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerOff: Layer.Layer<AdminServer> = Layer.succeed(AdminServer, { address: Option.none() })
 
 const server = (address: string) =>
   Layer.unwrapScoped(Effect.gen(function*() {

@@ -43,7 +43,7 @@ const metering = Layer.scopedDiscard(Effect.gen(function*() {
 
 const admin = Layer.unwrapEffect(Effect.map(LiveSettings.LiveSettings, (live) => {
   const { admin: address, adminToken: token } = live.current()
-  return address === "off" ? Layer.empty : Layer.discard(AdminServer.layer({ address, token }))
+  return address === "off" ? AdminServer.layerOff : AdminServer.layer({ address, token })
 }))
 
 /** What is logged, measured and traced above it goes to the collector, too, if there is one. */
@@ -61,7 +61,11 @@ const exporting = Layer.unwrapEffect(Effect.map(LiveSettings.LiveSettings, (live
 export const layer = <E extends { readonly message: string }, R>(
   load: Effect.Effect<LiveSettings.Loaded, E, R>
 ): Layer.Layer<
-  LiveSettings.LiveSettings | Relay.Relay | RelayActions.RelayActions | RelayHistory.RelayHistory,
+  | AdminServer.AdminServer
+  | LiveSettings.LiveSettings
+  | Relay.Relay
+  | RelayActions.RelayActions
+  | RelayHistory.RelayHistory,
   | AdminServer.AdminListenError
   | E
   | KernelTransport.KernelUnavailable
