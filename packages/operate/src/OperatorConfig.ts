@@ -58,7 +58,11 @@ export const AdminAddress = Schema.String.pipe(
  */
 export const AddressRange = Schema.String.pipe(
   Schema.filter(
-    (text) => Net.isIP(text) !== 0 || ipaddr.isValidCIDR(text),
+    (text) => {
+      const [address, ...prefix] = text.split("/")
+      // On its own isValidCIDR takes 010.0.0.0/8 for a range, that of 8.0.0.0, and 10.1/16 for that of 10.0.0.0.
+      return Net.isIP(address!) !== 0 && (prefix.length === 0 || ipaddr.isValidCIDR(text))
+    },
     {
       message: (issue) => ({ message: `${String(issue.actual)} is not an IP address or a CIDR range`, override: true })
     }
