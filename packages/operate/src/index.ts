@@ -1,3 +1,4 @@
+export * as AccessCallout from "./AccessCallout.js"
 export * as AccessControl from "./AccessControl.js"
 export * as AccessFiles from "./AccessFiles.js"
 export * as AdminApi from "./AdminApi.js"
