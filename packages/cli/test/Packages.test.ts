@@ -20,7 +20,7 @@ describe("the packages", { timeout: 300_000 }, () => {
   it.scopedLive("hold what they should, and work where they are installed", () =>
     Effect.gen(function*() {
       const folder = yield* programs.temporaryFolder
-      const names = ["protocol", "transport", "relay", "node", "cli"]
+      const names = ["protocol", "transport", "relay", "operate", "node", "cli"]
       yield* npm(root, "pack", "--pack-destination", folder, ...names.map((name) => `--workspace=@tx3/${name}`))
       const tarballs = readdirSync(folder)
       assert.strictEqual(tarballs.length, names.length)
@@ -30,6 +30,7 @@ describe("the packages", { timeout: 300_000 }, () => {
           /^package\/(package\.json|README\.md|LICENSE)$/,
           /^package\/src\/(internal\/)?[\w-]+\.ts$/,
           /^package\/dist\/(internal\/)?[\w-]+(\.d\.ts|\.js)(\.map)?$/,
+          ...tarball.startsWith("tx3-operate-") ? [/^package\/page\/[\w-]+\.(html|css|js)$/] : [],
           ...tarball.startsWith("tx3-cli-") ? [/^package\/bin\/tx3(-relay)?\.js$/] : []
         ]
         assert.deepStrictEqual(files.filter((file) => !allowed.some((pattern) => pattern.test(file))), [], tarball)

@@ -47,7 +47,8 @@ describe("tx3-relay --init", { timeout: 60_000 }, () => {
         maxControlStreams: 320,
         maxControlStreamsPerIp: 4,
         maxRelaysPerControl: 64,
-        connectionTimeoutMs: 20000
+        connectionTimeoutMs: 20000,
+        admin: "http://127.0.0.1:38142"
       })
       const { digest } = yield* Identity.fromDer({
         certificate: Buffer.from(tlsCertDer, "base64"),
@@ -99,7 +100,7 @@ describe("tx3-relay --init", { timeout: 60_000 }, () => {
   const refused: ReadonlyArray<readonly [flags: ReadonlyArray<string>, message: string]> = [
     [["--init", "--port", "1", "--bind", "tx3-rst://127.0.0.1:1"], "give --bind or --port, not both"],
     [["--init", "--port", "70000"], "--port: "],
-    [["--init", "--bind", "tx3-st://127.0.0.1:1"], "--bind: a relay binds tx3-rst://HOST:PORT addresses"],
+    [["--init", "--bind", "tx3-st://127.0.0.1:1"], "--bind: a relay has tx3-rst://HOST:PORT addresses"],
     [["--port", "1"], "--port goes with --init"]
   ]
   for (const [flags, message] of refused) {

@@ -198,6 +198,8 @@ const rulesOf = ({ controlStreams, nodes, peers, peersOf = {} }: Settings["acces
 })
 
 interface Lists {
+  readonly allowFile?: string | undefined
+  readonly denyFile?: string | undefined
   readonly allow?: ReadonlyArray<string> | undefined
   readonly deny: ReadonlyArray<string>
 }
@@ -207,6 +209,10 @@ type Rule = (who: string) => boolean
 const ruleOf = (lists: Lists | undefined, compile: (entries: ReadonlyArray<string>) => Rule): Rule => {
   if (lists === undefined) {
     return () => true
+  }
+  if (lists.allowFile !== undefined || lists.denyFile !== undefined) {
+    // Whoever loads settings by code of their own and forgets the files must not leave the door open.
+    return () => false
   }
   const denied = compile(lists.deny)
   const allowed = lists.allow === undefined ? () => true : compile(lists.allow)

@@ -141,8 +141,14 @@ const changesOf = (from: Settings, to: Settings): Array<Change> => {
   const [before, after] = [encode(from), encode(to)] as ReadonlyArray<Record<string, unknown>>
   return Object.keys(Settings.fields).flatMap((setting) => {
     const [was, is] = [before![setting], after![setting]].map((value) => JSON.stringify(value) ?? "not set")
-    return was === is ? [] : setting === "adminToken"
+    if (was === is) {
+      return []
+    }
+    return setting === "adminToken"
       ? [{ setting, from: "(a secret)", to: "(another)" }]
-      : [{ setting, from: was!, to: is! }]
+      : [{ setting, from: shortened(was!), to: shortened(is!) }]
   })
 }
+
+/** Access lists can be megabytes. */
+const shortened = (text: string) => text.length <= 200 ? text : `${text.slice(0, 200)}… (${text.length} characters)`

@@ -20,6 +20,7 @@ import * as Layer from "effect/Layer"
 import type * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
+import { callouts } from "./AccessCallout.js"
 import { version } from "./internal/version.js"
 import * as OperatorMetrics from "./OperatorMetrics.js"
 import { RelayHistory } from "./RelayHistory.js"
@@ -37,7 +38,7 @@ const resource = { serviceName: "tx3-relay", serviceVersion: version }
 
 /** A counter that has not counted yet is there, too, and is 0. */
 const register = () => {
-  for (const metric of Object.values(RelayMetrics)) {
+  for (const metric of Object.values({ ...RelayMetrics, callouts })) {
     const metrics = "unsafeValue" in metric ? [metric] : Object.values(metric)
     metrics.forEach((metric) => metric.unsafeValue([]))
   }

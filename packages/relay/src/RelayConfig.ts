@@ -150,6 +150,18 @@ export const Settings = Schema.Struct({
       message: () => ({ message: "must be a whole number from 1 to 64", override: true })
     }),
     { default: () => 1 }
+  ),
+
+  /**
+   * How sources stand in the log: in full, or `short`, as the network around them, which is many people. Nodes are
+   * never named by more than the first 8 characters of their digests.
+   */
+  logSources: Schema.optionalWith(
+    Schema.Literal("full", "short").annotations({
+      description: "how sources stand in the log: full or short",
+      message: () => ({ message: "must be full or short", override: true })
+    }),
+    { default: () => "full" as const }
   )
 })
 

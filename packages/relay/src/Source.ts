@@ -36,4 +36,15 @@ export const fromAddress = (remoteAddress: string): Source => {
 export const addressOf = (remoteAddress: string): string =>
   Net.isIPv4(remoteAddress) ? remoteAddress : ipaddr.process(remoteAddress).toString()
 
+/**
+ * The network around a source: the /24 of an IPv4 address, the /48 of an IPv6 one.
+ *
+ * @since 0.1.0
+ * @category getters
+ */
+export const shortened = (source: Source): string =>
+  Net.isIPv4(source)
+    ? `${ipaddr.IPv4.networkAddressFromCIDR(`${source}/24`).toString()}/24`
+    : `${ipaddr.IPv6.networkAddressFromCIDR(source.replace(/\/64$/, "/48")).toString()}/48`
+
 const networkOf = (address: string) => `${ipaddr.IPv6.networkAddressFromCIDR(`${address}/64`).toString()}/64`

@@ -22,7 +22,7 @@ const environment = (variables: Record<string, string>) =>
   Effect.withConfigProvider(RelayConfig.fromEnvironment, ConfigProvider.fromMap(new Map(Object.entries(variables))))
 
 /** All but these are whole numbers that have the same bounds. */
-const others = ["bind", "maxShareOfNode", "advertise", "transport", "transportThreads"]
+const others = ["bind", "maxShareOfNode", "advertise", "transport", "transportThreads", "logSources"]
 const numbers = Object.keys(RelayConfig.Settings.fields).filter((key) => !others.includes(key))
 
 describe("RelayConfig", () => {
@@ -45,7 +45,8 @@ describe("RelayConfig", () => {
       lingerTimeoutMs: 60_000,
       drainTimeoutMs: 10_000,
       transport: "auto",
-      transportThreads: 1
+      transportThreads: 1,
+      logSources: "full"
     })
   })
 

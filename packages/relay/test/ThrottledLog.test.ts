@@ -1,21 +1,48 @@
 import { assert, describe, it } from "@effect/vitest"
+import { RelayConfig, Source } from "@tx3/relay"
 import { Effect, HashMap, Logger, TestClock } from "effect"
 import * as ThrottledLog from "../src/internal/throttledLog.js"
 
 /** Runs the body with a throttled log and gives the lines it wrote: level, message, annotations. */
-const linesOf = (body: (log: ThrottledLog.ThrottledLog) => Effect.Effect<void>) =>
+const linesOf = (
+  body: (log: ThrottledLog.ThrottledLog) => Effect.Effect<void>,
+  logSources: "full" | "short" = "full"
+) =>
   Effect.gen(function*() {
     const lines: Array<readonly [string, string, Record<string, unknown>]> = []
     const logger = Logger.make<unknown, void>(({ annotations, logLevel, message }) => {
       lines.push([logLevel.label, String(message), Object.fromEntries(HashMap.toEntries(annotations))])
     })
     yield* Effect.flatMap(ThrottledLog.make, body).pipe(
-      Effect.provide(Logger.replace(Logger.defaultLogger, logger))
+      Effect.provide([
+        Logger.replace(Logger.defaultLogger, logger),
+        RelayConfig.layer({ bind: ["tx3-rst://192.0.2.9:1"], logSources })
+      ])
     )
     return lines
   })
 
 describe("ThrottledLog", () => {
+  for (
+    const [logSources, v4, v6] of [
+      ["full", "192.0.2.77", "2001:db8:1:2::/64"],
+      ["short", "192.0.2.0/24", "2001:db8:1::/48"]
+    ] as const
+  ) {
+    it.effect(`logSources: ${logSources}`, () =>
+      Effect.gen(function*() {
+        const lines = yield* linesOf(
+          (log) =>
+            Effect.all([
+              log.warn("one", { source: Source.fromAddress("192.0.2.77") }),
+              log.info("two", { source: Source.fromAddress("2001:db8:1:2:3::4") })
+            ], { discard: true }),
+          logSources
+        )
+        assert.deepStrictEqual(lines, [["WARN", "one", { source: v4 }], ["INFO", "two", { source: v6 }]])
+      }))
+  }
+
   it.effect("writes 20 lines of a message in 10 s, and then how many it left out", () =>
     Effect.gen(function*() {
       const lines = yield* linesOf((log) =>

@@ -6,28 +6,29 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
 import * as LogLevel from "effect/LogLevel"
+import { RelayConfig } from "../RelayConfig.js"
+import * as Source from "../Source.js"
 
 const intervalMs = 10_000
 const linesPerInterval = 20
 
 export interface ThrottledLog {
   /** Without a bound, for whoever asks for it: otherwise it costs no more than the look at the level. */
-  readonly debug: (message: string, annotations: () => Record<string, unknown>) => Effect.Effect<void>
+  readonly debug: (message: string, annotations: () => Annotations) => Effect.Effect<void>
   readonly info: Write
   readonly warn: Write
 }
 
+interface Annotations extends Record<string, unknown> {
+  readonly source?: Source.Source
+}
+
 /** Messages are constants: one counter is kept for each. */
-type Write = (message: string, annotations: Record<string, unknown>) => Effect.Effect<void>
+type Write = (message: string, annotations: Annotations) => Effect.Effect<void>
 
-const debug: ThrottledLog["debug"] = (message, annotations) =>
-  Effect.withFiberRuntime((fiber) =>
-    LogLevel.greaterThan(fiber.getFiberRef(FiberRef.currentMinimumLogLevel), LogLevel.Debug)
-      ? Effect.void
-      : Effect.annotateLogs(Effect.logDebug(message), annotations())
-  )
-
-export const make: Effect.Effect<ThrottledLog> = Effect.map(Clock.clockWith(Effect.succeed), (clock) => {
+export const make: Effect.Effect<ThrottledLog, never, RelayConfig> = Effect.gen(function*() {
+  const clock = yield* Clock.clockWith(Effect.succeed)
+  const config = yield* RelayConfig
   const intervals = new Map<string, { readonly since: number; written: number; leftOut: number }>()
 
   const throttled = (write: (message: string) => Effect.Effect<void>): Write => (message, annotations) =>
@@ -45,8 +46,23 @@ export const make: Effect.Effect<ThrottledLog> = Effect.map(Clock.clockWith(Effe
         return Effect.void
       }
       interval.written++
-      return Effect.annotateLogs(write(message), leftOut > 0 ? { ...annotations, leftOut } : annotations)
+      return annotate(write(message), leftOut > 0 ? { ...annotations, leftOut } : annotations)
     })
+
+  const annotate = (log: Effect.Effect<void>, annotations: Annotations) =>
+    Effect.annotateLogs(
+      log,
+      config.logSources === "short" && annotations.source !== undefined
+        ? { ...annotations, source: Source.shortened(annotations.source) }
+        : annotations
+    )
+
+  const debug: ThrottledLog["debug"] = (message, annotations) =>
+    Effect.withFiberRuntime((fiber) =>
+      LogLevel.greaterThan(fiber.getFiberRef(FiberRef.currentMinimumLogLevel), LogLevel.Debug)
+        ? Effect.void
+        : annotate(Effect.logDebug(message), annotations())
+    )
 
   return { debug, info: throttled(Effect.logInfo), warn: throttled(Effect.logWarning) }
 })
