@@ -95,8 +95,9 @@ const look = HttpApiBuilder.group(AdminApi, "look", (handlers) =>
         ))
       .handle("splices", () =>
         Effect.sync(() =>
-          Array.from(relay.splices(), ({ carried, connection, node, since, source }) => {
-            const { fromLeft, fromRight } = carried()
+          Array.from(relay.splices(), (splice) => {
+            const { connection, node, since, source } = splice
+            const { fromLeft, fromRight } = splice.carried()
             return { bytesFromNode: fromRight, bytesFromPeer: fromLeft, connection, node, since, source }
           })
         ))
@@ -263,6 +264,9 @@ const server = (address: string) =>
     }
     const httpServer = Http.createServer()
     httpServer.maxConnections = connectionsMax
+    if (path !== undefined) {
+      httpServer.on("listening", () => Fs.chmodSync(path, 0o600))
+    }
     const listening = NodeHttpServer.layer(() => httpServer, path === undefined ? options : { path })
     return Layer.provideMerge(Layer.scopedDiscard(endWithScope(httpServer)), listening)
   })).pipe(

@@ -1,0 +1,274 @@
+/**
+ * The admin server over HTTP, in front of a real relay.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import { AdminClient, RelayStatus } from "@tx3/operate"
+import { RelayTest } from "@tx3/relay"
+import { Effect, Fiber, Redacted, Schema } from "effect"
+import { execFileSync } from "node:child_process"
+import { mkdtempSync, rmSync, statSync } from "node:fs"
+import { get } from "node:http"
+import { createServer } from "node:net"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { until, withOperatedRelay } from "./utils/operatedRelay.js"
+
+const decodeStatus = Schema.decodeUnknownSync(RelayStatus.Status)
+
+/** Asks as a browser or a stranger would, with headers of their choice. */
+const statusOf = (url: string, headers: Record<string, string>) =>
+  Effect.async<number | undefined>((resume) => {
+    get(url, { headers, agent: false }, (response) => {
+      response.resume()
+      resume(Effect.succeed(response.statusCode))
+    })
+  })
+
+describe("AdminServer", () => {
+  it.live("/healthz, /readyz: ready until the relay drains, and healthy all the time", () =>
+    withOperatedRelay({}, ({ actions, address, get, relay, status }) =>
+      Effect.gen(function*() {
+        const node = yield* RelayTest.register(address)
+        const { peer } = yield* RelayTest.splice(node)
+        assert.strictEqual(yield* status("/readyz"), 200)
+        assert.strictEqual(yield* actions.drain, 1)
+        yield* RelayTest.eventually(Effect.map(relay.snapshot, ({ state }) => state === "draining"))
+        assert.strictEqual(yield* status("/readyz"), 503)
+        assert.deepStrictEqual(JSON.parse(yield* get("/readyz")), {
+          _tag: "NotReady",
+          message: "the relay is draining"
+        })
+        assert.deepStrictEqual(JSON.parse(yield* get("/healthz")), { state: "draining" })
+        yield* Effect.flip(RelayTest.connect(address))
+        const waiting = yield* Effect.fork(actions.drained)
+        assert.isNull(waiting.unsafePoll())
+        yield* peer.reset
+        yield* Fiber.join(waiting)
+      })))
+
+  it.live("/status: what the relay is doing, by its schema, with limits and how much of each is used", () =>
+    withOperatedRelay(
+      { maxControlStreams: 5, maxRelaysPerControl: 4 },
+      ({ address, get, relay }) =>
+        Effect.gen(function*() {
+          const node = yield* RelayTest.register(address)
+          const { node: inside, peer } = yield* RelayTest.splice(node)
+          yield* RelayTest.splice(node)
+          yield* peer.send(Buffer.alloc(1000))
+          yield* inside.receive(1000)
+          const status = decodeStatus(JSON.parse(yield* get("/status")))
+          assert.strictEqual(status.state, "listening")
+          assert.strictEqual(status.digest, relay.digest)
+          assert.deepStrictEqual(status.addresses, relay.addresses.map(String))
+          assert.strictEqual(status.splices, 2)
+          assert.strictEqual(status.totals.bytesFromPeers, 1000)
+          const used = Object.fromEntries(status.limits.map(({ limit, name, used }) => [name, `${used} of ${limit}`]))
+          assert.strictEqual(used["maxControlStreams"], "1 of 5")
+          assert.strictEqual(used["maxRelaysPerControl"], "2 of 4")
+          assert.strictEqual(used["maxInboundConnections"], "5 of 20480")
+          const short = node.identity.digest.slice(0, 8)
+          assert.deepStrictEqual(status.top.nodes.bySplices, [{ name: short, splices: 2, bytes: 1000 }])
+          assert.deepStrictEqual(status.top.sources.byBytes, [{ name: "127.0.0.1", splices: 2, bytes: 1000 }])
+        })
+    ))
+
+  it.live("/metrics: promtool finds nothing to complain about, and they tell of running splices", () =>
+    withOperatedRelay({}, ({ address, get }) =>
+      Effect.gen(function*() {
+        const node = yield* RelayTest.register(address)
+        const { node: inside, peer } = yield* RelayTest.splice(node)
+        yield* peer.send(Buffer.alloc(5))
+        yield* inside.receive(5)
+        const before = yield* get("/metrics")
+        yield* peer.send(Buffer.alloc(7))
+        yield* inside.receive(7)
+        const after = yield* get("/metrics")
+        const value = (text: string, name: string) => {
+          const line = text.split("\n").find((line) => line.startsWith(`${name} `))
+          assert.isDefined(line, `${name} in\n${text}`)
+          return Number(line!.split(" ")[1])
+        }
+        const carried = "tx3_relay_carried_bytes_total{from=\"peer\"}"
+        assert.strictEqual(value(after, carried) - value(before, carried), 7)
+        assert.strictEqual(value(after, "tx3_relay_connections{stage=\"spliced\"}"), 2)
+        assert.strictEqual(value(after, "tx3_relay_connections{stage=\"control\"}"), 1)
+        assert.strictEqual(value(after, "tx3_relay_splices_running"), 1)
+        assert.strictEqual(value(after, "tx3_relay_ready"), 1)
+        assert.strictEqual(value(after, "tx3_relay_transport{kind=\"portable\"}"), 1)
+        assert.isAbove(value(after, "tx3_relay_descriptors{state=\"open\"}"), 5)
+        assert.isAtLeast(value(after, "tx3_relay_time_to_splice_seconds_count"), 1)
+        const strangers = after.split("\n").filter((line) => line !== "" && !/^(#|tx3_relay_|target_info)/.test(line))
+        assert.deepStrictEqual(strangers, [])
+        assert.notInclude(after, "127.0.0.1")
+        assert.notInclude(after, node.identity.digest.slice(0, 8))
+        assert.strictEqual(execFileSync("promtool", ["check", "metrics"], { input: after, encoding: "utf8" }), "")
+      })))
+
+  it.live("/events: the history first, then each second what has changed", () =>
+    withOperatedRelay({}, ({ address, admin }) =>
+      Effect.gen(function*() {
+        yield* RelayTest.register(address)
+        let text = ""
+        const request = get(`${admin}/events`, (response) => {
+          assert.strictEqual(response.headers["content-type"], "text/event-stream")
+          response.setEncoding("utf8").on("data", (chunk: string) => {
+            text += chunk
+          }).on("error", () => {})
+        }).on("error", () => {})
+        yield* until("there are two seconds", () => text.split("\n\n").filter((_) => /^event: now/.test(_)).length >= 2)
+        request.destroy()
+        const events = text.split("\n\n").map((_) => /^event: (\w+)\ndata: (.*)$/s.exec(_)).filter((_) => _ !== null)
+        assert.strictEqual(events[0]![1], "history")
+        const { sample, status } = JSON.parse(events[1]![2]!)
+        assert.strictEqual(decodeStatus(status).connections.control, 1)
+        assert.strictEqual(sample.controlStreams, 1)
+        assert.include(text, "registered from 127.0.0.1")
+      })))
+
+  it.live("/openapi.json describes it, and the page is at /", () =>
+    withOperatedRelay({}, ({ get }) =>
+      Effect.gen(function*() {
+        const { paths } = JSON.parse(yield* get("/openapi.json"))
+        assert.includeMembers(Object.keys(paths), [
+          "/status",
+          "/kick/node",
+          "/kick/splice",
+          "/ban",
+          "/drain",
+          "/reload"
+        ])
+        assert.include(yield* get("/"), "<!doctype html>")
+      })))
+
+  it.live("kicks a node with its splices, a splice alone, and says when there is no such", () =>
+    withOperatedRelay({}, ({ address, admin }) =>
+      Effect.gen(function*() {
+        const client = yield* AdminClient.make({ address: admin })
+        const [one, other] = [yield* RelayTest.register(address), yield* RelayTest.register(address)]
+        const ends = yield* RelayTest.splice(one)
+        const alone = yield* RelayTest.splice(other)
+        const { digest } = one.identity
+
+        const short = yield* Effect.flip(client.kickNode({ payload: { node: digest.slice(0, 5) } }))
+        assert.strictEqual(short._tag, "Refused")
+        const nobody = yield* Effect.flip(client.kickNode({ payload: { node: "nobody-at-all" } }))
+        assert.strictEqual(nobody._tag, "NotFound")
+
+        assert.deepStrictEqual(yield* client.kickNode({ payload: { node: digest.slice(0, 8) } }), { kicked: 2 })
+        yield* one.control.closed
+        assert.strictEqual(yield* ends.peer.closed, "reset")
+        assert.deepStrictEqual((yield* client.controlStreams()).map(({ node }) => node), [other.identity.digest])
+
+        const [splice] = yield* client.splices()
+        assert.strictEqual(splice!.node, other.identity.digest)
+        assert.deepStrictEqual(yield* client.kickSplice({ payload: { connection: splice!.connection } }), { kicked: 1 })
+        assert.strictEqual(yield* alone.peer.closed, "reset")
+        const gone = yield* Effect.flip(client.kickSplice({ payload: { connection: splice!.connection } }))
+        assert.strictEqual(gone._tag, "NotFound")
+        yield* RelayTest.register(address, { identity: one.identity })
+      })))
+
+  it.live("bans a node and an address at once and until they are let in again, reloads or not", () =>
+    withOperatedRelay({}, ({ address, admin }) =>
+      Effect.gen(function*() {
+        const client = yield* AdminClient.make({ address: admin })
+        const node = yield* RelayTest.register(address)
+        const { digest } = node.identity
+        assert.deepStrictEqual(yield* client.ban({ payload: { who: digest } }), { kicked: 1 })
+        yield* node.control.closed
+        yield* client.reload()
+        yield* Effect.flip(RelayTest.register(address, { identity: node.identity }))
+        assert.deepStrictEqual((yield* client.bans()).map(({ who }) => who), [digest])
+        yield* client.unban({ payload: { who: digest } })
+        const again = yield* RelayTest.register(address, { identity: node.identity })
+
+        yield* client.ban({ payload: { who: "127.0.0.2/32" } })
+        const denied = yield* RelayTest.sendPreamble(address, Buffer.from(digest, "base64url"), {
+          localAddress: "127.0.0.2"
+        })
+        yield* denied.closed
+        yield* RelayTest.splice(again)
+        const broken = yield* Effect.flip(client.ban({ payload: { who: "everybody" } }))
+        assert.strictEqual(broken._tag, "Refused")
+      })))
+
+  it.live("a token is asked for where one is set, everywhere but for the page itself", () =>
+    withOperatedRelay({ adminToken: "sixteen characters" }, ({ admin, status }) =>
+      Effect.gen(function*() {
+        const right = { authorization: "Bearer sixteen characters" }
+        for (const path of ["/status", "/metrics", "/events", "/healthz", "/openapi.json", "/nothing"]) {
+          assert.strictEqual(yield* status(path), 401, path)
+          assert.strictEqual(yield* status(path, { authorization: "Bearer sixteen character" }), 401, path)
+        }
+        assert.strictEqual(yield* status("/"), 200)
+        assert.strictEqual(yield* status("/status", right), 200)
+        assert.strictEqual(yield* status("/nothing", right), 404)
+        const client = yield* AdminClient.make({ address: admin, token: Redacted.make("sixteen characters") })
+        assert.strictEqual((yield* client.status()).state, "listening")
+      })))
+
+  it.live("answers no other site's page, and to no name that another site could have given it", () =>
+    withOperatedRelay({}, ({ admin }) =>
+      Effect.gen(function*() {
+        const { host, port } = new URL(admin)
+        assert.strictEqual(yield* statusOf(`${admin}/status`, { host: `evil.example:${port}` }), 403)
+        assert.strictEqual(yield* statusOf(`${admin}/status`, { origin: "http://evil.example" }), 403)
+        assert.strictEqual(yield* statusOf(`${admin}/status`, { origin: "null" }), 403)
+        assert.strictEqual(yield* statusOf(`${admin}/status`, { origin: `http://${host}` }), 200)
+        assert.strictEqual(yield* statusOf(`${admin}/status`, { host: `localhost:${port}` }), 200)
+      })))
+
+  it.scopedLive("listens on a unix socket that only its owner can use, also where a killed relay left one behind", () =>
+    Effect.gen(function*() {
+      const folder = yield* Effect.acquireRelease(
+        Effect.sync(() => mkdtempSync(join(tmpdir(), "tx3-admin-"))),
+        (folder) => Effect.sync(() => rmSync(folder, { recursive: true }))
+      )
+      const path = join(folder, "admin.sock")
+      yield* Effect.async<void>((resume) => {
+        execFileSync(process.execPath, [
+          "-e",
+          `require("net").createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, "SIGKILL"))`
+        ], { stdio: "ignore" })
+        resume(Effect.void)
+      }).pipe(Effect.catchAllDefect(() => Effect.void))
+      assert.isTrue(statSync(path).isSocket())
+      yield* withOperatedRelay({ admin: `unix:${path}` }, () =>
+        Effect.gen(function*() {
+          assert.strictEqual(statSync(path).mode & 0o777, 0o600)
+          const client = yield* AdminClient.make({ address: `unix:${path}` })
+          assert.strictEqual((yield* client.status()).state, "listening")
+        }))
+      assert.isUndefined(statSync(path, { throwIfNoEntry: false }))
+    }))
+
+  it.scopedLive("says whose address it is when it cannot listen, and leaves another program's socket alone", () =>
+    Effect.gen(function*() {
+      const server = yield* Effect.acquireRelease(
+        Effect.async<ReturnType<typeof createServer>>((resume) => {
+          const server = createServer().listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
+        }),
+        (server) => Effect.sync(() => server.close())
+      )
+      const { port } = server.address() as { port: number }
+      const error = yield* Effect.flip(withOperatedRelay({ admin: `http://127.0.0.1:${port}` }, () => Effect.void))
+      assert.include(error.message, `http://127.0.0.1:${port}`)
+      assert.include(error.message, "another program listens there already")
+    }))
+
+  it.live("ends streams that are open when the relay ends", () =>
+    Effect.gen(function*() {
+      let ended = false
+      yield* withOperatedRelay({}, ({ admin }) => {
+        let streaming = false
+        get(`${admin}/events`, (response) => {
+          streaming = true
+          response.resume().on("close", () => {
+            ended = true
+          }).on("error", () => {})
+        }).on("error", () => {})
+        return until("it streams", () => streaming)
+      })
+      yield* until("it has ended", () => ended)
+    }))
+})
