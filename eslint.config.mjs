@@ -17,6 +17,25 @@ const directions = {
   bench: ["protocol", "transport", "relay", "operate", "node", "cli"]
 }
 
+// What the operator's page uses of a browser.
+const browser = [
+  "AbortController",
+  "Intl",
+  "ResizeObserver",
+  "TextDecoderStream",
+  "clearInterval",
+  "clearTimeout",
+  "devicePixelRatio",
+  "document",
+  "fetch",
+  "getComputedStyle",
+  "matchMedia",
+  "navigator",
+  "sessionStorage",
+  "setInterval",
+  "setTimeout"
+]
+
 export default defineConfig(
   { ignores: ["**/dist", "coverage"] },
   { linterOptions: { reportUnusedDisableDirectives: "error" } },
@@ -67,6 +86,10 @@ export default defineConfig(
   {
     files: ["**/*.{js,mjs}"],
     languageOptions: { globals: { console: "readonly", process: "readonly" } }
+  },
+  {
+    files: ["packages/operate/page/**"],
+    languageOptions: { globals: Object.fromEntries(browser.map((name) => [name, "readonly"])) }
   },
   {
     files: ["packages/**"],

@@ -1,4 +1,82 @@
+/**
+ * The operator's page: hand-written files of this package and uPlot's own, as routes of the admin server. The page asks for
+ * nothing else but `/events`. The files are read once, when the layer is built.
+ *
+ * @since 0.1.0
+ */
+import * as FileSystem from "@effect/platform/FileSystem"
 import * as HttpLayerRouter from "@effect/platform/HttpLayerRouter"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
-export const paths: ReadonlySet<string> = new Set(["/"])
-export const layer = HttpLayerRouter.add("GET", "/", HttpServerResponse.text("stub"))
+import * as Effect from "effect/Effect"
+import type * as Layer from "effect/Layer"
+import { createRequire } from "node:module"
+import { fileURLToPath } from "node:url"
+
+// the same from src and from dist
+const page = (name: string) => fileURLToPath(new URL(`../page/${name}`, import.meta.url))
+
+const uplot = (name: string) => createRequire(import.meta.url).resolve(`uplot/dist/${name}`)
+
+const scripts = ["page", "charts", "elements", "format", "history", "panels", "stream"]
+
+const html = "text/html; charset=utf-8"
+const css = "text/css; charset=utf-8"
+const javascript = "text/javascript; charset=utf-8"
+
+const files: ReadonlyArray<readonly [path: `/${string}`, type: string, file: () => string]> = [
+  ["/", html, () => page("index.html")],
+  ["/page.css", css, () => page("page.css")],
+  ...scripts.map((name) => [`/${name}.js`, javascript, () => page(`${name}.js`)] as const),
+  ["/uplot.css", css, () => uplot("uPlot.min.css")],
+  ["/uplot.js", javascript, () => uplot("uPlot.esm.js")]
+]
+
+/**
+ * The paths of the page's files. They hold nothing secret, and a browser asks for them without a token.
+ *
+ * @since 0.1.0
+ * @category routes
+ */
+export const paths: ReadonlySet<string> = new Set(files.map(([path]) => path))
+
+/** Nothing but the page's own files, and nowhere but the relay. */
+const headers = {
+  "cache-control": "no-cache",
+  "content-security-policy": [
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    "connect-src 'self'",
+    "img-src 'self' data:",
+    "frame-ancestors 'none'",
+    "base-uri 'none'",
+    "form-action 'self'"
+  ].join("; "),
+  "referrer-policy": "no-referrer",
+  "x-content-type-options": "nosniff"
+}
+
+/**
+ * The routes of the page, for the router of the admin server.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<never, never, FileSystem.FileSystem | HttpLayerRouter.HttpRouter> = HttpLayerRouter
+  .addAll(
+    Effect.flatMap(
+      FileSystem.FileSystem,
+      (fileSystem) =>
+        Effect.forEach(
+          files,
+          ([path, contentType, file]) =>
+            Effect.suspend(() => fileSystem.readFileString(file())).pipe(
+              // they are part of the package, as the code is
+              Effect.orDie,
+              Effect.map((content) =>
+                HttpLayerRouter.route("GET", path, HttpServerResponse.text(content, { contentType, headers }))
+              )
+            )
+        )
+    )
+  )

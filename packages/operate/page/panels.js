@@ -1,0 +1,189 @@
+// Everything beside the charts: who the relay is, its limits, who uses it most, and what happened.
+import { byId, element, setEmpty, setText, updateList } from "./elements.js"
+import * as format from "./format.js"
+
+const sum = (counts) => Object.values(counts).reduce((total, count) => total + count, 0)
+
+/** The largest counts first, in words. */
+const inWords = (counts) =>
+  Object.entries(counts).filter(([, count]) => count > 0).sort(([, a], [, b]) => b - a)
+    .map(([name, count]) => `${name} ${format.count(count)}`).join(", ")
+
+const makeFact = () => element("div", {}, element("dt", {}), element("dd", {}))
+
+const updateFact = (fact, [name, value]) => {
+  setText(fact.firstElementChild, name)
+  setText(fact.lastElementChild, value)
+}
+
+const makeName = () => {
+  const text = element("code", {})
+  const copy = element("button", { type: "button", class: "copy" }, "Copy")
+  let timer
+  // without https or loopback there is no clipboard; the text can be selected
+  copy.hidden = navigator.clipboard === undefined
+  copy.addEventListener("click", async () => {
+    const copied = await navigator.clipboard.writeText(text.textContent).then(() => true, () => false)
+    setText(copy, copied ? "Copied" : "Select it")
+    clearTimeout(timer)
+    timer = setTimeout(() => setText(copy, "Copy"), 2000)
+  })
+  return element("div", {}, element("dt", {}), element("dd", {}, text, copy))
+}
+
+const updateName = (row, [name, value]) => {
+  setText(row.querySelector("dt"), name)
+  setText(row.querySelector("code"), value)
+  row.querySelector("button").setAttribute("aria-label", `Copy ${name.toLowerCase()} ${value}`)
+}
+
+export const showRelay = (status) => {
+  updateList(
+    byId("facts"),
+    [
+      ["Version", status.version],
+      ["Up", format.duration(status.uptimeSeconds)],
+      ["Since", format.moment(status.startedAt, Date.now())],
+      ["Transport", status.transport],
+      ["Connections", format.count(sum(status.connections))],
+      ["Memory", format.bytes(status.residentBytes)],
+      ["Event loop lag", `${format.count(status.eventLoopLagSeconds * 1000)} ms`],
+      ["Log level", status.logLevel]
+    ],
+    makeFact,
+    updateFact
+  )
+  updateList(
+    byId("names"),
+    [
+      ["Digest", status.digest],
+      ...status.addresses.map((address) => ["Address", address])
+    ],
+    makeName,
+    updateName
+  )
+}
+
+/** What each chart adds up to since the relay started, in their order. */
+export const totals = ({ connections, totals }) => {
+  const rejected = sum(totals.rejections)
+  const ended = inWords(totals.controlStreamsEnded)
+  return [
+    `${format.bytes(totals.bytesFromPeers)} from peers and ${
+      format.bytes(totals.bytesFromNodes)
+    } from nodes since the start`,
+    `${format.count(totals.splices)} since the start` +
+    (totals.unclaimedTokens > 0 ? `, ${format.count(totals.unclaimedTokens)} never claimed` : ""),
+    `${format.count(totals.controlStreams)} since the start${ended === "" ? "" : `; ended: ${ended}`}` +
+    (connections.handshake > 0 ? `; ${format.count(connections.handshake)} in handshake` : ""),
+    `${format.count(rejected)} of ${format.count(totals.accepted)} since the start` +
+    (rejected > 0 ? `: ${inWords(totals.rejections)}` : "")
+  ]
+}
+
+const units = { count: format.count, bytes: format.bytes, bytesPerSecond: format.bytesPerSecond }
+
+/** From which share a limit is near, and what is said then. */
+const levels = [[1, "full", "full"], [0.9, "full", "nearly full"], [0.75, "near", "close"], [0, "fine", ""]]
+
+const makeLimit = () =>
+  element(
+    "li",
+    {},
+    element("span", { class: "name" }),
+    element("span", { class: "use" }),
+    element("div", { class: "bar", role: "meter" }, element("div", {})),
+    element("span", { class: "warning" })
+  )
+
+const updateLimit = (row, { limit, name, unit, used }) => {
+  const bounded = typeof limit === "number" && Number.isFinite(limit)
+  const share = bounded && limit > 0 ? used / limit : 0
+  const [, level, words] = levels.find(([from]) => share >= from)
+  const text = units[unit] ?? format.count
+  const [nameText, use, bar, warning] = row.children
+  row.className = level
+  setText(nameText, name)
+  setText(warning, words === "" ? "" : `▲ ${words}, ${format.percent(share)}`)
+  setText(use, `${text(used)} of ${bounded ? text(limit) : "unlimited"}`)
+  bar.setAttribute("aria-label", name)
+  bar.setAttribute("aria-valuemin", "0")
+  bar.setAttribute("aria-valuemax", "100")
+  bar.setAttribute("aria-valuenow", String(Math.min(100, Math.floor(share * 100))))
+  bar.setAttribute("aria-valuetext", [use.textContent, ...words === "" ? [] : [words]].join(", "))
+  // what is used a little is seen to be used
+  bar.firstElementChild.style.width = used > 0 && bounded ? `max(2px, ${Math.min(100, share * 100)}%)` : "0"
+}
+
+export const showLimits = ({ limits }) => {
+  updateList(byId("limits"), limits, makeLimit, updateLimit)
+  setEmpty("limits", limits.length === 0 ? "No limits are set" : "")
+}
+
+const makeTalker = () => element("tr", {}, element("th", { scope: "row" }), element("td", {}), element("td", {}))
+
+const updateTalker = (row, { bytes, name, splices }) => {
+  setText(row.children[0], name)
+  setText(row.children[1], format.count(splices))
+  setText(row.children[2], format.bytes(bytes))
+}
+
+export const showTop = ({ top }, order) => {
+  for (
+    const [kind, nobody] of [["nodes", "No node has been reached yet"], ["sources", "Nobody has come to a node yet"]]
+  ) {
+    const talkers = top[kind][order]
+    updateList(byId(kind), talkers, makeTalker, updateTalker)
+    setEmpty(kind, talkers.length === 0 ? nobody : "")
+  }
+}
+
+const mostEvents = 100
+
+const keyOf = ({ at, kind, text }) => `${at} ${kind} ${text}`
+
+const makeEvent = () =>
+  element("li", {}, element("time", {}), element("span", { class: "kind" }), element("span", { class: "text" }))
+
+/** The events this page knows of, those of earlier runs included. */
+export const makeEvents = () => {
+  /** Oldest first. */
+  let events = []
+  let shown
+
+  const updateEvent = (row, { at, kind, text }) => {
+    const [time, label, words] = row.children
+    row.dataset.kind = kind
+    time.dateTime = new Date(at).toISOString()
+    time.title = format.date(at)
+    setText(time, format.moment(at, Date.now()))
+    setText(label, kind)
+    setText(words, text)
+  }
+
+  return {
+    /** What the relay remembers goes in place of what is known of the same time. */
+    replace: (latest) => {
+      const first = latest[0]?.at ?? Infinity
+      events = [...events.filter(({ at, kind }) => at < first || kind === "restart"), ...latest]
+    },
+    /** What came while the connection began comes twice. */
+    add: (latest) => {
+      const known = new Set(events.map(keyOf))
+      const unknown = latest.filter((event) => !known.has(keyOf(event)))
+      if (unknown.length > 0) {
+        events = [...events, ...unknown]
+      }
+    },
+    show: () => {
+      if (shown === events) {
+        return
+      }
+      events = events.toSorted((a, b) => a.at - b.at).slice(-mostEvents)
+      shown = events
+      updateList(byId("events"), events.toReversed(), makeEvent, updateEvent)
+      byId("events").hidden = events.length === 0
+      setEmpty("events", events.length === 0 ? "No events yet" : "")
+    }
+  }
+}
