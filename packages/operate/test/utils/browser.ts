@@ -1,0 +1,139 @@
+/** Headless Chromium for a test file, and pages of which every request and complaint is known. */
+import { RelayTest } from "@tx3/relay"
+import { Cause, Context, Effect, Layer } from "effect"
+import { mkdirSync } from "node:fs"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
+import type { BrowserContextOptions, Page } from "playwright-core"
+import { chromium } from "playwright-core"
+
+const screenshots = fileURLToPath(new URL("../screenshots/", import.meta.url))
+
+export class Browser extends Context.Tag("test/Browser")<Browser, {
+  readonly open: (options?: BrowserContextOptions) => Promise<Page>
+}>() {}
+
+export const layer = Layer.scoped(
+  Browser,
+  Effect.map(
+    Effect.acquireRelease(
+      Effect.promise(() =>
+        chromium.launch({
+          executablePath: process.env["CHROMIUM"] ?? "/usr/bin/chromium",
+          args: [
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync"
+          ]
+        })
+      ),
+      (browser) => Effect.promise(() => browser.close())
+    ),
+    (browser) => ({
+      open: async (options) => {
+        const context = await browser.newContext({
+          viewport: { width: 1280, height: 900 },
+          locale: "en-GB",
+          ...options
+        })
+        context.setDefaultTimeout(20_000)
+        return context.newPage()
+      }
+    })
+  )
+)
+
+export interface OpenPage {
+  readonly page: Page
+  /** Waits until an expression of the page's own language holds. */
+  readonly until: (expression: string) => Effect.Effect<void>
+  readonly evaluate: <A>(expression: string) => Effect.Effect<A>
+  /** Waits until an element's text is this. */
+  readonly shows: (selector: string, text: string | RegExp) => Effect.Effect<void>
+  readonly press: (...keys: ReadonlyArray<string>) => Effect.Effect<void>
+  readonly screenshot: (name: string) => Effect.Effect<void>
+  /** What it complained of since the last time it was asked. */
+  readonly complaints: () => ReadonlyArray<string>
+}
+
+/** A page that is closed with its scope. It fails the test if it asks anybody but the server, or complains unasked. */
+export const open = (
+  url: string,
+  { clock = false, expected, ...options }: BrowserContextOptions & {
+    /** Whether time is what the test says it is. */
+    readonly clock?: boolean
+    /** What it may complain of. */
+    readonly expected?: RegExp
+  } = {}
+) =>
+  Effect.gen(function*() {
+    const browser = yield* Browser
+    const page = yield* Effect.acquireRelease(
+      Effect.promise(() => browser.open(options)),
+      (page) => Effect.promise(() => page.context().close())
+    )
+    const requests: Array<string> = []
+    let complaints: Array<string> = []
+    page.on("request", (request) => requests.push(request.url()))
+    page.on("pageerror", (error) => complaints.push(String(error)))
+    page.on("console", (message) => {
+      if (["error", "warning"].includes(message.type()) && !expected?.test(message.text())) {
+        complaints.push(message.text())
+      }
+    })
+    page.on("dialog", (dialog) => complaints.push(dialog.message()))
+    yield* Effect.addFinalizer((exit) =>
+      Effect.sync(() => {
+        const outside = requests.filter((request) => !request.startsWith(url) && !request.startsWith("data:"))
+        if (exit._tag === "Success" && outside.length + complaints.length > 0) {
+          throw new Error(`the page complained or went outside: ${[...outside, ...complaints].join("; ")}`)
+        }
+      })
+    )
+    if (clock) {
+      yield* Effect.promise(() => page.clock.install())
+    }
+    yield* Effect.promise(() => page.goto(url))
+
+    // not page.waitForFunction: it needs eval in the page, which the page's policy forbids
+    const until = (expression: string) =>
+      RelayTest.eventually(Effect.promise(async () => Boolean(await page.evaluate(expression)))).pipe(
+        Effect.timeoutFailCause({ duration: "20 seconds", onTimeout: () => Cause.empty }),
+        Effect.catchAllCause(() =>
+          Effect.flatMap(
+            Effect.promise(() => page.locator("body").innerText()),
+            (shown) => Effect.dieMessage(`waited in vain for ${expression} on a page that shows\n${shown}`)
+          )
+        )
+      )
+    const openPage: OpenPage = {
+      page,
+      until,
+      evaluate: (expression) => Effect.promise(() => page.evaluate(expression)),
+      shows: (selector, text) => {
+        const actual = `document.querySelector(${JSON.stringify(selector)})?.textContent`
+        return until(typeof text === "string" ? `${actual} === ${JSON.stringify(text)}` : `${text}.test(${actual})`)
+      },
+      press: (...keys) =>
+        Effect.promise(async () => {
+          for (const key of keys) {
+            await page.keyboard.press(key)
+          }
+        }),
+      screenshot: (name) =>
+        Effect.promise(async () => {
+          mkdirSync(screenshots, { recursive: true })
+          await page.screenshot({ path: join(screenshots, `${name}.png`), fullPage: true })
+        }),
+      complaints: () => {
+        const known = complaints
+        complaints = []
+        return known
+      }
+    }
+    return openPage
+  })
