@@ -6,9 +6,11 @@
  */
 import type * as PlatformError from "@effect/platform/Error"
 import * as FileSystem from "@effect/platform/FileSystem"
-import type * as Path from "@effect/platform/Path"
+import * as Path from "@effect/platform/Path"
 import * as Identity from "@tx3/protocol/Identity"
+import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { FileError } from "./FileError.js"
@@ -30,15 +32,28 @@ export class IdentityFileError extends Schema.TaggedError<IdentityFileError>("@t
   }
 }
 
+const credentialsDirectory = Config.option(Config.string("CREDENTIALS_DIRECTORY")).pipe(Effect.orDie)
+
 /**
- * Reads a file that only its owner may read.
+ * Whether systemd has put a file there for this service (`LoadCredential=`). Into that folder nobody else can look, and the
+ * service may read in it by an access list, which `stat` shows as a right of the group.
+ */
+const isCredential = (path: string) =>
+  Effect.gen(function*() {
+    const { resolve, sep } = yield* Path.Path
+    const folder = yield* credentialsDirectory
+    return Option.exists(folder, (folder) => resolve(path).startsWith(resolve(folder) + sep))
+  })
+
+/**
+ * Reads a file that only its owner may read, or only this service of systemd's.
  *
  * @since 0.1.0
  * @category accessors
  */
 export const read = (
   path: string
-): Effect.Effect<Identity.Identity, IdentityFileError | FileError, FileSystem.FileSystem> =>
+): Effect.Effect<Identity.Identity, IdentityFileError | FileError, FileSystem.FileSystem | Path.Path> =>
   Effect.gen(function*() {
     const fail = (problem: string) => new IdentityFileError({ path, problem })
     const unreadable = (error: PlatformError.PlatformError) =>
@@ -47,7 +62,7 @@ export const read = (
         : new FileError({ action: "read", path, cause: error.cause })
     const fs = yield* FileSystem.FileSystem
     const { mode } = yield* Effect.mapError(fs.stat(path), unreadable)
-    if ((mode & 0o077) !== 0) {
+    if ((mode & ((yield* isCredential(path)) ? 0o007 : 0o077)) !== 0) {
       return yield* fail(`others than its owner may read the private key in it; run: chmod 0400 ${path}`)
     }
     const text = yield* Effect.mapError(fs.readFileString(path), unreadable)

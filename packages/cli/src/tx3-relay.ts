@@ -10,6 +10,6 @@ Program.run({
   name: "tx3-relay",
   isService: true,
   logLevel: LogLevel.Info,
-  usageErrors: ["RelayConfigError", "RelayFileError", "UsageError"],
+  usageErrors: ["IdentityFileError", "RelayConfigError", "RelayFileError", "UsageError"],
   cli: RelayCommand.cli
 })
