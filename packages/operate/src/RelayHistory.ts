@@ -23,6 +23,7 @@ import { LiveSettings } from "./LiveSettings.js"
 import type { Settings } from "./OperatorConfig.js"
 import { RelayJournal } from "./RelayJournal.js"
 import type { Event, LimitUse, Rates, Sample, Status, Talker } from "./RelayStatus.js"
+import { VolumeQuota } from "./VolumeQuota.js"
 
 /**
  * @since 0.1.0
@@ -58,13 +59,18 @@ const shown = 10
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<RelayHistory, never, LiveSettings | Relay.Relay | RelayJournal> = Layer.scoped(
+export const layer: Layer.Layer<
+  RelayHistory,
+  never,
+  LiveSettings | Relay.Relay | RelayJournal | VolumeQuota
+> = Layer.scoped(
   RelayHistory,
   Effect.gen(function*() {
     const clock = yield* Clock.clockWith(Effect.succeed)
     const journal = yield* RelayJournal
     const live = yield* LiveSettings
     const lag = yield* eventLoopLag
+    const quota = yield* VolumeQuota
     const relay = yield* Relay.Relay
     const seconds = yield* Effect.acquireRelease(PubSub.sliding<Second>(2), PubSub.shutdown)
     const startedAt = clock.unsafeCurrentTimeMillis()
@@ -129,7 +135,7 @@ export const layer: Layer.Layer<RelayHistory, never, LiveSettings | Relay.Relay 
         connections: snapshot.connections,
         splices: snapshot.splices,
         totals: snapshot.totals,
-        limits: limitsOf(live.current(), relay, now, snapshot, rates.last10s),
+        limits: limitsOf(live.current(), relay, now, snapshot, rates.last10s, quota.used()),
         rates,
         top: {
           nodes: talkers(running.map(({ node }) => CertDigest.short(node)), nodes.bytes(now.at)),
@@ -206,7 +212,8 @@ const limitsOf = (
   relay: Relay.Relay["Type"],
   now: Sample,
   { connections }: Relay.Snapshot,
-  { bytesFromNodes, bytesFromPeers }: Rates
+  { bytesFromNodes, bytesFromPeers }: Rates,
+  bytesOfMonth: number
 ): ReadonlyArray<LimitUse> => [
   { name: "maxInboundConnections", used: now.connections, limit: settings.maxInboundConnections, unit: "count" },
   ...Option.match(relay.connectionsByDescriptors, {
@@ -226,7 +233,11 @@ const limitsOf = (
     used: bytesFromNodes + bytesFromPeers,
     limit: settings.bandwidthTotal,
     unit: "bytesPerSecond" as const
-  }]
+  }],
+  ...(["monthlyBytesSoft", "monthlyBytesHard"] as const).flatMap((name) => {
+    const limit = settings[name]
+    return limit === undefined ? [] : [{ name, used: bytesOfMonth, limit, unit: "bytes" as const }]
+  })
 ]
 
 /** The longest wait for the event loop in about the last 10 seconds, in seconds. */
