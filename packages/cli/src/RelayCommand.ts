@@ -185,7 +185,13 @@ const check = Command.make("check", which, (which) =>
     Command.withDescription("Checks the file and the machine, and says what a relay would do; leaves nothing running")
   )
 
-const relay = Command.make(
+/**
+ * `tx3-relay` and the commands in it, for whoever wants to describe them.
+ *
+ * @since 0.1.0
+ * @category commands
+ */
+export const command = Command.make(
   "tx3-relay",
   { ...which, init, port },
   ({ init, port, ...which }) =>
@@ -219,4 +225,4 @@ const relay = Command.make(
  * @since 0.1.0
  * @category running
  */
-export const cli = Command.run(relay, { name: "tx3-relay", version })
+export const cli = Command.run(command, { name: "tx3-relay", version })

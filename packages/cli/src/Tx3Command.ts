@@ -237,7 +237,13 @@ const receive = Command.make("receive", {
 
 const printTransferred = ({ name, sha256 }: FileTransfer.Transferred) => Console.log(`${sha256}  ${name}`)
 
-const tx3 = Command.make("tx3", {}, () =>
+/**
+ * `tx3` and the commands in it, for whoever wants to describe them.
+ *
+ * @since 0.1.0
+ * @category commands
+ */
+export const command = Command.make("tx3", {}, () =>
   new UsageError({
     message: "say what to do: keygen, listen, connect, ping, send or receive; tx3 --help tells about them"
   })).pipe(
@@ -260,16 +266,22 @@ const tx3 = Command.make("tx3", {}, () =>
   )
 
 /**
+ * @since 0.1.0
+ * @category help
+ */
+export const exitCodes = HelpDoc.p(
+  "Exit codes: 0 done; 1 failed; 2 called wrongly (arguments, addresses, identity file); 130 and 143 ended by SIGINT and " +
+    "SIGTERM; 141 nobody reads stdout any more."
+)
+
+/**
  * Runs `tx3` with these arguments, the first two being node and the script.
  *
  * @since 0.1.0
  * @category running
  */
-export const cli = Command.run(tx3, {
+export const cli = Command.run(command, {
   name: "tx3",
   version,
-  footer: HelpDoc.p(
-    "Exit codes: 0 done; 1 failed; 2 called wrongly (arguments, addresses, identity file); 130 and 143 ended by SIGINT and " +
-      "SIGTERM; 141 nobody reads stdout any more."
-  )
+  footer: exitCodes
 })

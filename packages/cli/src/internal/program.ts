@@ -19,6 +19,7 @@ import * as Stream from "effect/Stream"
 import * as os from "node:os"
 import * as Util from "node:util"
 import { OutputError } from "../OutputError.js"
+import { mended } from "./bashCompletion.js"
 
 /** The exit codes, which the help of both programs lists. */
 const done = 0
@@ -140,7 +141,7 @@ const withPlainConsole = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   Console.consoleWith((console) =>
     Effect.withConsole(effect, {
       ...console,
-      log: (...texts) => console.log(...process.stdout.isTTY ? texts : texts.map(plain)),
+      log: (...texts) => console.log(...process.stdout.isTTY ? texts : texts.map(plain).map(mended)),
       error: (...texts) => console.error(...process.stderr.isTTY ? texts : texts.map(plain))
     })
   )
