@@ -7,7 +7,7 @@ import * as packaging from "./utils/packaging.js"
 import * as programs from "./utils/programs.js"
 
 const unit = packaging.read("packaging/systemd/tx3-relay.service")
-const installed = "/usr/bin/tx3-relay"
+const installed = "/usr/local/bin/tx3-relay"
 const program = packaging.pathOf("node_modules/.bin/tx3-relay")
 
 /** All values that the unit gives to a key. */
