@@ -52,7 +52,7 @@ const asNobody = isRoot && packaging.judge(
       "--clear-groups",
       "sh",
       "-c",
-      `test -r ${program}`
+      `test -r ${program} && test -x ${process.execPath}`
     ).code === 0
 
 describe("the systemd unit", { timeout: 120_000 }, () => {
