@@ -89,6 +89,24 @@ describe("connectionTimeoutMs", () => {
           yield* has({ preamble: 3 - closed })
         }
       })))
+
+  it.scoped("a time that is made shorter is felt within a second, by those that run too", () =>
+    Effect.gen(function*() {
+      let timeoutMs = 20_000
+      const expired: Array<string> = []
+      const deadlines = yield* Deadlines.make<string>(() => timeoutMs, (item) => void expired.push(item))
+      deadlines.start("old")
+      yield* TestClock.adjust("5 seconds")
+      deadlines.start("new")
+      timeoutMs = 6_000
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(expired, ["old"])
+      yield* TestClock.adjust("4 seconds")
+      assert.deepStrictEqual(expired, ["old"])
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(expired, ["old", "new"])
+      assert.strictEqual(deadlines.size(), 0)
+    }))
 })
 
 /** Deadlines of 10 ms whose items are called when they expire. */

@@ -2,12 +2,15 @@
  * Deadlines that are all equally far ahead, kept by one fiber for any number of them: they expire in the order in which they
  * were started, so a queue in that order is enough. Effect.timeout races two more fibers each time, which costs more
  * than all the rest of a connection's set-up; here a start and a cancel are one operation on a Map each. The time they
- * have may change; that is felt when the next one would have been due.
+ * have may change, which is felt within a second.
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { monotonicMillis } from "./monotonic.js"
+
+/** It looks again at least so often, for the time may have been made shorter. */
+const noticeWithinMs = 1_000
 
 export interface Deadlines<A> {
   /** Starts the time of an item that has none running. */
@@ -45,7 +48,7 @@ export const make = <A>(
     }
 
     yield* someRunning.await.pipe(
-      Effect.zipRight(Effect.suspend(() => Effect.sleep(expireDue()))),
+      Effect.zipRight(Effect.suspend(() => Effect.sleep(Math.min(expireDue(), noticeWithinMs)))),
       Effect.forever,
       Effect.forkScoped
     )

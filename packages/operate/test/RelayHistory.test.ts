@@ -1,0 +1,129 @@
+/**
+ * What is kept of a relay: events in words, samples, and who carried most.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import { LogLevelSwitch, RelayJournal } from "@tx3/operate"
+import { RelayEvents, RelayTest, Source } from "@tx3/relay"
+import { Effect, FastCheck, Logger, LogLevel, TestClock } from "effect"
+import { Talkers } from "../src/internal/talkers.js"
+import { digestOf, logTo } from "./utils/operated.js"
+import { withOperatedRelay } from "./utils/operatedRelay.js"
+
+const rejected = (connection: number): RelayEvents.RelayEvent => ({
+  _tag: "Rejected",
+  connection,
+  source: Source.fromAddress(`192.0.2.${connection % 250}`),
+  reason: "maxInboundPerIp"
+})
+
+describe("RelayJournal", () => {
+  it.effect("tells what happens once, and every ten seconds how much more there was of it", () =>
+    Effect.gen(function*() {
+      const journal = yield* RelayJournal.RelayJournal
+      const { publish } = yield* RelayEvents.RelayEvents
+      for (let connection = 1; connection <= 50; connection++) {
+        publish(rejected(connection))
+      }
+      publish({
+        _tag: "ControlStreamBegan",
+        connection: 60,
+        node: digestOf(1),
+        source: Source.fromAddress("192.0.2.1")
+      })
+      journal.note("something")
+      assert.deepStrictEqual(journal.recent().map(({ kind, text }) => `${kind}: ${text}`), [
+        "rejection: 192.0.2.1: maxInboundPerIp",
+        `node: node ${digestOf(1).slice(0, 8)} registered from 192.0.2.1`,
+        "operator: something"
+      ])
+      yield* TestClock.adjust("10 seconds")
+      assert.deepStrictEqual(journal.recent().slice(3).map(({ text }) => text), [
+        "rejected, maxInboundPerIp: 49 more, the last: 192.0.2.50: maxInboundPerIp"
+      ])
+      publish(rejected(7))
+      assert.strictEqual(journal.recent().at(-1)!.text, "192.0.2.7: maxInboundPerIp")
+    }).pipe(Effect.provide(RelayJournal.layer)))
+
+  it.effect("keeps the last hundred", () =>
+    Effect.gen(function*() {
+      const journal = yield* RelayJournal.RelayJournal
+      for (let number = 0; number < 250; number++) {
+        journal.note(`${number}`)
+      }
+      assert.deepStrictEqual(
+        journal.recent().map(({ text }) => text),
+        Array.from({ length: 100 }, (_, i) => `${150 + i}`)
+      )
+    }).pipe(Effect.provide(RelayJournal.layer)))
+})
+
+describe("Talkers", () => {
+  it("adds up the last 15 minutes, and forgets what is older", () => {
+    const talkers = new Talkers()
+    talkers.add("a", 1, 0)
+    talkers.add("a", 2, 14 * 60_000)
+    talkers.add("b", 4, 14.5 * 60_000)
+    talkers.add("c", 0, 14.5 * 60_000)
+    assert.deepStrictEqual(Object.fromEntries(talkers.bytes(14.9 * 60_000)), { a: 3, b: 4 })
+    assert.deepStrictEqual(Object.fromEntries(talkers.bytes(15 * 60_000)), { a: 2, b: 4 })
+    assert.strictEqual(talkers.bytes(30 * 60_000).size, 0)
+  })
+
+  it("keeps those that carry most, in bounded memory", () =>
+    FastCheck.assert(
+      FastCheck.property(FastCheck.integer({ min: 2_500, max: 20_000 }), (count) => {
+        const talkers = new Talkers()
+        for (let number = 0; number < count; number++) {
+          talkers.add(`${number}`, 1, 0)
+          talkers.add("much", 100, 0)
+        }
+        const bytes = talkers.bytes(0)
+        assert.isAtMost(bytes.size, 2_001)
+        assert.strictEqual(bytes.get("much"), 100 * count)
+      }),
+      { numRuns: 10 }
+    ))
+})
+
+describe("RelayHistory", () => {
+  it.live("counts what splices carried once, whether they run or have ended", () =>
+    withOperatedRelay({}, ({ address, history }) =>
+      Effect.gen(function*() {
+        const node = yield* RelayTest.register(address)
+        const name = node.identity.digest.slice(0, 8)
+        const { node: inside, peer } = yield* RelayTest.splice(node)
+        const bytesOf = Effect.map(history.status, ({ top }) => top.nodes.byBytes.find((_) => _.name === name)?.bytes)
+        yield* peer.send(Buffer.alloc(700))
+        yield* inside.receive(700)
+        assert.strictEqual(yield* bytesOf, 700)
+        yield* inside.send(Buffer.alloc(300))
+        yield* peer.receive(300)
+        yield* Effect.all([peer.end, inside.end])
+        yield* RelayTest.eventually(Effect.map(history.status, ({ splices }) => splices === 0))
+        assert.strictEqual(yield* bytesOf, 1_000)
+        const { top, totals } = yield* history.status
+        assert.deepStrictEqual(top.sources.byBytes, [{ name: "127.0.0.1", splices: 0, bytes: 1_000 }])
+        assert.strictEqual(totals.bytesFromPeers + totals.bytesFromNodes, 1_000)
+        assert.isAtLeast(history.samples().length, 1)
+      })))
+})
+
+describe("LogLevelSwitch", () => {
+  it.effect("changes what is logged by fibers that run already", () => {
+    const lines: Array<string> = []
+    return Effect.gen(function*() {
+      const level = yield* LogLevelSwitch.LogLevelSwitch
+      yield* Effect.logInfo("one")
+      level.set(LogLevel.Warning)
+      yield* Effect.logInfo("two")
+      yield* Effect.logWarning("three")
+      level.set(LogLevel.Info)
+      yield* Effect.logInfo("four")
+      assert.deepStrictEqual(lines, ["INFO one", "WARN three", "INFO four"])
+    }).pipe(
+      Effect.provide(LogLevelSwitch.layer),
+      Effect.provide(logTo(lines)),
+      Logger.withMinimumLogLevel(LogLevel.Info)
+    )
+  })
+})
