@@ -217,6 +217,19 @@ describe("the compose file", () => {
     assert.isTrue(packaging.exists(join(dirname(composeFile), context, dockerfile)))
   })
 
+  it("has Grafana look for dashboards where it mounts ours", () => {
+    const { providers: [{ options: { path } }] } = Yaml.parse(
+      packaging.read("packaging/compose/grafana/provisioning/dashboards/files.yml")
+    )
+    const mounts: ReadonlyArray<string> = services.grafana.volumes
+    assert.include(mounts, `../grafana/tx3-relay.json:${path}/tx3-relay.json:ro`)
+  })
+
+  it("mounts only what is in the repository", () => {
+    const ignored = packaging.judge("git", "-C", packaging.root, "status", "--ignored", "--short", "packaging")
+    assert.notInclude(ignored.said, "!! ")
+  })
+
   it("names a version of each image that is not made here, and takes what rights it can", () => {
     for (const [name, service] of Object.entries<Service>(services)) {
       assert.isTrue(name === "relay" || /:v?\d+\.\d+\.\d+$/.test(service.image), name)
