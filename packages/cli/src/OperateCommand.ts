@@ -13,6 +13,7 @@ import * as AdminClient from "@tx3/operate/AdminClient"
 import * as OperatorConfig from "@tx3/operate/OperatorConfig"
 import type * as RelayStatus from "@tx3/operate/RelayStatus"
 import * as Address from "@tx3/protocol/Address"
+import * as Identity from "@tx3/protocol/Identity"
 import * as RelayFile from "@tx3/relay/RelayFile"
 import * as Config from "effect/Config"
 import * as Console from "effect/Console"
@@ -21,6 +22,7 @@ import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
+import * as IdentityFile from "./IdentityFile.js"
 import { problemOf } from "./internal/problemOf.js"
 import { bytes, duration, table } from "./internal/table.js"
 import * as Probe from "./Probe.js"
@@ -304,18 +306,25 @@ const addressOf = (given: Option.Option<string>, target: Target) =>
   Effect.gen(function*() {
     const address = Option.isSome(given)
       ? given.value
-      : (yield* ask(target, (client) => client.status())).addresses[0]!
+      : (yield* ask(target, (client) => client.status())).bound[0]!
     return yield* Either.mapLeft(Address.parseWithDigest(address), ({ message }) => new UsageError({ message }))
   })
 
 const milliseconds = (number: number) => number.toFixed(1)
 
+const identity = Options.text("identity").pipe(
+  Options.withPseudoName("FILE"),
+  Options.withDescription("Who to register as, where not everybody may; a PEM file as tx3 keygen makes it"),
+  Options.optional
+)
+
 const probe = Command.make(
   "probe",
-  { ...target, json, timeoutMs, address },
-  ({ address, json, timeoutMs, ...target }) =>
+  { ...target, identity, json, timeoutMs, address },
+  ({ address, identity, json, timeoutMs, ...target }) =>
     Effect.gen(function*() {
-      const times = yield* Probe.run(yield* addressOf(address, target), timeoutMs)
+      const node = yield* Option.match(identity, { onNone: () => Identity.generate, onSome: IdentityFile.read })
+      const times = yield* Probe.run(yield* addressOf(address, target), node, timeoutMs)
       yield* print(
         json,
         times,

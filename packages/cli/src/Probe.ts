@@ -1,13 +1,13 @@
 /**
- * Tries a relay end to end, as a node and its peer would use it: registers a node with an identity made for the purpose,
- * comes as its peer, is spliced, and sends bytes both ways. Everything it opens is closed when it is over.
+ * Tries a relay end to end, as a node and its peer would use it: registers a node, comes as its peer, is spliced, and sends bytes both ways. Everything it opens is closed when it is over.
  *
  * @since 0.1.0
  */
 import type * as Address from "@tx3/protocol/Address"
-import * as Identity from "@tx3/protocol/Identity"
+import type * as Identity from "@tx3/protocol/Identity"
 import * as WireClient from "@tx3/relay/WireClient"
 import * as Cause from "effect/Cause"
+import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { randomBytes } from "node:crypto"
@@ -61,7 +61,13 @@ const echoBytes = 64
  * @since 0.1.0
  * @category running
  */
-export const run = (relay: Address.AddressWithDigest, timeoutMs: number): Effect.Effect<Times, ProbeError> =>
+export const run = (
+  relay: Address.AddressWithDigest,
+  /** Of the node to register. */
+  identity: Identity.Identity,
+  /** Of each step. */
+  timeoutMs: number
+): Effect.Effect<Times, ProbeError> =>
   Effect.gen(function*() {
     const times: Record<Step, number> = { controlStream: 0, peer: 0, splice: 0, echo: 0 }
 
@@ -77,7 +83,7 @@ export const run = (relay: Address.AddressWithDigest, timeoutMs: number): Effect
         Effect.mapError((error) => new ProbeError({ step, problem: problemIn(error, timeoutMs) }))
       )
 
-    const node = yield* timed("controlStream", register(relay, yield* Identity.generate))
+    const node = yield* timed("controlStream", register(relay, identity))
     const { peer, token } = yield* timed("peer", Effect.all({ peer: node.peer, token: node.token }))
     const inside = yield* timed(
       "splice",
@@ -90,11 +96,14 @@ export const run = (relay: Address.AddressWithDigest, timeoutMs: number): Effect
     return times
   }).pipe(Effect.scoped)
 
+/** The relay answered, but not as it should. */
+class Wrong extends Data.TaggedError("Wrong")<{ readonly message: string }> {}
+
 const register = (relay: Address.AddressWithDigest, identity: Identity.Identity) =>
   Effect.filterOrFail(
     WireClient.register(relay, { identity }),
     ({ relayDigest }) => relayDigest === relay.digest.value,
-    ({ relayDigest }) => new Error(`another relay answered, ${relayDigest}`)
+    ({ relayDigest }) => new Wrong({ message: `another relay answered, ${relayDigest}` })
   )
 
 const echo = (peer: WireClient.RawStream, inside: WireClient.RawStream) =>
@@ -104,7 +113,7 @@ const echo = (peer: WireClient.RawStream, inside: WireClient.RawStream) =>
     yield* inside.send(yield* inside.receive(echoBytes))
     const received = yield* peer.receive(echoBytes)
     if (!received.equals(sent)) {
-      return yield* Effect.fail(new Error("other bytes came back than were sent"))
+      return yield* new Wrong({ message: "other bytes came back than were sent" })
     }
   })
 

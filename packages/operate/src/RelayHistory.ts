@@ -130,6 +130,7 @@ export const layer: Layer.Layer<
         state: snapshot.state,
         digest: relay.digest,
         addresses: relay.addresses.map(String),
+        bound: relay.bound.map(String),
         transport: relay.transport,
         logLevel: logLevel.label,
         connections: snapshot.connections,

@@ -129,7 +129,10 @@ export const Status = Schema.Struct({
   uptimeSeconds: Schema.Number,
   state: Schema.Literal("listening", "draining"),
   digest: Schema.String,
+  /** What nodes are given. */
   addresses: Schema.Array(Schema.String),
+  /** What is bound: the same unless others are advertised. */
+  bound: Schema.Array(Schema.String),
   /** Who carries bytes. */
   transport: Schema.Literal("portable", "kernel"),
   logLevel: Schema.String,

@@ -121,8 +121,7 @@ describe("LogLevelSwitch", () => {
       yield* Effect.logInfo("four")
       assert.deepStrictEqual(lines, ["INFO one", "WARN three", "INFO four"])
     }).pipe(
-      Effect.provide(LogLevelSwitch.layer),
-      Effect.provide(logTo(lines)),
+      Effect.provide([LogLevelSwitch.layer, logTo(lines)]),
       Logger.withMinimumLogLevel(LogLevel.Info)
     )
   })

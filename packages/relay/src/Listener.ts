@@ -47,6 +47,9 @@ export class Listener extends Context.Tag("@tx3/relay/Listener")<Listener, {
   /** What to publish: every address under which the relay can be reached, with its digest. */
   readonly addresses: ReadonlyArray<Address.Address>
 
+  /** The addresses that are bound, which are the same unless others are advertised. */
+  readonly bound: ReadonlyArray<Address.Address>
+
   /** Every connection that is not closed yet. */
   readonly connections: () => Iterable<Accepted>
 
@@ -210,6 +213,7 @@ export const layer: Layer.Layer<
 
     return Listener.of({
       addresses,
+      bound,
       connections: () => connections,
       deadlines: deadlines.size,
       state: () => state,

@@ -34,6 +34,9 @@ export class Relay extends Context.Tag("@tx3/relay/Relay")<Relay, {
   /** The addresses that nodes register at: one for each address listened on. */
   readonly addresses: ReadonlyArray<Address.Address>
 
+  /** The addresses that are bound, which are the same unless others are advertised. */
+  readonly bound: ReadonlyArray<Address.Address>
+
   /** The digest of the relay's certificate. */
   readonly digest: CertDigest
 
@@ -119,6 +122,7 @@ export const layerNoDependencies: Layer.Layer<
 
     return {
       addresses: listener.addresses,
+      bound: listener.bound,
       digest: config.identity.digest,
       transport: transport.kind,
       connectionsByDescriptors,

@@ -106,6 +106,7 @@ export const status = (changes: Partial<RelayStatus.Status> = {}): RelayStatus.S
   state: "listening",
   digest: "1QcFGPwYeiJyjqVeuDYTZoCRjvFBD_e9gbWLhDBkdrI",
   addresses: ["tx3-rst://192.0.2.2:38141/1QcFGPwYeiJyjqVeuDYTZoCRjvFBD_e9gbWLhDBkdrI"],
+  bound: ["tx3-rst://192.0.2.2:38141/1QcFGPwYeiJyjqVeuDYTZoCRjvFBD_e9gbWLhDBkdrI"],
   transport: "kernel",
   logLevel: "INFO",
   connections: { preamble: 0, handshake: 0, control: 0, pending: 0, spliced: 0 },
