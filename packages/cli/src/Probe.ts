@@ -84,7 +84,7 @@ export const run = (
       )
 
     const node = yield* timed("controlStream", register(relay, identity))
-    const { peer, token } = yield* timed("peer", Effect.all({ peer: node.peer, token: node.token }))
+    const { peer, token } = yield* timed("peer", meet(node))
     const inside = yield* timed(
       "splice",
       Effect.tap(
@@ -105,6 +105,14 @@ const register = (relay: Address.AddressWithDigest, identity: Identity.Identity)
     ({ relayDigest }) => relayDigest === relay.digest.value,
     ({ relayDigest }) => new Wrong({ message: `another relay answered, ${relayDigest}` })
   )
+
+/** A peer comes, and the node hears of it, unless the relay turns the peer away. */
+const meet = (node: WireClient.RawNode) =>
+  Effect.gen(function*() {
+    const peer = yield* node.peer
+    const token = yield* Effect.raceFirst(node.token, Effect.zipRight(peer.receive(1), Effect.never))
+    return { peer, token }
+  })
 
 const echo = (peer: WireClient.RawStream, inside: WireClient.RawStream) =>
   Effect.gen(function*() {

@@ -6,6 +6,7 @@
  */
 import * as CertDigest from "@tx3/protocol/CertDigest"
 import * as RelayConfig from "@tx3/relay/RelayConfig"
+import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Schema from "effect/Schema"
 import ipaddr from "ipaddr.js"
@@ -213,6 +214,11 @@ export const decode = (
  * @since 0.1.0
  * @category sources
  */
-export const fromEnvironment = RelayConfig.environmentOf(
-  Object.keys(Settings.fields).filter((key) => key !== "access")
+export const fromEnvironment: Effect.Effect<RelayConfig.SettingsSource> = Effect.map(
+  RelayConfig.environmentOf(Object.keys(Settings.fields).filter((key) => key !== "access")),
+  ({ place, values }) => ({
+    place,
+    // A token may be all digits.
+    values: "adminToken" in values ? { ...values, adminToken: String(values["adminToken"]) } : values
+  })
 )

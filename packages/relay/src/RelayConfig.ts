@@ -284,8 +284,8 @@ const lists = ["bind", "advertise"]
 
 const environmentName = (key: string) => `TX3_RELAY_${key.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`
 
-/** A text that is no number stays one, for the schema to refuse. */
-const numberIn = (text: string) => /^\d+(\.\d+)?$/.test(text) ? Number(text) : text
+/** A text that is no number, or not written as one, stays a text, for the schema to refuse or to take. */
+const numberIn = (text: string) => /^\d+(\.\d+)?$/.test(text) && String(Number(text)) === text ? Number(text) : text
 
 /**
  * A configuration given in code. Without an identity a new one is made, and the relay's address ends with the layer.
