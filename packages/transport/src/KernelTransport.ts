@@ -20,6 +20,8 @@ import type * as Os from "./internal/descriptors.js"
 import type { KernelConnection } from "./internal/kernelConnection.js"
 import type { Common } from "./internal/kernelThread.js"
 import { KernelThread } from "./internal/kernelThread.js"
+import { proxiesOf, refused } from "./internal/proxies.js"
+import type { Proxies } from "./internal/proxyProtocol.js"
 import { selfTest } from "./internal/selfTest.js"
 import * as Tcp from "./internal/tcp.js"
 import type { Rate } from "./Rate.js"
@@ -51,6 +53,12 @@ const pipesOf = (descriptors: number) => Math.min(1024, Math.floor(descriptors /
 /** Descriptor numbers beyond it are not used; it is what systemd and containers give at most. */
 const descriptorsMax = 2 ** 20
 
+interface Listening {
+  readonly options: ListenOptions
+  readonly proxies: Proxies | undefined
+  readonly socket: Os.Descriptor
+}
+
 const loadSystem: Effect.Effect<typeof Os, KernelUnavailable> = Effect.suspend(() => {
   if (process.platform !== "linux" || !["arm64", "x64"].includes(process.arch)) {
     return new KernelUnavailable({
@@ -80,7 +88,7 @@ const make = (threadCount: number): Effect.Effect<Transport["Type"], KernelUnava
     const pipesMax = pipesOf(descriptorCount)
     const ledger = os.makeLedger(descriptorCount)
     const descriptors = new os.Descriptors(ledger, os.mainThread, 0)
-    const listeners = new Map<number, ListenOptions & { readonly socket: Os.Descriptor }>()
+    const listeners = new Map<number, Listening>()
     const numbers = new SpliceNumbers(Math.ceil(descriptorCount / 2))
     const threads = new Set<KernelThread>()
     const unavailable = yield* Deferred.make<never, KernelUnavailable>()
@@ -99,11 +107,15 @@ const make = (threadCount: number): Effect.Effect<Transport["Type"], KernelUnava
         if (listening === undefined) {
           connection.closeNow()
         } else {
-          listening.onConnection(connection)
+          listening.options.onConnection(connection)
         }
       },
       onAcceptFailed: (listener, negativeErrno) =>
-        listeners.get(listener)?.onAcceptError(new AcceptError({ cause: os.systemError("accept", negativeErrno) }))
+        listeners.get(listener)?.options.onAcceptError(
+          new AcceptError({ cause: os.systemError("accept", negativeErrno) })
+        ),
+      onRefused: (listener, address, problem) =>
+        listeners.get(listener)?.options.onAcceptError(refused(address, problem))
     }
 
     const nextOwner = () => {
@@ -120,8 +132,8 @@ const make = (threadCount: number): Effect.Effect<Transport["Type"], KernelUnava
         Deferred.unsafeDone(over, Exit.succeed(failure))
       })
       threads.add(thread)
-      for (const [listener, { socket }] of listeners) {
-        thread.accept(listener, socket)
+      for (const [listener, { proxies, socket }] of listeners) {
+        thread.accept(listener, socket, proxies)
       }
       return { over: Deferred.await(over), thread }
     })
@@ -147,6 +159,9 @@ const make = (threadCount: number): Effect.Effect<Transport["Type"], KernelUnava
       ready ? Effect.logError(what, cause) : Deferred.fail(unavailable, failedSelfTest(String(cause), cause))
 
     const listen = (options: ListenOptions) =>
+      Effect.flatMap(proxiesOf(options), (proxies) => listenBehind(proxies, options))
+
+    const listenBehind = (proxies: Proxies | undefined, options: ListenOptions) =>
       Effect.acquireRelease(
         Effect.try({
           try: () => {
@@ -157,8 +172,8 @@ const make = (threadCount: number): Effect.Effect<Transport["Type"], KernelUnava
               Tcp.backlog
             )
             const listener = ++lastListener
-            listeners.set(listener, { ...options, socket })
-            threads.forEach((thread) => thread.accept(listener, socket))
+            listeners.set(listener, { options, proxies, socket })
+            threads.forEach((thread) => thread.accept(listener, socket, proxies))
             return { host, listener, port, socket }
           },
           catch: (cause) =>

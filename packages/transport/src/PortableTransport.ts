@@ -11,7 +11,11 @@ import * as Preamble from "@tx3/protocol/Preamble"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Net from "node:net"
+import type { Named } from "./internal/portableHeader.js"
+import { readHeader } from "./internal/portableHeader.js"
 import { PortableSplice } from "./internal/portableSplice.js"
+import { proxiesOf, refused } from "./internal/proxies.js"
+import * as ProxyProtocol from "./internal/proxyProtocol.js"
 import * as Tcp from "./internal/tcp.js"
 import type { Connection, ListenOptions } from "./Transport.js"
 import { AcceptError, HungUp, ListenError, Transport } from "./Transport.js"
@@ -25,16 +29,54 @@ const heldBytesMax = 64 * 1024
 /** A connection is told of with its preamble, or after so long. */
 const reportWithinMs = 5
 
+/**
+ * Connections of proxies, to one listener, whose header is awaited. As many as can be accepted in one turn of the event
+ * loop, before any header is read.
+ */
+const headersAwaitedMax = Tcp.backlog
+const tooManyAwaited = `was turned away: ${headersAwaitedMax} connections have sent no PROXY header yet`
+
 const listen = (options: ListenOptions) =>
-  Effect.acquireRelease(
+  Effect.flatMap(proxiesOf(options), (proxies) => listenBehind(proxies, options))
+
+const listenBehind = (proxies: ProxyProtocol.Proxies | undefined, options: ListenOptions) => {
+  const awaitedHeaders = new Set<() => void>()
+  const close = (server: Net.Server) =>
+    Effect.sync(() => {
+      server.close()
+      Array.from(awaitedHeaders).forEach((giveUp) => giveUp())
+    })
+  return Effect.acquireRelease(
     Effect.async<Net.Server, ListenError>((resume) => {
       const server = Net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
-        if (socket.remoteAddress === undefined || socket.remotePort === undefined) {
+        const { remoteAddress, remotePort } = socket
+        if (remoteAddress === undefined || remotePort === undefined) {
           socket.destroy()
+        } else if (proxies === undefined || !ProxyProtocol.isProxy(proxies, remoteAddress)) {
+          new PortableConnection(socket, remoteAddress, remotePort, deliver)
+        } else if (awaitedHeaders.size < headersAwaitedMax) {
+          awaitHeader(socket, remoteAddress, remotePort, proxies.headerTimeoutMs)
         } else {
-          new PortableConnection(socket, socket.remoteAddress, socket.remotePort, deliver)
+          socket.destroy()
+          options.onAcceptError(refused(remoteAddress, tooManyAwaited))
         }
       })
+      const awaitHeader = (socket: Net.Socket, remoteAddress: string, remotePort: number, timeoutMs: number) => {
+        const over = (outcome: Named | string | undefined) => {
+          awaitedHeaders.delete(giveUp)
+          if (typeof outcome === "object") {
+            const { host, port } = outcome.source ?? { host: remoteAddress, port: remotePort }
+            new PortableConnection(socket, host, port, deliver, outcome.rest)
+            return
+          }
+          socket.destroy()
+          if (outcome !== undefined) {
+            options.onAcceptError(refused(remoteAddress, outcome))
+          }
+        }
+        const giveUp = readHeader(socket, timeoutMs, over)
+        awaitedHeaders.add(giveUp)
+      }
       const deliver = (connection: PortableConnection) =>
         server.listening ? options.onConnection(connection) : connection.closeNow()
       server.once("error", (cause) => resume(new ListenError({ host: options.host, port: options.port, cause })))
@@ -46,13 +88,16 @@ const listen = (options: ListenOptions) =>
           resume(Effect.succeed(server))
         }
       )
-      return Effect.sync(() => server.close())
+      return close(server)
     }),
-    (server) => Effect.sync(() => server.close())
+    close
   ).pipe(Effect.map((server) => {
     const { address, port } = server.address() as Net.AddressInfo
     return { host: address, port }
   }))
+}
+
+const noBytes = Buffer.alloc(0)
 
 class PortableConnection implements Connection {
   /** The splice that took the socket; from then on only it closes the socket. */
@@ -68,7 +113,9 @@ class PortableConnection implements Connection {
     private readonly socket: Net.Socket,
     readonly remoteAddress: string,
     readonly remotePort: number,
-    deliver: (connection: PortableConnection) => void
+    deliver: (connection: PortableConnection) => void,
+    /** What has been read of it. */
+    begun: Buffer = noBytes
   ) {
     Tcp.keepAlive(socket)
     socket.on("data", this.hold).on("end", this.hangUp).on("close", this.onClose).on("error", Tcp.ignoreError)
@@ -83,6 +130,9 @@ class PortableConnection implements Connection {
       if (this.hungUp || this.heldBytes >= Preamble.length) {
         report()
       }
+    }
+    if (begun.length > 0) {
+      this.hold(begun)
     }
   }
 

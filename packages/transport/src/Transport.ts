@@ -58,9 +58,15 @@ export interface ListenOptions {
   readonly port: number
   /** Whether `::` leaves IPv4 to another listener. False: `::` takes both families. */
   readonly ipv6Only: boolean
+  /**
+   * Addresses and CIDR ranges of proxies. A connection from one of them must begin with a header of the PROXY protocol,
+   * version 1 or 2, and nobody hears of it before that is complete; one from anywhere else must have none, its bytes are
+   * its preamble. What is no address is a defect.
+   */
+  readonly proxies?: ReadonlyArray<string> | undefined
   /** Called in the event loop for each accepted connection; it must not throw. */
   readonly onConnection: (connection: Connection) => void
-  /** Called for each accept that failed; listening goes on. */
+  /** Called for each accept that failed and each proxy's connection that was refused; listening goes on. */
   readonly onAcceptError: (error: AcceptError) => void
 }
 
@@ -82,7 +88,10 @@ export interface Bound {
  * @category models
  */
 export interface Connection {
-  /** Numeric, as the socket gives it: an IPv4 peer of a dual-stack listener is `::ffff:192.0.2.1`. */
+  /**
+   * Numeric, as the socket gives it: an IPv4 peer of a dual-stack listener is `::ffff:192.0.2.1`. Through a proxy that of
+   * whom it connected for, as its PROXY header has it; the proxy's own if that names nobody.
+   */
   readonly remoteAddress: string
   readonly remotePort: number
 
@@ -197,8 +206,9 @@ const listenAdvice: Record<string, string> = {
 }
 
 /**
- * A connection could not be accepted, for want of descriptors or memory. On the portable transport libuv closes what
- * comes in beyond the descriptor limit (EMFILE) without a word.
+ * A connection could not be accepted, for want of descriptors or memory, or because a proxy did not say in time and in
+ * proper form for whom it connected. On the portable transport libuv closes what comes in beyond the descriptor limit
+ * (EMFILE) without a word.
  *
  * @since 0.1.0
  * @category errors

@@ -1,6 +1,6 @@
 import { describe, it } from "@effect/vitest"
 import { AutoTransport, KernelTransport, Transport } from "@tx3/transport"
-import { Context, Effect, Exit, Layer, Scope } from "effect"
+import { Context, Effect, Exit, Layer, Queue, Scope } from "effect"
 import { spawn } from "node:child_process"
 import { fileURLToPath } from "node:url"
 import { assert } from "vitest"
@@ -8,6 +8,7 @@ import { connect, payload } from "./utils/client.js"
 import { arrived, listening, noLeak, pump, splice, stalled } from "./utils/fixtures.js"
 import type { Line } from "./utils/kernel.js"
 import { logInto, noDescriptorLeak } from "./utils/kernel.js"
+import { binaryOf } from "./utils/proxyHeaders.js"
 import { eventually, kernelSocket, openSockets, socketsAt, turns } from "./utils/system.js"
 import { transportSuite } from "./utils/transportSuite.js"
 
@@ -108,6 +109,25 @@ describe("KernelTransport alone", () => {
       assert.strictEqual(yield* ended, 0)
     }).pipe(Effect.provide(KernelTransport.layer())))
 
+  it.scopedLive("connections of proxies that send no header are not more than a flood, and the next waits for one", () =>
+    Effect.gen(function*() {
+      yield* noLeak
+      yield* Effect.gen(function*() {
+        const listener = yield* listening({ proxies: ["127.0.0.1"] })
+        const before = openSockets()
+        const silent = yield* Effect.forEach(Array.from({ length: unheardMax }), () => connect(listener))
+        yield* eventually("all of them to be accepted", () => openSockets() - before === 2 * unheardMax)
+        const next = yield* connect(listener)
+        next.socket.write(Buffer.concat([binaryOf(ends), payload(32)]))
+        yield* Effect.sleep(20 * pauseMs)
+        assert.strictEqual(openSockets() - before, 2 * unheardMax + 1)
+        silent[0]!.socket.destroy()
+        const connection = yield* Queue.take(listener.connections)
+        assert.strictEqual(connection.remoteAddress, ends.source)
+        yield* connection.preamble
+      }).pipe(Effect.provide(KernelTransport.layer()))
+    }))
+
   for (const when of ["of a splice", "before its splice"] as const) {
     it.scopedLive(`a reset behind a FIN ${when} ends it, though the other side is silent`, () =>
       Effect.gen(function*() {
@@ -177,6 +197,8 @@ const flood = 1_500
 /** As in kernelWorker.ts. */
 const unheardMax = 1024
 const pauseMs = 10
+
+const ends = { source: "192.0.2.1", destination: "198.51.100.2", sourcePort: 4001, destinationPort: 38141 }
 
 const floodFile = fileURLToPath(new URL("utils/flood.mjs", import.meta.url))
 

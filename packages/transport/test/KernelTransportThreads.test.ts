@@ -1,14 +1,14 @@
 import { describe, it } from "@effect/vitest"
 import type { Transport } from "@tx3/transport"
 import { KernelTransport, Rate } from "@tx3/transport"
-import { Effect, Exit, Fiber, Layer, Scope } from "effect"
+import { Effect, Exit, Fiber, Layer, Queue, Scope } from "effect"
 import { assert } from "vitest"
 import { connect, payload } from "./utils/client.js"
 import type { Link } from "./utils/fixtures.js"
 import { accepted, arrived, listening, noLeak, pump, splice, stalled } from "./utils/fixtures.js"
 import type { Line } from "./utils/kernel.js"
 import { breakThread, logInto, noDescriptorLeak, ofTwoThreads, threadOf } from "./utils/kernel.js"
-import { eventually, turns } from "./utils/system.js"
+import { eventually, socketsAt, turns } from "./utils/system.js"
 import { transportSuite } from "./utils/transportSuite.js"
 
 transportSuite("KernelTransport with two threads", KernelTransport.layer({ threads: 2 }))
@@ -142,6 +142,29 @@ describe("threads of KernelTransport", () => {
         assert.deepStrictEqual(log, Array.from({ length: deaths }, () => death))
       }
     }))
+
+  test(
+    "a thread that dies ends who owes it a header, and a new one knows the proxies",
+    1,
+    (log) =>
+      Effect.gen(function*() {
+        const listener = yield* listening({ proxies: ["127.0.0.1"] })
+        const direct = yield* accepted(yield* listening())
+        const silent = yield* connect(listener)
+        silent.socket.write("PROXY ")
+        yield* eventually("it to be accepted", () => socketsAt(listener.port) === 1)
+        yield* Effect.sleep(20)
+        yield* breakThread(threadOf(direct))
+        silent.socket.write("TCP4 ")
+        yield* silent.readAll
+        const next = yield* connect(listener)
+        next.socket.write(Buffer.concat([Buffer.from("PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"), payload(32)]))
+        const connection = yield* Queue.take(listener.connections)
+        assert.strictEqual(connection.remoteAddress, "192.0.2.1")
+        yield* connection.preamble
+        assert.deepStrictEqual(log, [death])
+      })
+  )
 
   test("a thread that dies leaves the other one's splices alone", 2, (log) =>
     Effect.gen(function*() {

@@ -95,6 +95,7 @@ const c = {
 
 const nonBlocking = 0o4000
 const closeOnExec = 0o2000000
+const msgPeek = 2
 const msgNoSignal = 0x4000
 /** SPLICE_F_MOVE | SPLICE_F_NONBLOCK. */
 const spliceFlags = 3
@@ -277,6 +278,11 @@ export class Descriptors {
   /** Bytes read into the buffer, 0 at the end, or the negative errno. */
   receive(socket: Descriptor, into: Uint8Array, most = into.length): number {
     return orErrno(c.recv(this.own(socket), into, most, 0))
+  }
+
+  /** The same, and the bytes stay in the socket. */
+  peek(socket: Descriptor, into: Uint8Array): number {
+    return orErrno(c.recv(this.own(socket), into, into.length, msgPeek))
   }
 
   /** Bytes sent, or the negative errno. */

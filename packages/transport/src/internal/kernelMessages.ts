@@ -4,6 +4,7 @@
  */
 import type { SpliceOutcome } from "../Transport.js"
 import type { Descriptor, Owner } from "./descriptors.js"
+import type { Proxies } from "./proxyProtocol.js"
 
 /** What a worker is started with. Arrays are of memory that all threads share. */
 export interface WorkerData {
@@ -21,7 +22,7 @@ export interface WorkerData {
 export const Signal = {
   /** Not 0: the worker ends what it has, and itself. */
   stop: 0,
-  /** How many of the worker's connections the main thread has heard of. */
+  /** How many of the worker's connections the main thread has heard of, or never will. */
   heard: 1
 } as const
 
@@ -32,7 +33,7 @@ export type Side = readonly [connection: number, socket: Descriptor, watched: bo
 export type Arrived = readonly [socket: Descriptor, preamble: string]
 
 export type Order =
-  | readonly ["accept", listener: number, socket: Descriptor]
+  | readonly ["accept", listener: number, socket: Descriptor, proxies: Proxies | undefined]
   | readonly ["stopAccepting", listener: number]
   /** Closes a connection that is still sending its preamble. */
   | readonly ["close", connection: number]
@@ -62,5 +63,7 @@ export type Report =
   | readonly ["preamble", connection: number, arrived: Arrived]
   | readonly ["hungUp", connection: number, failed: boolean]
   | readonly ["acceptFailed", listener: number, negativeErrno: number]
+  /** A proxy's connection, for what is wrong with its header. */
+  | readonly ["refused", listener: number, address: string, problem: string]
   | readonly ["stoppedAccepting", listener: number]
   | readonly ["ended", splice: number, outcome: SpliceOutcome]

@@ -10,6 +10,7 @@ import type * as Os from "./descriptors.js"
 import { KernelConnection } from "./kernelConnection.js"
 import type { Order, Report, WorkerData } from "./kernelMessages.js"
 import { Signal } from "./kernelMessages.js"
+import type { Proxies } from "./proxyProtocol.js"
 
 /** What all workers have in common. */
 export interface Common {
@@ -21,6 +22,7 @@ export interface Common {
   readonly carried: Float64Array
   readonly onConnection: (listener: number, connection: KernelConnection) => void
   readonly onAcceptFailed: (listener: number, negativeErrno: number) => void
+  readonly onRefused: (listener: number, address: string, problem: string) => void
 }
 
 interface Carrying {
@@ -110,6 +112,11 @@ export class KernelThread {
         this.common.onAcceptFailed(listener, negativeErrno)
         return
       }
+      case "refused": {
+        const [, listener, address, problem] = report
+        this.common.onRefused(listener, address, problem)
+        return
+      }
       case "stoppedAccepting": {
         const [, listener] = report
         this.stoppingToAccept.get(listener)?.()
@@ -177,11 +184,11 @@ export class KernelThread {
     void this.worker.terminate()
   }
 
-  accept(listener: number, socket: Os.Descriptor) {
-    this.order(["accept", listener, socket])
+  accept(listener: number, socket: Os.Descriptor, proxies: Proxies | undefined) {
+    this.order(["accept", listener, socket, proxies])
   }
 
-  /** Calls back when nothing more is accepted of the listener. */
+  /** Calls back when nothing more is accepted of the listener, and nobody's header is awaited any more. */
   stopAccepting(listener: number, onStopped: () => void) {
     if (this.over) {
       onStopped()

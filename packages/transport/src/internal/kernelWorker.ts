@@ -1,6 +1,6 @@
 /**
- * A worker of the kernel transport: one thread that waits in epoll_wait. It accepts connections, reads their preambles
- * and watches for hang-ups, and carries the bytes of splices. What becomes of a connection the main thread decides.
+ * A worker of the kernel transport: one thread that waits in epoll_wait. It accepts connections, reads their preambles,
+ * and before those the headers of proxies, and watches for hang-ups, and carries the bytes of splices. What becomes of a connection the main thread decides.
  *
  * It owns the sockets it accepts until it reports their preamble, and again those of its splices, until it is told to
  * stop; then it ends all of them.
@@ -13,6 +13,8 @@ import type { Arrived, Order, Report, Side, WorkerData } from "./kernelMessages.
 import { Signal } from "./kernelMessages.js"
 import type { SpliceHost } from "./kernelSplice.js"
 import { End, KernelSplice } from "./kernelSplice.js"
+import type { Proxies } from "./proxyProtocol.js"
+import * as ProxyProtocol from "./proxyProtocol.js"
 import { Timers } from "./timers.js"
 
 const { bell, carried, ledger, owner, pipesMax, poll, signals } = workerData as WorkerData
@@ -21,7 +23,10 @@ const descriptors = new Os.Descriptors(ledger, owner, pipesMax)
 
 /** Connections accepted at a time, before others get their turn. */
 const acceptsPerTurn = 64
-/** Connections that the main thread has not heard of yet. Beyond them they wait in the kernel's backlog. */
+/**
+ * Connections that the main thread has not heard of yet, those of proxies whose header is awaited included. Beyond them
+ * they wait in the kernel's backlog.
+ */
 const unheardMax = 1024
 /** A listener that cannot accept now, or must not, is left alone for so long. */
 const pauseMs = 10
@@ -36,6 +41,7 @@ const connectionKey = (count: number) => count * 256 + owner
 const watched = new Map<number, { readonly onEvents: (bits: number) => void }>()
 const splices = new Map<number, KernelSplice>()
 const yielded = new Set<KernelSplice>()
+const headless = new Timers<Headless>()
 const unreported = new Timers<Waiting>()
 const paused = new Timers<Listening>()
 const silences = new Timers<KernelSplice>()
@@ -50,7 +56,8 @@ class Listening {
 
   constructor(
     private readonly listener: number,
-    private readonly socket: Descriptor
+    private readonly socket: Descriptor,
+    private readonly proxies: Proxies | undefined
   ) {
     this.key = listenerKey(listener)
     this.resume()
@@ -103,13 +110,16 @@ class Listening {
     const connection = connectionKey(++accepted)
     const result = Os.watchConnection(poll, incoming.socket, connection)
     if (result < 0) {
-      descriptors.close(incoming.socket)
+      closeUnheard(incoming.socket)
       reports.push(["acceptFailed", this.listener, result])
-      return
+    } else if (this.proxies !== undefined && ProxyProtocol.isProxy(this.proxies, incoming.host)) {
+      const { headerTimeoutMs } = this.proxies
+      const waiting = new Headless(connection, this.listener, incoming, headerTimeoutMs)
+      watched.set(connection, waiting)
+      headless.start(waiting, headerTimeoutMs)
+    } else {
+      awaitPreamble(connection, this.listener, incoming)
     }
-    const waiting = new Waiting(connection, this.listener, incoming)
-    watched.set(connection, waiting)
-    unreported.start(waiting, reportWithinMs)
   }
 
   /**
@@ -127,6 +137,65 @@ class Listening {
     }
     spare = descriptors.spare()
     return typeof incoming === "number" ? incoming : 0
+  }
+}
+
+/** Closes a connection that the main thread will never hear of. */
+const closeUnheard = (socket: Descriptor) => {
+  Atomics.add(signals, Signal.heard, 1)
+  descriptors.close(socket)
+}
+
+const awaitPreamble = (connection: number, listener: number, incoming: Os.Incoming) => {
+  const waiting = new Waiting(connection, listener, incoming)
+  watched.set(connection, waiting)
+  unreported.start(waiting, reportWithinMs)
+  return waiting
+}
+
+const headerBytes = Buffer.alloc(ProxyProtocol.headerBytesMax)
+
+/** A connection of a proxy that has not said yet for whom it is. */
+class Headless {
+  constructor(
+    private readonly connection: number,
+    readonly listener: number,
+    private readonly incoming: Os.Incoming,
+    private readonly timeoutMs: number
+  ) {}
+
+  onEvents(bits: number) {
+    const { socket } = this.incoming
+    // The header is left where it is until it is complete: what follows it is not for this thread to read.
+    const peeked = descriptors.peek(socket, headerBytes)
+    const header = peeked > 0 ? ProxyProtocol.parse(headerBytes.subarray(0, peeked)) : undefined
+    if (typeof header === "string") {
+      this.refuse(header)
+    } else if (header !== undefined) {
+      descriptors.receive(socket, headerBytes, header.length)
+      headless.cancel(this)
+      awaitPreamble(this.connection, this.listener, { ...this.incoming, ...header.source }).onEvents(bits)
+    } else if (peeked > 0 && (bits & Os.hangUps) !== 0) {
+      this.refuse(ProxyProtocol.hungUp)
+    } else if (peeked <= 0 && peeked !== Os.again) {
+      // A proxy that looks whether somebody listens connects and hangs up.
+      this.close()
+    }
+  }
+
+  expire() {
+    this.refuse(ProxyProtocol.late(this.timeoutMs))
+  }
+
+  private refuse(problem: string) {
+    this.close()
+    reports.push(["refused", this.listener, this.incoming.host, problem])
+  }
+
+  close() {
+    headless.cancel(this)
+    watched.delete(this.connection)
+    closeUnheard(this.incoming.socket)
   }
 }
 
@@ -266,14 +335,19 @@ const listening = new Map<number, Listening>()
 const follow = (order: Order) => {
   switch (order[0]) {
     case "accept": {
-      const [, listener, socket] = order
-      listening.set(listener, new Listening(listener, socket))
+      const [, listener, socket, proxies] = order
+      listening.set(listener, new Listening(listener, socket, proxies))
       return
     }
     case "stopAccepting": {
       const [, listener] = order
       listening.get(listener)?.stop()
       listening.delete(listener)
+      for (const waiting of Array.from(watched.values())) {
+        if (waiting instanceof Headless && waiting.listener === listener) {
+          waiting.close()
+        }
+      }
       reports.push(["stoppedAccepting", listener])
       return
     }
@@ -329,7 +403,7 @@ const sendReports = () => {
 }
 
 const timeoutMs = () => {
-  const next = Math.min(unreported.nextMs(), paused.nextMs(), silences.nextMs(), throttled.nextMs())
+  const next = Math.min(headless.nextMs(), unreported.nextMs(), paused.nextMs(), silences.nextMs(), throttled.nextMs())
   return yielded.size > 0 ? 0 : next === Infinity ? -1 : Math.ceil(next)
 }
 
@@ -344,6 +418,7 @@ while (Atomics.load(signals, Signal.stop) === 0) {
   }
   throttled.expire((splice) => splice.move())
   silences.expire((splice) => splice.end(splice.halfClosed ? "lingered" : "idle"))
+  headless.expire((waiting) => waiting.expire())
   unreported.expire((waiting) => waiting.report())
   paused.expire((listening) => listening.resume())
   sendReports()

@@ -129,10 +129,14 @@ const resetBehind = (socket: Net.Socket) => {
 }
 
 /** Connected until the scope closes; fails with the system's error. */
-export const connect = (to: { readonly host: string; readonly port: number }, reading = true) =>
+export const connect = (
+  to: { readonly host: string; readonly port: number; readonly localAddress?: string },
+  reading = true
+) =>
   Effect.acquireRelease(
     Effect.async<Client, NodeJS.ErrnoException>((resume) => {
-      const socket = Net.connect({ allowHalfOpen: true, host: to.host, noDelay: true, port: to.port })
+      const { host, localAddress, port } = to
+      const socket = Net.connect({ allowHalfOpen: true, host, localAddress, noDelay: true, port })
       const client = new Client(socket, reading)
       socket.once("connect", () => resume(Effect.succeed(client)))
         .once("error", (cause: NodeJS.ErrnoException) => resume(Effect.fail(cause)))

@@ -25,6 +25,7 @@ import {
   spliced,
   stalled
 } from "./fixtures.js"
+import { proxySuite } from "./proxySuite.js"
 import { bufferBytes, eventually, kernelSocket, openSockets, turns } from "./system.js"
 
 const mebibyte = 1024 * 1024
@@ -144,6 +145,8 @@ export const transportSuite = <E>(name: string, layer: Layer.Layer<Transport.Tra
         })
       )
     })
+
+    describe("proxies", () => proxySuite(test))
 
     describe("preamble", () => {
       test(
