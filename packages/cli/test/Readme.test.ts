@@ -72,7 +72,7 @@ describe("README", () => {
     }))
 
   it("tells every setting with its default", () => {
-    const rows = readme.matchAll(/^\| `(\w+)` \| ?([\d.]*|never|auto|full|unlimited|as bound) \|/gm)
+    const rows = readme.matchAll(/^\| `(\w+)` \| ?([\d.]*|never|auto|full|unlimited|as bound|nobody) \|/gm)
     const told = Array.from(rows, ([, key, value]) => [key, value])
     const settings = Either.getOrThrow(
       RelayConfig.decode([{ place: (key) => key, values: { bind: ["tx3-rst://127.0.0.1:0"] } }])
@@ -83,7 +83,8 @@ describe("README", () => {
       maxSocketsPerIp: "unlimited",
       connectionRatePerIp: "unlimited",
       idleTimeoutMs: "never",
-      advertise: "as bound"
+      advertise: "as bound",
+      proxyProtocolFrom: "nobody"
     }
     assert.deepStrictEqual(
       told,

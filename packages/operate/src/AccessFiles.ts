@@ -6,12 +6,13 @@
  */
 import type * as PlatformError from "@effect/platform/Error"
 import * as FileSystem from "@effect/platform/FileSystem"
+import { AddressRange } from "@tx3/relay/RelayConfig"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import type { Access } from "./OperatorConfig.js"
-import { AddressRange, NodeDigest } from "./OperatorConfig.js"
+import { NodeDigest } from "./OperatorConfig.js"
 
 /**
  * A list that cannot be used: which file, where in it, and what is wrong.

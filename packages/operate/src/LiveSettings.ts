@@ -57,6 +57,7 @@ export class LiveSettings extends Context.Tag("@tx3/operate/LiveSettings")<LiveS
 const fixedAtStart: ReadonlyArray<keyof Settings> = [
   "bind",
   "advertise",
+  "proxyProtocolFrom",
   "transport",
   "transportThreads",
   "admin",

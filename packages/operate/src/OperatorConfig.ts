@@ -9,8 +9,6 @@ import * as RelayConfig from "@tx3/relay/RelayConfig"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Schema from "effect/Schema"
-import ipaddr from "ipaddr.js"
-import * as Net from "node:net"
 
 const mustBe = (message: string) => () => ({ message, override: true })
 
@@ -52,25 +50,6 @@ export const AdminAddress = Schema.String.pipe(
 )
 
 /**
- * One address, `192.0.2.1`, or a range of them, `192.0.2.0/24`, `2001:db8::/32`.
- *
- * @since 0.1.0
- * @category schemas
- */
-export const AddressRange = Schema.String.pipe(
-  Schema.filter(
-    (text) => {
-      const [address, ...prefix] = text.split("/")
-      // On its own isValidCIDR takes 010.0.0.0/8 for a range, that of 8.0.0.0, and 10.1/16 for that of 10.0.0.0.
-      return Net.isIP(address!) !== 0 && (prefix.length === 0 || ipaddr.isValidCIDR(text))
-    },
-    {
-      message: (issue) => ({ message: `${String(issue.actual)} is not an IP address or a CIDR range`, override: true })
-    }
-  )
-)
-
-/**
  * The digest of a node.
  *
  * @since 0.1.0
@@ -108,11 +87,11 @@ export const Access = Schema.Struct({
   /** Which nodes may register. */
   nodes: Schema.optional(lists(NodeDigest)),
   /** From where nodes may register. */
-  controlStreams: Schema.optional(lists(AddressRange)),
+  controlStreams: Schema.optional(lists(RelayConfig.AddressRange)),
   /** From where peers may come. */
-  peers: Schema.optional(lists(AddressRange)),
+  peers: Schema.optional(lists(RelayConfig.AddressRange)),
   /** From where the peers of one node may come, beside `peers`. */
-  peersOf: Schema.optional(Schema.Record({ key: NodeDigest, value: lists(AddressRange) })),
+  peersOf: Schema.optional(Schema.Record({ key: NodeDigest, value: lists(RelayConfig.AddressRange) })),
   /** Asked for each registration that the lists allow. */
   callout: Schema.optional(
     Schema.Struct({

@@ -181,6 +181,7 @@ export const layer: Layer.Layer<
         host,
         port,
         ipv6Only,
+        proxies: config.proxyProtocolFrom,
         onConnection: accept,
         onAcceptError: (error) => {
           statistics.acceptFailed()

@@ -13,6 +13,8 @@ import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
+import ipaddr from "ipaddr.js"
+import * as Net from "node:net"
 
 const wholeNumber = (description: string) =>
   Schema.Int.pipe(Schema.between(1, 0x7fff_ffff)).annotations({
@@ -30,6 +32,26 @@ const BindAddress = Address.FromString.pipe(
 )
 
 const listMustBe = "must be a list of at least one tx3-rst://HOST:PORT address"
+const rangesMustBe = "must be a list of at least one IP address or CIDR range"
+
+/**
+ * One address, `192.0.2.1`, or a range of them, `192.0.2.0/24`, `2001:db8::/32`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const AddressRange = Schema.String.pipe(
+  Schema.filter(
+    (text) => {
+      const [address, ...prefix] = text.split("/")
+      // On its own isValidCIDR takes 010.0.0.0/8 for a range, that of 8.0.0.0, and 10.1/16 for that of 10.0.0.0.
+      return Net.isIP(address!) !== 0 && (prefix.length === 0 || ipaddr.isValidCIDR(text)) && !text.includes("%")
+    },
+    {
+      message: (issue) => ({ message: `${String(issue.actual)} is not an IP address or a CIDR range`, override: true })
+    }
+  )
+)
 
 /**
  * What can be set, as it stands in a file. All but `bind` have defaults, and the defaults of the first five are the
@@ -125,6 +147,18 @@ export const Settings = Schema.Struct({
     Schema.NonEmptyArray(BindAddress).annotations({
       description: "addresses to publish in place of those bound, tx3-rst://HOST:PORT",
       message: (issue) => issue._tag === "Composite" ? "" : listMustBe
+    })
+  ),
+
+  /**
+   * Balancers and other proxies, as addresses and CIDR ranges. Their connections must begin with a PROXY header, version 1
+   * or 2, within 5 s, and count as whom it names; those of everybody else must have none. Nobody by default: who can send
+   * that header can be anybody.
+   */
+  proxyProtocolFrom: Schema.optional(
+    Schema.NonEmptyArray(AddressRange).annotations({
+      description: "addresses and CIDR ranges of proxies that send the PROXY protocol",
+      message: (issue) => issue._tag === "Composite" ? "" : rangesMustBe
     })
   ),
 
@@ -243,7 +277,7 @@ export const decodeWith = <Fields extends Schema.Struct.Fields>(
         problem: issue!._tag === "Unexpected"
           ? inside.length === 0 ? unknownKey : "there is no such setting here"
           : issue!._tag === "Missing"
-          ? inside.length === 0 ? listMustBe : "is missing"
+          ? inside.length > 0 ? "is missing" : key === "proxyProtocolFrom" ? rangesMustBe : listMustBe
           : issue!.message
       })
     })
@@ -254,7 +288,7 @@ const decodeSettings = decodeWith(Settings)
 
 /**
  * The settings of the environment, `TX3_RELAY_` and the key in capitals: `TX3_RELAY_MAX_CONTROL_STREAMS=100`. Several
- * addresses in `TX3_RELAY_BIND` and `TX3_RELAY_ADVERTISE` are separated by commas.
+ * addresses in `TX3_RELAY_BIND`, `TX3_RELAY_ADVERTISE` and `TX3_RELAY_PROXY_PROTOCOL_FROM` are separated by commas.
  *
  * @since 0.1.0
  * @category sources
@@ -280,7 +314,7 @@ export const environmentOf = Effect.fnUntraced(function*(keys: ReadonlyArray<str
   return { place: environmentName, values } satisfies SettingsSource
 })
 
-const lists = ["bind", "advertise"]
+const lists = ["bind", "advertise", "proxyProtocolFrom"]
 
 const environmentName = (key: string) => `TX3_RELAY_${key.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`
 

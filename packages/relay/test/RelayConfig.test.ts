@@ -22,7 +22,15 @@ const environment = (variables: Record<string, string>) =>
   Effect.withConfigProvider(RelayConfig.fromEnvironment, ConfigProvider.fromMap(new Map(Object.entries(variables))))
 
 /** All but these are whole numbers that have the same bounds. */
-const others = ["bind", "maxShareOfNode", "advertise", "transport", "transportThreads", "logSources"]
+const others = [
+  "bind",
+  "maxShareOfNode",
+  "advertise",
+  "proxyProtocolFrom",
+  "transport",
+  "transportThreads",
+  "logSources"
+]
 const numbers = Object.keys(RelayConfig.Settings.fields).filter((key) => !others.includes(key))
 
 describe("RelayConfig", () => {
@@ -168,6 +176,27 @@ describe("RelayConfig", () => {
         assert.strictEqual(
           problem(from("file", { bind, transportThreads })),
           "file.transportThreads: must be a whole number from 1 to 64"
+        )
+      }
+    }))
+
+  it.effect("proxyProtocolFrom: addresses and ranges, at least one, nobody by default", () =>
+    Effect.gen(function*() {
+      assert.isUndefined(decode(from("file", { bind })).proxyProtocolFrom)
+      const ranges = ["192.0.2.1", "10.0.0.0/8", "2001:db8::1", "fd00::/8"] as const
+      assert.deepStrictEqual(decode(from("file", { bind, proxyProtocolFrom: ranges })).proxyProtocolFrom, [...ranges])
+      const source = yield* environment({ TX3_RELAY_PROXY_PROTOCOL_FROM: "192.0.2.1, 10.0.0.0/8" })
+      assert.deepStrictEqual(decode(from("file", { bind }), source).proxyProtocolFrom, ["192.0.2.1", "10.0.0.0/8"])
+      for (const proxyProtocolFrom of [[], "10.0.0.0/8", 5, null]) {
+        assert.strictEqual(
+          problem(from("file", { bind, proxyProtocolFrom })),
+          "file.proxyProtocolFrom: must be a list of at least one IP address or CIDR range"
+        )
+      }
+      for (const range of ["10/8", "010.0.0.0/8", "10.0.0.0/33", "10.0.0.0/", "fe80::1%eth0", "balancer.example", ""]) {
+        assert.strictEqual(
+          problem(from("file", { bind, proxyProtocolFrom: ["192.0.2.1", range] })),
+          `file.proxyProtocolFrom: ${range} is not an IP address or a CIDR range`
         )
       }
     }))

@@ -13,7 +13,7 @@ export interface AddressRange {
   readonly name: string
 }
 
-/** The range that an `OperatorConfig.AddressRange` or a `Source` is. An IPv4-mapped one is that of its IPv4 addresses. */
+/** The range that a `RelayConfig.AddressRange` or a `Source` is. An IPv4-mapped one is that of its IPv4 addresses. */
 export const fromString = (text: string): AddressRange => {
   const address = ipaddr.parse(text.split("/")[0]!)
   const kind = address.kind()
