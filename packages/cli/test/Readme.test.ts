@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { RelayConfig } from "@tx3/relay"
+import { OperatorConfig } from "@tx3/operate"
 import { Effect, Either } from "effect"
 import { spawn } from "node:child_process"
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
@@ -8,7 +8,7 @@ import { join } from "node:path"
 const readme = readFileSync(new URL("../../../README.md", import.meta.url), "utf8")
 
 /** The programs of the page, on free ports. */
-const [relayProgram, runtimeProgram, nodeProgram, ...others] = Array.from(
+const [relayProgram, runtimeProgram, nodeProgram, operatedProgram, ...others] = Array.from(
   readme.matchAll(/```js\n([\s\S]*?)```/g),
   ([, code]) => code!.replaceAll(/127\.0\.0\.1:\d+/g, "127.0.0.1:0")
 )
@@ -49,7 +49,7 @@ const start = (program: string | undefined, ...args: ReadonlyArray<string>) =>
   )
 
 describe("README", () => {
-  it("has three programs", () => {
+  it("has four programs", () => {
     assert.deepStrictEqual(others, [])
   })
 
@@ -71,11 +71,23 @@ describe("README", () => {
       assert.strictEqual(yield* relay.exited, 0)
     }))
 
+  it.scopedLive("its relay with an operator's layers has a page, and ends when told to", () =>
+    Effect.gen(function*() {
+      const relay = yield* start(operatedProgram)
+      yield* relay.printed(/tx3-rst:\/\/127\.0\.0\.1:\d+\/[\w-]{43}/)
+      const admin = yield* relay.printed(/http:\/\/127\.0\.0\.1:[1-9]\d*/)
+      const page = yield* Effect.promise(() => fetch(admin))
+      assert.include(yield* Effect.promise(() => page.text()), "<!doctype html>")
+      relay.child.kill("SIGTERM")
+      assert.strictEqual(yield* relay.exited, 0)
+    }))
+
   it("tells every setting with its default", () => {
-    const rows = readme.matchAll(/^\| `(\w+)` \| ?([\d.]*|never|auto|full|unlimited|as bound|nobody) \|/gm)
+    const words = "never|auto|full|unlimited|as bound|nobody|off|none|open"
+    const rows = readme.matchAll(new RegExp(`^\\| \`(\\w+)\` \\| ?([\\d.]*|\\./[\\w.-]+|${words}) \\|`, "gm"))
     const told = Array.from(rows, ([, key, value]) => [key, value])
     const settings = Either.getOrThrow(
-      RelayConfig.decode([{ place: (key) => key, values: { bind: ["tx3-rst://127.0.0.1:0"] } }])
+      OperatorConfig.decode([{ place: (key) => key, values: { bind: ["tx3-rst://127.0.0.1:0"] } }])
     )
     const defaults: Record<string, unknown> = {
       ...settings,
@@ -84,11 +96,20 @@ describe("README", () => {
       connectionRatePerIp: "unlimited",
       idleTimeoutMs: "never",
       advertise: "as bound",
-      proxyProtocolFrom: "nobody"
+      proxyProtocolFrom: "nobody",
+      adminToken: "none",
+      otlp: "none",
+      access: "open",
+      bandwidthPerSplice: "unlimited",
+      bandwidthPerNode: "unlimited",
+      bandwidthPerIp: "unlimited",
+      bandwidthTotal: "unlimited",
+      monthlyBytesSoft: "unlimited",
+      monthlyBytesHard: "unlimited"
     }
     assert.deepStrictEqual(
       told,
-      Object.keys(RelayConfig.Settings.fields).map((key) => [key, String(defaults[key])])
+      Object.keys(OperatorConfig.Settings.fields).map((key) => [key, String(defaults[key])])
     )
   })
 })
