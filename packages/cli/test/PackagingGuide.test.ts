@@ -48,12 +48,13 @@ describe("the operator's guide", () => {
     assert.deepStrictEqual(named.filter((name) => !(name in OperatorConfig.Settings.fields)), [])
   })
 
-  it("shows a file that a relay takes", () => {
-    const [access, ...others] = blocks("yaml")
-    assert.deepStrictEqual(others, [])
-    const values = { bind: ["tx3-rst://127.0.0.1:0"], ...Yaml.parse(access!) }
+  it("shows files that a relay takes", () => {
+    const parts = blocks("yaml").map((text) => Yaml.parse(text))
+    assert.strictEqual(parts.length, 2)
+    const values = Object.assign({ bind: ["tx3-rst://127.0.0.1:0"] }, ...parts)
     const settings = Either.getOrThrow(OperatorConfig.decode([{ place: (key) => key, values }]))
     assert.isDefined(settings.access.peersOf)
+    assert.isDefined(settings.proxyProtocolFrom)
   })
 
   it("links to files and headings that there are", () => {
