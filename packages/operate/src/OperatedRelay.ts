@@ -12,7 +12,6 @@ import type * as KernelTransport from "@tx3/transport/KernelTransport"
 import type * as Transport from "@tx3/transport/Transport"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Stream from "effect/Stream"
 import * as AccessControl from "./AccessControl.js"
 import * as AdminServer from "./AdminServer.js"
 import * as BandwidthLimits from "./BandwidthLimits.js"
@@ -24,21 +23,15 @@ import * as RelayJournal from "./RelayJournal.js"
 import * as RelayTelemetry from "./RelayTelemetry.js"
 import * as VolumeQuota from "./VolumeQuota.js"
 
-/** Counts what the relay carries against the month's volume. */
+/** Counts what the relay carries against the month's volume, to the last byte of its shutdown. */
 const metering = Layer.scopedDiscard(Effect.gen(function*() {
-  const history = yield* RelayHistory.RelayHistory
+  const journal = yield* RelayJournal.RelayJournal
   const quota = yield* VolumeQuota.VolumeQuota
-  let counted = 0
-  yield* history.seconds.pipe(
-    Stream.runForEach(({ sample }) =>
-      Effect.sync(() => {
-        const carried = sample.bytesFromNodesTotal + sample.bytesFromPeersTotal
-        quota.add(carried - counted)
-        counted = carried
-      })
-    ),
-    Effect.forkScoped
-  )
+  yield* journal.follow((event) => {
+    if (event._tag === "Carried") {
+      quota.add(event.fromLeft + event.fromRight)
+    }
+  })
 }))
 
 const admin = Layer.unwrapEffect(Effect.map(LiveSettings.LiveSettings, (live) => {
@@ -73,11 +66,12 @@ export const layer = <E extends { readonly message: string }, R>(
   | VolumeQuota.VolumeQuotaError,
   FileSystem.FileSystem | R
 > =>
-  Layer.mergeAll(admin, metering, RelayTelemetry.layerRefreshing).pipe(
+  Layer.merge(admin, RelayTelemetry.layerRefreshing).pipe(
     Layer.provideMerge(RelayActions.layer),
     Layer.provide(RelayTelemetry.layer),
     Layer.provideMerge(RelayHistory.layer),
     Layer.provideMerge(Relay.layer),
+    Layer.provide(metering),
     Layer.provide([AccessControl.layer, BandwidthLimits.layer, RelayJournal.layer]),
     Layer.provide([VolumeQuota.layer, NodeHttpClient.layerUndici]),
     Layer.provide(exporting),

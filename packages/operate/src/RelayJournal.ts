@@ -90,6 +90,7 @@ export const layer: Layer.Layer<RelayJournal> = Layer.effectContext(Effect.gen(f
         )
         break
       }
+      case "Carried":
       case "SpliceBegan": {
         break
       }

@@ -6,9 +6,13 @@ import { RelayTest } from "@tx3/relay"
 import type { Scope } from "effect"
 import { Effect, Logger } from "effect"
 import { randomBytes } from "node:crypto"
+import { mkdtempSync, rmSync } from "node:fs"
 import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
 import { logTo } from "./utils/operated.js"
+import type { Operated } from "./utils/operatedRelay.js"
 import { until, withOperatedRelay } from "./utils/operatedRelay.js"
 
 const sum = ({ fromLeft, fromRight }: { readonly fromLeft: number; readonly fromRight: number }) => fromLeft + fromRight
@@ -85,6 +89,46 @@ describe("a reload", () => {
         yield* actions.reload
         yield* RelayTest.register(address)
       })).pipe(Effect.provide(logTo([]))))
+})
+
+describe("the month's volume", () => {
+  it.scopedLive("has all that splices carried, to the last byte, and is there after a restart", () =>
+    Effect.gen(function*() {
+      const folder = yield* Effect.acquireRelease(
+        Effect.sync(() => mkdtempSync(join(tmpdir(), "tx3-month-"))),
+        (folder) => Effect.sync(() => rmSync(folder, { recursive: true }))
+      )
+      const month = { monthlyBytesFile: join(folder, "month.json"), monthlyBytesHard: 2_000 }
+      const used = (operated: Operated) =>
+        Effect.map(
+          operated.history.status,
+          ({ limits }) => limits.find(({ name }) => name === "monthlyBytesHard")?.used
+        )
+      yield* withOperatedRelay(month, (operated) =>
+        Effect.gen(function*() {
+          const node = yield* RelayTest.register(operated.address)
+          const { node: inside, peer } = yield* RelayTest.splice(node)
+          yield* peer.send(Buffer.alloc(1_000))
+          yield* inside.receive(1_000)
+          assert.strictEqual(yield* used(operated), 1_000)
+          yield* inside.send(Buffer.alloc(500))
+          yield* peer.receive(500)
+          yield* Effect.all([peer.end, inside.end])
+        }))
+      yield* withOperatedRelay(month, (operated) =>
+        Effect.gen(function*() {
+          assert.strictEqual(yield* used(operated), 1_500)
+          const node = yield* RelayTest.register(operated.address)
+          const { node: inside, peer } = yield* RelayTest.splice(node)
+          yield* peer.send(Buffer.alloc(500))
+          yield* inside.receive(500)
+          assert.strictEqual(yield* used(operated), 2_000)
+          yield* Effect.flatMap(node.peer, (surplus) => surplus.closed)
+          assert.strictEqual((yield* operated.relay.snapshot).totals.rejections.quota, 1)
+          yield* peer.send(Buffer.alloc(10))
+          yield* inside.receive(10)
+        }))
+    }))
 })
 
 describe("fairness", () => {

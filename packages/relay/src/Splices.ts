@@ -104,7 +104,15 @@ export const layer: Layer.Layer<Splices, never, RelayConfig | Statistics | Trans
     return {
       begin,
       all: () => running,
-      account: () => running.forEach((splice) => statistics.carried(splice.uncounted(splice.carried()))),
+      account: () => {
+        let [fromLeft, fromRight] = [0, 0]
+        for (const splice of running) {
+          const more = splice.uncounted(splice.carried())
+          fromLeft += more.fromLeft
+          fromRight += more.fromRight
+        }
+        statistics.carried({ fromLeft, fromRight })
+      },
       awaitNone: none.await
     }
   })

@@ -110,6 +110,7 @@ export const layer: Layer.Layer<Statistics> = Layer.effect(
         bytesFromNodes += fromRight
         RelayMetrics.carriedBytes.peer.unsafeUpdate(fromLeft, [])
         RelayMetrics.carriedBytes.node.unsafeUpdate(fromRight, [])
+        publish({ _tag: "Carried", fromLeft, fromRight })
       },
       spliceEnded: ({ connection, node, source }, report, durationMs) => {
         RelayMetrics.spliceDuration.unsafeUpdate(durationMs / 1000, [])
