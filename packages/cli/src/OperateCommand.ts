@@ -24,6 +24,7 @@ import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as IdentityFile from "./IdentityFile.js"
 import { problemOf } from "./internal/problemOf.js"
+import { relayFile } from "./internal/relayFile.js"
 import { bytes, duration, table } from "./internal/table.js"
 import * as Probe from "./Probe.js"
 import { UsageError } from "./UsageError.js"
@@ -38,17 +39,9 @@ const admin = Options.text("admin").pipe(
   Options.optional
 )
 
-const file = Options.text("config").pipe(
-  Options.withAlias("c"),
-  Options.withPseudoName("FILE"),
-  Options.withDescription("The relay's file; ./tx3-relay.yml without it"),
-  Options.withFallbackConfig(Config.string("TX3_RELAY_CONFIG")),
-  Options.withDefault("./tx3-relay.yml")
-)
-
 const json = Options.boolean("json").pipe(Options.withDescription("Print JSON"))
 
-const target = { admin, file }
+const target = { admin, file: relayFile }
 
 interface Target {
   readonly admin: Option.Option<string>

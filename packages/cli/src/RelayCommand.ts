@@ -28,18 +28,11 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as IdentityFile from "./IdentityFile.js"
 import * as Program from "./internal/program.js"
+import { relayFile } from "./internal/relayFile.js"
 import { version } from "./internal/version.js"
 import { writeNew, writeSecret } from "./internal/writeNew.js"
 import * as OperateCommand from "./OperateCommand.js"
 import { UsageError } from "./UsageError.js"
-
-const file = Options.text("config").pipe(
-  Options.withAlias("c"),
-  Options.withPseudoName("FILE"),
-  Options.withDescription("The relay's file; ./tx3-relay.yml without it"),
-  Options.withFallbackConfig(Config.string("TX3_RELAY_CONFIG")),
-  Options.withDefault("./tx3-relay.yml")
-)
 
 const init = Options.boolean("init").pipe(
   Options.withAlias("i"),
@@ -70,7 +63,7 @@ const port = Options.integer("port").pipe(
 )
 
 /** Which relay it is about. */
-const which = { bind, file, identity }
+const which = { bind, file: relayFile, identity }
 
 interface Which {
   readonly bind: ReadonlyArray<string>

@@ -163,14 +163,14 @@ const events = HttpLayerRouter.use((router) =>
   })
 )
 
-const guard = (options: { readonly token: Redacted.Redacted<string> | undefined; readonly isUnix: boolean }) => {
+const guard = (token: Redacted.Redacted<string> | undefined) => {
   const digest = (text: string) => createHash("sha256").update(text).digest()
-  const wanted = options.token === undefined ? undefined : digest(`Bearer ${Redacted.value(options.token)}`)
+  const wanted = token === undefined ? undefined : digest(`Bearer ${Redacted.value(token)}`)
 
   const refusal = ({ headers, url }: HttpServerRequest.HttpServerRequest) => {
     const host = headers["host"] ?? ""
     const { origin } = headers
-    if (!options.isUnix && !isAddressOrLocal(host) && wanted === undefined) {
+    if (!isAddressOrLocal(host) && wanted === undefined) {
       return { status: 403, message: `the admin server is not ${host}; call it by its address` }
     }
     if (origin !== undefined && origin !== `http://${host}` && origin !== `https://${host}`) {
@@ -199,7 +199,7 @@ const guard = (options: { readonly token: Redacted.Redacted<string> | undefined;
   )
 }
 
-/** A name that another site could have given to this machine's address is none of ours. */
+/** A name that another site could have given to this machine's address is none of ours; nor is it on a forwarded socket. */
 const isAddressOrLocal = (host: string) => /^(\[[\da-f:.]+\]|[\d.]+|localhost)(:\d+)?$/i.test(host)
 
 const listenOptions = (address: string): Net.ListenOptions => {
@@ -224,14 +224,13 @@ export const layer = (options: {
   AccessControl | Relay.Relay | RelayActions | RelayHistory | RelayJournal | RelayTelemetry
 > => {
   const { address, token } = options
-  const isUnix = address.startsWith("unix:")
   const routes = Layer.mergeAll(
     HttpLayerRouter.addHttpApi(AdminApi, { openapiPath: "/openapi.json" }).pipe(Layer.provide([health, look, act])),
     AdminPage.layer,
     events,
     metrics
   )
-  const app = HttpLayerRouter.serve(Layer.mergeAll(routes, guard({ isUnix, token })), {
+  const app = HttpLayerRouter.serve(Layer.mergeAll(routes, guard(token)), {
     disableListenLog: true,
     disableLogger: true
   })

@@ -106,6 +106,8 @@ export const layer = <E extends { readonly message: string }, R>(
       }
     }
 
+    const oneAtATime = (yield* Effect.makeSemaphore(1)).withPermits(1)
+
     const reload = load.pipe(
       Effect.provide(context),
       Effect.mapError(({ message }) => new ReloadRefused({ problem: message })),
@@ -116,7 +118,8 @@ export const layer = <E extends { readonly message: string }, R>(
           ...needsRestart.length > 0 ? { needsRestart: needsRestart.map(({ setting }) => setting).join(" ") } : {}
         })
       ),
-      Effect.tapError(({ message }) => Effect.logError(`reload: ${message}`))
+      Effect.tapError(({ message }) => Effect.logError(`reload: ${message}`)),
+      oneAtATime
     )
 
     return Context.make(LiveSettings, { current: () => current, follow, reload }).pipe(

@@ -238,6 +238,13 @@ describe("AdminServer", () => {
           assert.strictEqual(statSync(path).mode & 0o777, 0o600)
           const client = yield* AdminClient.make({ address: `unix:${path}` })
           assert.strictEqual((yield* client.status()).state, "listening")
+          const rebound = yield* Effect.async<number | undefined>((resume) => {
+            get({ socketPath: path, path: "/status", headers: { host: "evil.example" } }, (response) => {
+              response.resume()
+              resume(Effect.succeed(response.statusCode))
+            })
+          })
+          assert.strictEqual(rebound, 403)
         }))
       assert.isUndefined(statSync(path, { throwIfNoEntry: false }))
     }))
