@@ -42,9 +42,9 @@ export const parseRelay = (text: string): Either.Either<CustomRelay, BenchError>
 
 const GroupsFromText = Schema.compose(
   Schema.split(","),
-  Schema.NonEmptyArray(Schema.Literal("a", "b", "c", "d", "e"))
+  Schema.NonEmptyArray(Schema.Literal("a", "b", "c", "d", "e", "f"))
 ).annotations({
-  message: () => ({ message: "--figures must be letters of a, b, c, d, e with commas between them", override: true })
+  message: () => ({ message: "--figures must be letters of a, b, c, d, e, f with commas between them", override: true })
 })
 
 const number = (flag: string, schema: Schema.Schema<number>, min: number, max: number) =>
@@ -69,7 +69,7 @@ const rounds = Options.integer("rounds").pipe(
 const seconds = Options.float("seconds").pipe(
   Options.withPseudoName("N"),
   Options.withDescription(
-    "Seconds that each measurement of time lasts; 0.6 without it, with --quick 0.4; many short rounds bring steadier medians than few long ones"
+    "Seconds that each measurement of time lasts; 0.6 without it, with --quick 0.4, and not for the error of rates; many short rounds bring steadier medians than few long ones"
   ),
   Options.withSchema(number("--seconds", Schema.Number, 0.1, 60)),
   Options.optional
@@ -175,8 +175,11 @@ const bench = Command.make(
         rounds: chosenRounds,
         memoryRounds: Math.min(3, chosenRounds),
         besideRounds: Math.min(4, chosenRounds),
+        rateRounds: Math.min(3, chosenRounds),
         besideRepeats: quick ? 1 : 3,
         seconds: Option.getOrElse(seconds, () => quick ? 0.4 : 0.6),
+        rateSeconds: quick ? 3 : 10,
+        rateTurns: quick ? 1 : 5,
         figures: Option.getOrElse(figures, () => Object.keys(Figure.groups) as Array<Figure.Group>),
         splices: [1, 4, 64],
         roundTripSplices: [1, 64],

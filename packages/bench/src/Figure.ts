@@ -18,13 +18,46 @@ export const groups = {
   b: "Round trips",
   c: "Setting splices up",
   d: "Memory and descriptors",
-  e: "Beside idle splices"
+  e: "Beside idle splices",
+  f: "Rates"
 } as const
 
 export type Group = keyof typeof groups
 
 /** The busy splices of (e), for CPU per GB. */
 export const besideSplices = 4
+
+/** A rate of (f): what is set in a relay, how many splices send through it, and what they may carry together. */
+export interface Rate {
+  readonly id: string
+  readonly what: string
+  readonly settings: Readonly<Record<string, number>>
+  readonly splices: number
+  readonly bytesPerSecond: number
+}
+
+export const rates: ReadonlyArray<Rate> = [
+  {
+    id: "total",
+    what: "20 MB/s in all, 4 splices",
+    settings: { bandwidthTotal: 20e6 },
+    splices: 4,
+    bytesPerSecond: 20e6
+  },
+  {
+    id: "perSplice",
+    what: "5 MB/s per splice, 1 splice",
+    settings: { bandwidthPerSplice: 5e6 },
+    splices: 1,
+    bytesPerSecond: 5e6
+  }
+]
+
+/** More than any machine carries: who is under it pays for the limiter and never waits. */
+export const unreachedRate = { bandwidthTotal: 1e12 }
+
+/** The busy splices of (f), for CPU per GB with and without a rate that nobody reaches. */
+export const unreachedSplices = 4
 
 const splices = (level: number) => level === 1 ? "1 splice" : `${level} splices`
 
@@ -131,3 +164,28 @@ export const controlDescriptors: Figure = {
   unit: "",
   digits: 2
 }
+
+export const rateError = ({ id, what }: Rate): Figure => ({
+  id: `rateError.${id}`,
+  group: "f",
+  title: `carried too much (below 0: too little) of ${what}`,
+  unit: "%",
+  digits: 2
+})
+
+export const rateCpu = ({ id, what }: Rate): Figure => ({
+  id: `rateCpu.${id}`,
+  group: "f",
+  title: `CPU per GB at ${what}`,
+  unit: "s/GB",
+  digits: 3
+})
+
+/** With a rate that nobody reaches, or with none: these are measured one right after the other. */
+export const unreachedCpu = (limited: boolean): Figure => ({
+  id: `unreachedCpu.${limited ? "limited" : "unlimited"}`,
+  group: "f",
+  title: `CPU per GB, ${splices(unreachedSplices)}, ${limited ? "under a rate that is not reached" : "without a rate"}`,
+  unit: "s/GB",
+  digits: 3
+})

@@ -41,6 +41,18 @@ const bound = (what: string, atMost: number, figure: Figure.Figure, subject: str
   of: (results) => Results.rounds(results, figure.id, subject)
 })
 
+/** A bound on how far something is off, to either side. */
+const within = (what: string, atMost: number, figure: Figure.Figure, subject: string): Goal => ({
+  ...bound(what, atMost, figure, subject),
+  of: (results) => Results.rounds(results, figure.id, subject).map((value) => value === null ? null : Math.abs(value))
+})
+
+/**
+ * What the limiter may add to the CPU per GB: it reads a clock and moves counters for each piece that is carried, which
+ * should be little beside the system calls that carry it. Less than a tenth is hard to tell from what rounds differ by.
+ */
+const limiterCost = 1.1
+
 const busy = (level: number) => level === 1 ? "1 splice" : `${level} splices`
 
 const all = (results: Results.Results): ReadonlyArray<Goal> => {
@@ -97,7 +109,19 @@ const all = (results: Results.Results): ReadonlyArray<Goal> => {
         beside("CPU per GB", Figure.cpuPerGb, Figure.besideSplices),
         ...roundTripSplices.map((level) => beside("64 B round trip", Figure.roundTrip, level))
       ]
-    })
+    }),
+    ...["kernel", "portable"].flatMap((subject) => [
+      ...Figure.rates.map((rate) =>
+        within(`${subject}: error of a rate, ${rate.what}`, 5, Figure.rateError(rate), subject)
+      ),
+      ratio(
+        `${subject}: CPU per GB, ${busy(Figure.unreachedSplices)}, under a rate that is not reached, against none`,
+        limiterCost,
+        Figure.unreachedCpu(true),
+        subject,
+        { figure: Figure.unreachedCpu(false) }
+      )
+    ])
   ]
 }
 

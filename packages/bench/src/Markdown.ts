@@ -92,8 +92,20 @@ const list = (items: ReadonlyArray<string>) => items.map((item) => `- ${item}`).
 const ofRounds = (count: number) => count === 1 ? "the first round" : `the first ${count} rounds`
 
 const measuredHow = (results: Results.Results) => {
-  const { besideRepeats, besideRounds, controlStreams, idle, inFlight, memoryRounds, memorySplices, seconds, splices } =
-    results
+  const {
+    besideRepeats,
+    besideRounds,
+    controlStreams,
+    idle,
+    inFlight,
+    memoryRounds,
+    memorySplices,
+    rateRounds,
+    rateSeconds,
+    rateTurns,
+    seconds,
+    splices
+  } = results
   const counts = (values: ReadonlyArray<number>) => values.map((value) => value.toLocaleString("en")).join(", ")
   return list([
     "Every subject is a program of its own and runs all the time, idle while another is measured. Within a round one figure is " +
@@ -125,7 +137,16 @@ const measuredHow = (results: Results.Results) => {
     `(e) (a) with ${Figure.besideSplices} splices and (b), beside ${counts(idle)} idle splices, for ${
       seconds / 2
     } s each; ` +
-    `the median of ${besideRepeats} turns in each round. In ${ofRounds(besideRounds)}.`
+    `the median of ${besideRepeats} turns in each round. In ${ofRounds(besideRounds)}.`,
+    ...rateRounds === 0 ? [] : [
+      "(f) Our relay alone, which has rates. Error: a fresh process with one rate in its file; peers send as much as they can, one way, and " +
+      `what the far ends get within ${rateSeconds} s, from half a second after the start, is held against what the rate gives in that time; ` +
+      "a goal is held against the error without its sign. CPU per GB at a rate is of the same seconds. " +
+      `CPU per GB as in (a), with ${Figure.unreachedSplices} splices, of a process with a rate of ${
+        counts([Figure.unreachedRate.bandwidthTotal / 1e9])
+      } GB/s in all, which is not reached, and of one without a rate, both started for this and taken in turns; ` +
+      `the median of ${rateTurns === 1 ? "one turn" : `${rateTurns} turns`} in each round. In ${ofRounds(rateRounds)}.`
+    ]
   ])
 }
 

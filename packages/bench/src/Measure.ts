@@ -1,6 +1,6 @@
 /**
  * How each figure is measured on a running subject. A measurement leaves the subject as it found it, with no connection
- * of its own left open; but for those of memory, which have a subject for themselves.
+ * of its own left open; but for those of memory and of a rate's error, which have a subject for themselves.
  */
 import * as Effect from "effect/Effect"
 import { BenchError } from "./BenchError.js"
@@ -30,29 +30,61 @@ const close = ({ peers }: Session, group: string) => peers.request<void>({ type:
 
 const cpu = ({ running }: Session) => Effect.sync(() => ProcessTree.cpuSeconds(running.process.pid))
 
-/** Peers send as much as they can, one way, and the far ends count. */
-export const throughput = (session: Session, level: number, durations: Durations, idle?: number) =>
+const pumped = "pump"
+
+/** Has peers send as much as they can, one way, and goes on with it; the far ends count. */
+const pump = (session: Session, level: number, durations: Durations) =>
   Effect.gen(function*() {
     const { farEnds, peers } = session
     const received = farEnds.request<messages.Received>({ type: "received" })
-    const group = "pump"
-    yield* open(session, group, "sink", level)
-    yield* peers.request<void>({ type: "startPumping", group })
+    yield* open(session, pumped, "sink", level)
+    yield* peers.request<void>({ type: "startPumping", group: pumped })
     yield* Effect.sleep(durations.warmUpMs)
     const [cpuBefore, before] = [yield* cpu(session), yield* received]
     yield* Effect.sleep(durations.measureMs)
     const [cpuAfter, after] = [yield* cpu(session), yield* received]
-    yield* peers.request<void>({ type: "stopPumping", group })
-    yield* close(session, group)
     const gigabytes = (after.bytes - before.bytes) / bytesPerGb
     if (gigabytes === 0) {
       return yield* new BenchError({ message: "no byte came through" })
     }
-    return [
-      [Figure.cpuPerGb(level, idle), (cpuAfter - cpuBefore) / gigabytes],
-      [Figure.throughput(level, idle), gigabytes / ((after.atMs - before.atMs) / 1000)]
-    ] satisfies Values
+    return {
+      cpuPerGb: (cpuAfter - cpuBefore) / gigabytes,
+      gbPerSecond: gigabytes / ((after.atMs - before.atMs) / 1000)
+    }
   })
+
+const pumpAndStop = (session: Session, level: number, durations: Durations) =>
+  Effect.tap(pump(session, level, durations), () =>
+    Effect.zipRight(
+      session.peers.request<void>({ type: "stopPumping", group: pumped }),
+      close(session, pumped)
+    ))
+
+/** Peers send as much as they can, one way, and the far ends count. */
+export const throughput = (session: Session, level: number, durations: Durations, idle?: number) =>
+  Effect.map(pumpAndStop(session, level, durations), ({ cpuPerGb, gbPerSecond }) =>
+    [
+      [Figure.cpuPerGb(level, idle), cpuPerGb],
+      [Figure.throughput(level, idle), gbPerSecond]
+    ] satisfies Values)
+
+/** How far a relay that has just been started with a rate is from it. What is on its way stays there: it would take seconds. */
+export const rateError = (session: Session, rate: Figure.Rate, durations: Durations) =>
+  Effect.map(pump(session, rate.splices, durations), ({ cpuPerGb, gbPerSecond }) =>
+    [
+      [Figure.rateError(rate), errorPercent(gbPerSecond * bytesPerGb, rate.bytesPerSecond)],
+      [Figure.rateCpu(rate), cpuPerGb]
+    ] satisfies Values)
+
+/** How much more was carried than should have been. */
+export const errorPercent = (carried: number, set: number) => (carried / set - 1) * 100
+
+/** CPU per GB under a rate that nobody reaches, or without one. */
+export const unreachedRate = (session: Session, limited: boolean, durations: Durations) =>
+  Effect.map(
+    pumpAndStop(session, Figure.unreachedSplices, durations),
+    ({ cpuPerGb }) => [[Figure.unreachedCpu(limited), cpuPerGb]] satisfies Values
+  )
 
 /** 64 bytes to the far end and back, on all splices at once. */
 export const roundTrips = (session: Session, level: number, durations: Durations, idle?: number) =>

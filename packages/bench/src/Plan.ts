@@ -11,13 +11,18 @@ import type { Subject } from "./Subject.js"
 export interface Settings {
   readonly quick: boolean
   readonly rounds: number
-  /** The first rounds, which take (d) and (e) too: these are steadier, and take long to set up. */
+  /** The first rounds, which take (d), (e) and (f) too: these are steadier, or take long. */
   readonly memoryRounds: number
   readonly besideRounds: number
+  readonly rateRounds: number
   /** How often in a round each figure of (e) is measured, for half as long as elsewhere. */
   readonly besideRepeats: number
   /** How long each measurement of time lasts. */
   readonly seconds: number
+  /** How long a rate is held against what comes through. */
+  readonly rateSeconds: number
+  /** How often in a round (f) measures CPU with and without a rate that nobody reaches. */
+  readonly rateTurns: number
   readonly figures: ReadonlyArray<Figure.Group>
   /** Busy splices of (a), and of (b). */
   readonly splices: ReadonlyArray<number>
@@ -55,6 +60,12 @@ const mostForks = 64
 
 /** How often (b) takes turns in a round, for half as long as elsewhere. */
 export const roundTripTurns = 3
+
+/**
+ * Before a rate is held against anything: what it gives ahead and what it has kept of a quiet time, a tenth of a second
+ * each, have been used by then.
+ */
+const rateWarmUpMs = 500
 
 /** The subjects in another order each round. */
 const rotate = <A>(values: ReadonlyArray<A>, by: number) => {
@@ -126,6 +137,32 @@ export const round = (settings: Settings, subjects: ReadonlyArray<Subject>, numb
     }]
   ])
 
+  const rated = !wants("f") || number >= settings.rateRounds
+    ? []
+    : ordered.flatMap(({ rated }) => rated === undefined ? [] : [rated])
+  const rateErrors = Figure.rates.flatMap((rate) =>
+    rated.map(({ at }): Step => ({
+      subject: at(rate),
+      what: rate.what,
+      seconds: 1.5 + rateWarmUpMs / 1000 + settings.rateSeconds,
+      fresh: true,
+      measure: (session) =>
+        Measure.rateError(session, rate, { warmUpMs: rateWarmUpMs, measureMs: settings.rateSeconds * 1000 })
+    }))
+  )
+  // Who comes first changes: a machine that becomes slower or faster makes neither look better.
+  const unreachedRates = Array.from({ length: rated.length === 0 ? 0 : settings.rateTurns }).flatMap((_, turn) =>
+    rated.flatMap(({ unlimited, unreached }) =>
+      rotate([true, false], turn + number).map((limited): Step => ({
+        subject: limited ? unreached : unlimited,
+        what: `CPU per GB, ${limited ? "under a rate that is not reached" : "without a rate"}`,
+        seconds: lasting + 0.1,
+        fresh: false,
+        measure: (session) => Measure.unreachedRate(session, limited, durations)
+      }))
+    )
+  )
+
   return [
     ...interleaved(
       "c",
@@ -148,6 +185,8 @@ export const round = (settings: Settings, subjects: ReadonlyArray<Subject>, numb
       )
     ),
     ...besideIdle,
+    ...unreachedRates,
+    ...rateErrors,
     ...memory
   ]
 }

@@ -16,7 +16,7 @@ const Measured = Schema.Struct({
 
 const FigureResults = Schema.Struct({
   id: Schema.String,
-  group: Schema.Literal("a", "b", "c", "d", "e"),
+  group: Schema.Literal("a", "b", "c", "d", "e", "f"),
   title: Schema.String,
   unit: Schema.String,
   digits: Schema.Number,
@@ -25,6 +25,9 @@ const FigureResults = Schema.Struct({
 
 export type FigureResults = typeof FigureResults.Type
 
+/** Of results from before there was (f). */
+const none = { default: () => 0 }
+
 export const Results = Schema.Struct({
   date: Schema.String,
   command: Schema.String,
@@ -32,8 +35,11 @@ export const Results = Schema.Struct({
   rounds: Schema.Number,
   memoryRounds: Schema.Number,
   besideRounds: Schema.Number,
+  rateRounds: Schema.optionalWith(Schema.Number, none),
   besideRepeats: Schema.Number,
   seconds: Schema.Number,
+  rateSeconds: Schema.optionalWith(Schema.Number, none),
+  rateTurns: Schema.optionalWith(Schema.Number, none),
   tookSeconds: Schema.Number,
   splices: Schema.Array(Schema.Number),
   roundTripSplices: Schema.Array(Schema.Number),

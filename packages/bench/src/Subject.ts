@@ -17,6 +17,7 @@ import { connect, createServer } from "node:net"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { BenchError } from "./BenchError.js"
+import * as Figure from "./Figure.js"
 import * as processes from "./internal/processes.js"
 import * as ProcessTree from "./ProcessTree.js"
 
@@ -29,6 +30,17 @@ export interface Subject {
     | { readonly speaks: "tcp"; readonly proxy: Start<[backendPort: number], Running> }
   /** Holds a process for each connection, and is not asked for many at once. */
   readonly forks: boolean
+  /** For (f), if it has rates. */
+  readonly rated?: Rated
+}
+
+/** Subjects of the same name, which differ in their rates alone. */
+export interface Rated {
+  readonly at: (rate: Figure.Rate) => Subject
+  /** Under a rate that nobody reaches. */
+  readonly unreached: Subject
+  /** Without one, and otherwise with the same past as `unreached`. */
+  readonly unlimited: Subject
 }
 
 /** Starts it with its files in a folder; it ends with the scope. */
@@ -89,8 +101,8 @@ const listening = (program: processes.Process): Effect.Effect<Relay, BenchError>
     })
   )
 
-/** Writes a file that the original reads too, with limits that the load does not reach. */
-const writeConfig = (folder: string) =>
+/** Writes a file with limits that the load does not reach, which without `more` the original reads too. */
+const writeConfig = (folder: string, more?: Readonly<Record<string, unknown>>) =>
   Effect.gen(function*() {
     const settings = yield* RelayConfig.decode([{
       place: (key) => key,
@@ -103,7 +115,7 @@ const writeConfig = (folder: string) =>
       }
     }])
     const path = join(mkdtempSync(join(folder, "relay-")), "tx3-relay.yml")
-    writeFileSync(path, Redacted.value(RelayFile.render(Option.some(yield* Identity.generate), settings)), {
+    writeFileSync(path, Redacted.value(RelayFile.render(Option.some(yield* Identity.generate), settings, more)), {
       mode: 0o400
     })
     return path
@@ -111,7 +123,18 @@ const writeConfig = (folder: string) =>
 
 const ourRelay = fileURLToPath(new URL("../../cli/bin/tx3-relay.js", import.meta.url))
 
-const ours = (transport: "kernel" | "portable"): Subject => ({
+type OurTransport = "kernel" | "portable"
+
+const ours = (transport: OurTransport): Subject => ({
+  ...under(transport, {}),
+  rated: {
+    at: ({ settings }) => under(transport, settings),
+    unreached: under(transport, Figure.unreachedRate),
+    unlimited: under(transport, {})
+  }
+})
+
+const under = (transport: OurTransport, rates: Readonly<Record<string, number>>): Subject => ({
   name: transport,
   description: `our relay, ${transport} transport`,
   forks: false,
@@ -121,7 +144,7 @@ const ours = (transport: "kernel" | "portable"): Subject => ({
       Effect.gen(function*() {
         const program = yield* processes.start(
           process.execPath,
-          [ourRelay, "--config", yield* writeConfig(folder)],
+          [ourRelay, "--config", yield* writeConfig(folder, { admin: "off", ...rates })],
           {
             name: transport,
             folder,

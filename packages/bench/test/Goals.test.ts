@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Figure, Goals, Results } from "@tx3/bench"
+import { Figure, Goals, Markdown, Results } from "@tx3/bench"
 import { Schema } from "effect"
 import { figure, figures, results } from "./utils/results.js"
 
@@ -33,6 +33,38 @@ describe("Goals", () => {
     const judged = verdicts(results({ figures: [slow] }))
     assert.strictEqual(judged["kernel: CPU per splice set up, 32 in flight, against the floor"], "not met")
     assert.strictEqual(judged["portable: CPU per splice set up, 32 in flight, against the floor"], "met")
+  })
+
+  it("take a rate's error to both sides alike", () => {
+    const rate = Figure.rates[0]!
+    const judged = (rounds: ReadonlyArray<number | null>) =>
+      Goals.judge(results({ figures: [figure(Figure.rateError(rate), { kernel: rounds })] }))
+        .find(({ what }) => what === `kernel: error of a rate, ${rate.what}`)!
+    assert.strictEqual(judged([-5, 5, null]).verdict, "met")
+    // Errors to both sides do not make up for each other.
+    const missed = judged([-6, 6, 1])
+    assert.strictEqual(missed.verdict, "not met")
+    assert.strictEqual(missed.median, 6)
+    assert.deepStrictEqual(missed.spread, { min: 1, max: 6 })
+  })
+
+  it("judge a rate that is not reached against none within each round", () => {
+    const what = "portable: CPU per GB, 4 splices, under a rate that is not reached, against none"
+    const judged = verdicts(results({
+      figures: [
+        figure(Figure.unreachedCpu(true), { portable: [1.1, 2.2, 9] }),
+        figure(Figure.unreachedCpu(false), { portable: [1, 2, 1] })
+      ]
+    }))
+    assert.strictEqual(judged[what], "met")
+  })
+
+  it("can be judged of results from before there were rates", () => {
+    const { rateRounds: _, rateSeconds: __, rateTurns: ___, ...before } = results({})
+    const read = Schema.decodeSync(Results.Json)(JSON.stringify(before))
+    assert.strictEqual(read.rateRounds, 0)
+    assert.strictEqual(verdicts(read)[`kernel: error of a rate, ${Figure.rates[0]!.what}`], "not measured")
+    assert.notInclude(Markdown.page(read, []), "(f)")
   })
 
   it("say why they cannot be judged", () => {

@@ -22,6 +22,19 @@ describe("Markdown", () => {
     assert.include(tables, "| memory per idle splice | KB | 4.10 (–, –) | – | – | – |")
   })
 
+  it("shows a rate's error with its sign, and judges it without", () => {
+    const measured = results({ figures })
+    assert.include(
+      Markdown.goals(measured),
+      "| portable: error of a rate, 20 MB/s in all, 4 splices | 5 % | 1.00 % | 1.00 – 6.00 | met |"
+    )
+    assert.include(
+      Markdown.figures(measured),
+      "| carried too much (below 0: too little) of 5 MB/s per splice, 1 splice | % | 0.50 (–, –) | -1.00 (–, –) | – | – |"
+    )
+    assert.include(Markdown.page(measured, []), "a rate of 1,000 GB/s in all")
+  })
+
   it("says what failed and what is not installed", () => {
     const page = Markdown.page(
       results({

@@ -17,9 +17,12 @@ const settings: Plan.Settings = {
   rounds: 1,
   memoryRounds: 1,
   besideRounds: 1,
+  rateRounds: 1,
   besideRepeats: 1,
   seconds: 0.1,
-  figures: ["a", "b", "c", "d", "e"],
+  rateSeconds: 0.5,
+  rateTurns: 1,
+  figures: ["a", "b", "c", "d", "e", "f"],
   splices: [1],
   roundTripSplices: [1],
   inFlight: [1],
@@ -34,7 +37,10 @@ const measure = (changed: Partial<Plan.Settings>, ...subjects: ReadonlyArray<Sub
     (path) => Effect.scoped(Run.run({ ...settings, ...changed }, subjects, path, () => Progress.silent))
   )
 
-const floor = Effect.map(Subject.discover, ({ found }) => found.find(({ name }) => name === "floor")!)
+const subject = (wanted: string) =>
+  Effect.map(Subject.discover, ({ found }) => found.find(({ name }) => name === wanted)!)
+
+const floor = subject("floor")
 
 describe("a run", () => {
   it.scopedLive("measures every figure of a relay, and leaves no program behind", () =>
@@ -60,6 +66,20 @@ describe("a run", () => {
       assert.strictEqual(value(Figure.spliceDescriptors), 2)
       assert.strictEqual(value(Figure.controlDescriptors), 1)
       assert.deepStrictEqual(ProcessTree.pids(process.pid), [process.pid])
+    }))
+
+  it.scopedLive("holds rates against what our relay carries, and against what it costs without", () =>
+    Effect.gen(function*() {
+      const { failures, figures } = yield* measure({ figures: ["f"] }, yield* subject("portable"), yield* floor)
+      assert.deepStrictEqual(failures, [])
+      const rates = [...Figure.rates.map(Figure.rateError), ...Figure.rates.map(Figure.rateCpu)]
+      const all = [...rates, Figure.unreachedCpu(true), Figure.unreachedCpu(false)]
+      assert.sameMembers(figures.map(({ id }) => id), all.map(({ id }) => id))
+      for (const { id, subjects } of figures) {
+        assert.hasAllKeys(subjects, ["portable"])
+        // Without its rate it would carry more than ten times as much.
+        assert.isBelow(Math.abs(subjects["portable"]!.median!), 50, id)
+      }
     }))
 
   it.scopedLive("goes on without a subject that does not start or dies, and names it", () =>

@@ -21,8 +21,11 @@ export const results = (changed: Partial<Results.Results>): Results.Results => (
   rounds: 3,
   memoryRounds: 3,
   besideRounds: 3,
+  rateRounds: 3,
   besideRepeats: 3,
   seconds: 1,
+  rateSeconds: 10,
+  rateTurns: 5,
   tookSeconds: 100,
   splices: [1, 4, 64],
   roundTripSplices: [1, 64],
@@ -62,5 +65,8 @@ export const figures = [
   ...[0, 5000].flatMap((idle) => [
     figure(Figure.cpuPerGb(4, idle), { kernel: [0.2, 0.2, 0.2], portable: [1, 1, 1] }),
     ...[1, 64].map((level) => figure(Figure.roundTrip(level, idle), { kernel: [50, 50, 50], portable: [50, 50, 50] }))
-  ])
+  ]),
+  ...Figure.rates.map((rate) => figure(Figure.rateError(rate), { kernel: [0.5, -4, 1], portable: [-1, -1, 6] })),
+  figure(Figure.unreachedCpu(true), { kernel: [0.21, 0.21, 0.4], portable: [1.05, 1, 1] }),
+  figure(Figure.unreachedCpu(false), { kernel: [0.2, 0.2, 0.2], portable: [1, 1, 1] })
 ]
