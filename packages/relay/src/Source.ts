@@ -28,13 +28,14 @@ export const fromAddress = (remoteAddress: string): Source => {
 }
 
 /**
- * A numeric address itself, an IPv4-mapped IPv6 address as its IPv4 address.
+ * A numeric address itself, without the zone of a link-local one (RFC 4007), which only this machine knows; an
+ * IPv4-mapped IPv6 address as its IPv4 address.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const addressOf = (remoteAddress: string): string =>
-  Net.isIPv4(remoteAddress) ? remoteAddress : ipaddr.process(remoteAddress).toString()
+  Net.isIPv4(remoteAddress) ? remoteAddress : ipaddr.process(remoteAddress.replace(/%.*/, "")).toString()
 
 /**
  * The network around a source: the /24 of an IPv4 address, the /48 of an IPv6 one.

@@ -36,7 +36,10 @@ describe("Source", () => {
   it("6.9 loopback, link-local addresses with their zone, and embedded IPv4 of other kinds have a source", () => {
     assert.strictEqual(Source.fromAddress("::1"), "::/64")
     assert.strictEqual(Source.fromAddress("fe80::1%eth0"), Source.fromAddress("fe80::2%eth0"))
-    assert.strictEqual(Source.fromAddress("fe80::1%lo"), Source.fromAddress("fe80::1"))
+    for (const zone of ["lo", "br-lan", "eth0.100", "a:b"]) {
+      assert.strictEqual(Source.fromAddress(`fe80::1%${zone}`), "fe80::/64")
+      assert.strictEqual(Source.addressOf(`fe80::1%${zone}`), "fe80::1")
+    }
     assert.strictEqual(Source.fromAddress("64:ff9b::192.0.2.1"), "64:ff9b::/64")
   })
 })
