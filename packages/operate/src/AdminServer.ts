@@ -290,8 +290,9 @@ const removeStaleSocket = (path: string) =>
         resume(Effect.void)
       })
       .on("error", (error: NodeJS.ErrnoException) => {
-        if (error.code === "ECONNREFUSED") {
-          Fs.rmSync(path)
+        // A file that is no socket refuses, too.
+        if (error.code === "ECONNREFUSED" && Fs.lstatSync(path, { throwIfNoEntry: false })?.isSocket() === true) {
+          Fs.rmSync(path, { force: true })
         }
         resume(Effect.void)
       })

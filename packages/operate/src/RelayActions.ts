@@ -71,20 +71,26 @@ export const layer: Layer.Layer<
     const note = (text: string) =>
       Effect.zipRight(Effect.sync(() => journal.note(text)), Effect.logInfo(`operator: ${text}`))
 
-    /** Ends all control streams and splices of these. */
+    /** Ends all control streams and splices of these, and turns their waiting peers away. */
     const end = (which: (party: Party) => boolean) =>
       Effect.suspend(() => {
         const sessions = Array.from(relay.controlStreams()).filter(which)
         const splices = Array.from(relay.splices()).filter(which)
+        const peers = Array.from(relay.pending(), ({ peer, session: { node } }) => ({ peer, node })).filter(
+          ({ node, peer }) => which({ connection: peer.id, node, source: peer.source })
+        )
+        peers.forEach(({ peer }) => peer.turnAway("denied"))
         sessions.forEach((session) => session.end("kicked"))
         return Effect.as(
-          Effect.forEach(splices, ({ close }) => close, { discard: true }),
-          sessions.length + splices.length
+          Effect.forEach(splices, (splice) => splice.close, { discard: true }),
+          sessions.length + splices.length + peers.length
         )
       })
 
+    /** A node that is gone may have splices still. */
     const nodesThatStart = (start: string): Array<CertDigest.CertDigest> =>
-      Array.from(relay.controlStreams(), ({ node }) => node).filter((node) => node.startsWith(start))
+      Array.from(new Set([...relay.controlStreams(), ...relay.splices()].map(({ node }) => node)))
+        .filter((node) => node.startsWith(start))
 
     const drain = yield* Effect.cached(
       relay.drain.pipe(
@@ -104,7 +110,7 @@ export const layer: Layer.Layer<
           }
           const [node, ...others] = nodesThatStart(start)
           if (node === undefined) {
-            return yield* new NotFound({ message: `no node that is registered starts with ${start}` })
+            return yield* new NotFound({ message: `no node that is registered or has splices starts with ${start}` })
           }
           if (others.length > 0) {
             return yield* new Refused({ message: `${others.length + 1} nodes start with ${start}; give more of it` })

@@ -46,6 +46,9 @@ const register = () => {
 
 const set = (gauge: Metric.Metric.Gauge<number>, value: number) => gauge.unsafeUpdate(value, [])
 
+/** A limit that is taken out of the settings stays in the registry, and nothing of it is used. */
+const limitsTold = new Set<string>()
+
 /** Sets those metrics that are states. */
 const refresh = Effect.gen(function*() {
   const status = yield* Effect.flatMap(RelayHistory, (history) => history.status)
@@ -60,9 +63,12 @@ const refresh = Effect.gen(function*() {
   set(OperatorMetrics.residentBytes, status.residentBytes)
   set(OperatorMetrics.startTime, status.startedAt / 1000)
   for (const { limit, name, used } of status.limits) {
+    limitsTold.add(name)
     set(OperatorMetrics.limit(name), limit)
     set(OperatorMetrics.limitUsed(name), used)
   }
+  const none = Array.from(limitsTold).filter((name) => !status.limits.some((limit) => limit.name === name))
+  none.forEach((name) => set(OperatorMetrics.limitUsed(name), 0))
   Option.map(allowed, (count) => set(OperatorMetrics.descriptors.allowed, count))
   Option.map(open, (count) => set(OperatorMetrics.descriptors.open, count))
 })

@@ -6,7 +6,7 @@ import { AdminClient, RelayStatus } from "@tx3/operate"
 import { RelayTest } from "@tx3/relay"
 import { Effect, Fiber, Redacted, Schema } from "effect"
 import { execFileSync } from "node:child_process"
-import { mkdtempSync, rmSync, statSync } from "node:fs"
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { get } from "node:http"
 import { createServer } from "node:net"
 import { tmpdir } from "node:os"
@@ -248,6 +248,56 @@ describe("AdminServer", () => {
         }))
       assert.isUndefined(statSync(path, { throwIfNoEntry: false }))
     }))
+
+  it.scopedLive("leaves a file alone that is no socket", () =>
+    Effect.gen(function*() {
+      const folder = yield* Effect.acquireRelease(
+        Effect.sync(() => mkdtempSync(join(tmpdir(), "tx3-admin-"))),
+        (folder) => Effect.sync(() => rmSync(folder, { recursive: true }))
+      )
+      const path = join(folder, "identity.pem")
+      writeFileSync(path, "precious")
+      const error = yield* Effect.flip(withOperatedRelay({ admin: `unix:${path}` }, () => Effect.void))
+      assert.include(error.message, `cannot listen on unix:${path}`)
+      assert.strictEqual(readFileSync(path, "utf8"), "precious")
+    }))
+
+  it.live("a ban turns waiting peers away, and a kick reaches a node that has gone and left its splices", () =>
+    withOperatedRelay({}, ({ address, admin, relay }) =>
+      Effect.gen(function*() {
+        const client = yield* AdminClient.make({ address: admin })
+        const node = yield* RelayTest.register(address)
+        const digest = Buffer.from(node.identity.digest, "base64url")
+        const waiting = yield* RelayTest.sendPreamble(address, digest, { localAddress: "127.0.0.2" })
+        const token = yield* node.token
+        assert.deepStrictEqual(yield* client.ban({ payload: { who: "127.0.0.2" } }), { kicked: 1 })
+        yield* waiting.closed
+        yield* Effect.flatMap(RelayTest.dialBack(address, token), (late) => late.closed)
+        assert.strictEqual((yield* relay.snapshot).totals.rejections.denied, 1)
+
+        const { peer } = yield* RelayTest.splice(node)
+        yield* until("it is spliced", () => Array.from(relay.splices()).length === 1)
+        yield* node.control.hangUp
+        yield* until("the node is gone", () => Array.from(relay.controlStreams()).length === 0)
+        const start = node.identity.digest.slice(0, 8)
+        assert.deepStrictEqual(yield* client.kickNode({ payload: { node: start } }), { kicked: 1 })
+        assert.strictEqual(yield* peer.closed, "reset")
+      })))
+
+  it.live("a limit that a reload takes away is not used any more, in metrics either", () =>
+    withOperatedRelay({ bandwidthTotal: 1_000_000 }, ({ actions, address, change, get }) =>
+      Effect.gen(function*() {
+        const { node, peer } = yield* RelayTest.splice(yield* RelayTest.register(address))
+        yield* peer.send(Buffer.alloc(10_000))
+        yield* node.receive(10_000)
+        const used = Effect.map(get("/metrics"), (text) =>
+          /^tx3_relay_limit_used\{limit="bandwidthTotal"\} (.*)$/m.exec(text)?.[1])
+        yield* RelayTest.eventually(Effect.map(used, (used) =>
+          Number(used) > 0))
+        change({})
+        yield* actions.reload
+        assert.strictEqual(yield* used, "0")
+      })))
 
   it.scopedLive("says whose address it is when it cannot listen, and leaves another program's socket alone", () =>
     Effect.gen(function*() {

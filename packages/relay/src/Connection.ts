@@ -72,9 +72,13 @@ export const make: Effect.Effect<
       Effect.tap(({ digest }) => access.node(digest, address)),
       Effect.scoped
     )
+    if (stream.destroyed) {
+      // While it was asked whether it may register; its predecessor must not end for it.
+      return yield* new Rejected({ reason: "hungUp" })
+    }
     const session = yield* ControlSession.make({
       accepted: connection,
-      capacity: config.maxRelaysPerControl,
+      capacity: () => config.maxRelaysPerControl,
       node,
       stream,
       writeDeadlines

@@ -81,7 +81,7 @@ export const make = (options: {
   readonly accepted: Pick<Accepted, "id" | "since" | "source">
   readonly stream: Duplex
   /** Tokens that may wait in the mailbox. */
-  readonly capacity: number
+  readonly capacity: () => number
   /** The times in which nodes must take what they are sent. */
   readonly writeDeadlines: WriteDeadlines
 }): Effect.Effect<ControlSession, never, Scope.Scope> =>
@@ -137,7 +137,7 @@ export const make = (options: {
       since: options.accepted.since,
       source: options.accepted.source,
       deliver: (token) => {
-        if (ended !== undefined || mailbox.length >= options.capacity) {
+        if (ended !== undefined || mailbox.length >= options.capacity()) {
           return false
         }
         if (mailbox.push(token) === 1) {

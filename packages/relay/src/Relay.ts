@@ -54,6 +54,9 @@ export class Relay extends Context.Tag("@tx3/relay/Relay")<Relay, {
 
   readonly splices: () => Iterable<Splices.RunningSplice>
 
+  /** The peers that wait for their nodes. */
+  readonly pending: () => Iterable<PendingSplices.Pending>
+
   /** Peers of each node, waiting or spliced. */
   readonly peers: () => ReadonlyMap<CertDigest, number>
 
@@ -137,6 +140,7 @@ export const layerNoDependencies: Layer.Layer<
       }),
       controlStreams: controlSessions.all,
       splices: splices.all,
+      pending: pendingSplices.all,
       peers: () => limiter.counts().relays,
       drain: listener.drain,
       inconsistencies: Effect.sync(() => {

@@ -110,7 +110,9 @@ export const layer: Layer.Layer<Statistics> = Layer.effect(
         bytesFromNodes += fromRight
         RelayMetrics.carriedBytes.peer.unsafeUpdate(fromLeft, [])
         RelayMetrics.carriedBytes.node.unsafeUpdate(fromRight, [])
-        publish({ _tag: "Carried", fromLeft, fromRight })
+        if (fromLeft + fromRight > 0) {
+          publish({ _tag: "Carried", fromLeft, fromRight })
+        }
       },
       spliceEnded: ({ connection, node, source }, report, durationMs) => {
         RelayMetrics.spliceDuration.unsafeUpdate(durationMs / 1000, [])

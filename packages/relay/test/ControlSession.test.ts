@@ -40,7 +40,7 @@ const start = (capacity = 64) =>
     const writeDeadlines = yield* Deadlines.make(() => 2_000, (stall: () => void) => stall()).pipe(Scope.extend(scope))
     const session = yield* ControlSession.make({
       accepted: { id: 1, since: 0, source: Source.fromAddress("192.0.2.1") },
-      capacity,
+      capacity: () => capacity,
       node: CertDigest.fromBytes(randomBytes(32)),
       stream,
       writeDeadlines
