@@ -18,6 +18,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Metric from "effect/Metric"
 import * as Runtime from "effect/Runtime"
+import { monotonicMillis } from "./internal/monotonic.js"
 import type { Access } from "./OperatorConfig.js"
 
 /**
@@ -83,16 +84,17 @@ interface InProgress {
  * @category constructors
  */
 export const make: Effect.Effect<(callout: Callout) => Ask, never, HttpClient.HttpClient> = Effect.gen(function*() {
-  const client = HttpClient.withScope(yield* HttpClient.HttpClient)
+  // A span would have the URL, which may hold a secret.
+  const client = HttpClient.withTracerDisabledWhen(HttpClient.withScope(yield* HttpClient.HttpClient), () => true)
   const clock = yield* Clock.clockWith(Effect.succeed)
   const run = Runtime.runFork(yield* Effect.runtime())
-  const monotonicMillis = () => Number(clock.unsafeCurrentTimeNanos() / 1_000_000n)
+  const currentTimeMillis = monotonicMillis(clock)
   let warnedAt = -Infinity
   let leftOut = 0
 
   const warn = (problem: string, node: CertDigest.CertDigest) =>
     Effect.suspend(() => {
-      const now = monotonicMillis()
+      const now = currentTimeMillis()
       if (now - warnedAt < warningIntervalMs) {
         leftOut++
         return Effect.void
@@ -132,7 +134,7 @@ export const make: Effect.Effect<(callout: Callout) => Ask, never, HttpClient.Ht
         return
       }
       known.delete(key)
-      known.set(key, { answer, until: monotonicMillis() + callout.cacheMs })
+      known.set(key, { answer, until: currentTimeMillis() + callout.cacheMs })
       if (known.size > capacity) {
         known.delete(known.keys().next().value!)
       }
@@ -178,7 +180,7 @@ export const make: Effect.Effect<(callout: Callout) => Ask, never, HttpClient.Ht
       Effect.suspend(() => {
         const key = `${node} ${address}`
         const before = known.get(key)
-        return before !== undefined && monotonicMillis() < before.until
+        return before !== undefined && currentTimeMillis() < before.until
           ? Effect.succeed(before.answer)
           : Effect.acquireUseRelease(
             join(key, node, address),

@@ -14,6 +14,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import * as OperatorConfig from "./OperatorConfig.js"
 import { Settings } from "./OperatorConfig.js"
 import type { Change, ReloadReport } from "./RelayStatus.js"
 
@@ -90,11 +91,20 @@ export const layer = <E extends { readonly message: string }, R>(
         () => Effect.sync(() => listeners.delete(listener))
       ).pipe(Effect.asVoid)
 
+    const change = (settings: Settings) => {
+      current = settings
+      listeners.forEach((listener) => listener(settings))
+    }
+
     const apply = (next: Loaded): ReloadReport => {
       const before = current
       const kept = Object.fromEntries(fixedAtStart.map((key) => [key, before[key]]))
-      current = { ...next.settings, ...kept }
-      listeners.forEach((listener) => listener(current))
+      try {
+        change({ ...next.settings, ...kept })
+      } catch (error) {
+        change(before)
+        throw error
+      }
       return {
         changed: changesOf(before, current),
         needsRestart: [
@@ -111,7 +121,12 @@ export const layer = <E extends { readonly message: string }, R>(
     const reload = load.pipe(
       Effect.provide(context),
       Effect.mapError(({ message }) => new ReloadRefused({ problem: message })),
-      Effect.map(apply),
+      Effect.flatMap((next) =>
+        Effect.try({
+          try: () => apply(next),
+          catch: (error) => new ReloadRefused({ problem: String(error) })
+        })
+      ),
       Effect.tap(({ changed, needsRestart }) =>
         Effect.annotateLogs(Effect.logInfo("settings reloaded"), {
           changed: changed.map(({ setting }) => setting).join(" "),
@@ -155,4 +170,7 @@ const changesOf = (from: Settings, to: Settings): Array<Change> => {
 }
 
 /** Access lists can be megabytes. */
-const shortened = (text: string) => text.length <= 200 ? text : `${text.slice(0, 200)}… (${text.length} characters)`
+const shortened = (text: string) => {
+  const shown = OperatorConfig.withoutSecrets(text)
+  return shown.length <= 200 ? shown : `${shown.slice(0, 200)}… (${shown.length} characters)`
+}

@@ -162,6 +162,15 @@ export const Settings = Schema.Struct({
  */
 export type Settings = typeof Settings.Type
 
+/**
+ * A setting's text as it may be shown: URLs in it without what they may have of passwords and keys.
+ *
+ * @since 0.1.0
+ * @category getters
+ */
+export const withoutSecrets = (text: string): string =>
+  text.replace(/(https?:\/\/)[^\s"/?@]*@/g, "$1…@").replace(/(https?:\/\/[^\s"?]*)\?[^\s"]*/g, "$1?…")
+
 /** Whether nobody but this machine can come to an address. */
 const isLocal = (admin: string) =>
   admin.startsWith("unix:") || ["127.0.0.1", "[::1]", "localhost"].includes(new URL(admin).hostname)

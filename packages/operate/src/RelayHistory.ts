@@ -17,6 +17,7 @@ import * as PubSub from "effect/PubSub"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import { monitorEventLoopDelay } from "node:perf_hooks"
+import { monotonicMillis } from "./internal/monotonic.js"
 import { Talkers } from "./internal/talkers.js"
 import { version } from "./internal/version.js"
 import { LiveSettings } from "./LiveSettings.js"
@@ -74,7 +75,9 @@ export const layer: Layer.Layer<
     const relay = yield* Relay.Relay
     const seconds = yield* Effect.acquireRelease(PubSub.sliding<Second>(2), PubSub.shutdown)
     const startedAt = clock.unsafeCurrentTimeMillis()
-    const samples: Array<Sample> = []
+    const currentTimeMillis = monotonicMillis(clock)
+    const startedMs = currentTimeMillis()
+    const taken: Array<{ readonly sample: Sample; readonly ms: number }> = []
     const nodes = new Talkers()
     const sources = new Talkers()
     /** What has been counted of each running splice. */
@@ -120,13 +123,17 @@ export const layer: Layer.Layer<
       const logLevel = yield* FiberRef.get(FiberRef.currentMinimumLogLevel)
       const now = sampleOf(snapshot)
       countRunning(now.at)
-      const since = (seconds: number) => ratesBetween(samples.find(({ at }) => at >= now.at - seconds * 1000), now)
+      const ms = currentTimeMillis()
+      const since = (seconds: number) => {
+        const first = taken.find((taken) => taken.ms >= ms - seconds * 1000)
+        return ratesBetween(first?.sample, now, first === undefined ? 0 : (ms - first.ms) / 1000)
+      }
       const running = Array.from(relay.splices())
       const rates = { last10s: since(10), last1m: since(60), last15m: since(900) }
       const status: Status = {
         version,
         startedAt,
-        uptimeSeconds: (now.at - startedAt) / 1000,
+        uptimeSeconds: (ms - startedMs) / 1000,
         state: snapshot.state,
         digest: relay.digest,
         addresses: relay.addresses.map(String),
@@ -145,14 +152,14 @@ export const layer: Layer.Layer<
         eventLoopLagSeconds: lag(),
         residentBytes: process.memoryUsage.rss()
       }
-      return { sample: now, status }
+      return { ms, sample: now, status }
     })
 
     const takeSample = Effect.gen(function*() {
-      const { sample, status } = yield* statusOf
-      samples.push(sample)
-      if (samples.length > secondsKept) {
-        samples.shift()
+      const { ms, sample, status } = yield* statusOf
+      taken.push({ ms, sample })
+      if (taken.length > secondsKept) {
+        taken.shift()
       }
       const recent = journal.recent()
       const events = recent.slice(lastEvent === undefined ? 0 : recent.lastIndexOf(lastEvent) + 1)
@@ -164,7 +171,7 @@ export const layer: Layer.Layer<
 
     return {
       status: Effect.map(statusOf, ({ status }) => status),
-      samples: () => samples,
+      samples: () => taken.map(({ sample }) => sample),
       seconds: Stream.fromPubSub(seconds)
     }
   })
@@ -180,8 +187,7 @@ const most = (numbers: Iterable<number>) => {
   return most
 }
 
-const ratesBetween = (from: Sample | undefined, to: Sample): Rates => {
-  const seconds = from === undefined ? 0 : (to.at - from.at) / 1000
+const ratesBetween = (from: Sample | undefined, to: Sample, seconds: number): Rates => {
   const rate = (key: keyof Sample) => from === undefined || seconds <= 0 ? 0 : (to[key] - from[key]) / seconds
   return {
     seconds,

@@ -112,7 +112,8 @@ export const layer: Layer.Layer<VolumeQuota, VolumeQuotaError, LiveSettings | Fi
 
     const rollOver = () => {
       const now = monthOf(clock)
-      if (now === month) {
+      if (now <= month) {
+        // A clock that is set back does not make what was carried undone.
         return
       }
       const before = { lastMonth: month, lastUsed: used }
@@ -138,7 +139,10 @@ export const layer: Layer.Layer<VolumeQuota, VolumeQuotaError, LiveSettings | Fi
           () => fail("does not hold a month's count; put back a copy that does, or remove it to begin this month at 0")
         )
         rollOver()
-        used += count.month === month ? count.bytes : 0
+        if (count.month >= month) {
+          month = count.month
+          used += count.bytes
+        }
       }
       isLoaded = true
       announce()

@@ -65,11 +65,18 @@ describe("a reload", () => {
     withOperatedRelay({}, ({ actions, change, relay }) =>
       Effect.gen(function*() {
         const before = relay.addresses.map(String)
-        change({ bind: ["tx3-rst://127.0.0.1:1"], adminToken: "a new one, of many characters", maxHandshakes: 7 })
+        change({
+          bind: ["tx3-rst://127.0.0.1:1"],
+          adminToken: "a new one, of many characters",
+          maxHandshakes: 7,
+          otlp: "http://me:secret@127.0.0.1:1/?key=secret"
+        })
         const { changed, needsRestart } = yield* actions.reload
         assert.deepStrictEqual(changed.map(({ setting }) => setting), ["maxHandshakes"])
-        assert.deepStrictEqual(needsRestart.map(({ setting }) => setting), ["bind", "adminToken"])
+        assert.deepStrictEqual(needsRestart.map(({ setting }) => setting), ["bind", "adminToken", "otlp"])
         assert.notInclude(JSON.stringify(needsRestart), "a new one")
+        assert.notInclude(JSON.stringify(needsRestart), "secret@")
+        assert.notInclude(JSON.stringify(needsRestart), "key=secret")
         assert.deepStrictEqual(relay.addresses.map(String), before)
         assert.deepStrictEqual((yield* actions.reload).needsRestart, needsRestart)
       })))
