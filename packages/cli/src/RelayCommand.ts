@@ -103,7 +103,7 @@ const serve = (which: Which) =>
   Effect.gen(function*() {
     const { addresses } = yield* Relay.Relay
     const actions = yield* RelayActions.RelayActions
-    yield* Program.onHangUp(Effect.ignore(actions.reload))
+    yield* Program.onHangUp(actions.reload)
     yield* Console.log(
       [
         "# tx3-relay listening #",
@@ -161,7 +161,7 @@ const check = Command.make("check", which, (which) =>
       `digest: ${identity.digest}`,
       ...addresses.map((address) => `address: ${address}`),
       `transport: ${transport}`,
-      ...settings.map(([key, value]) => `${key}: ${value}`),
+      ...settings.map(([key, value]) => `${key}: ${OperatorConfig.withoutSecrets(String(value))}`),
       `idleTimeoutMs: ${config.idleTimeoutMs ?? "never"}`,
       `access: ${
         Object.keys(config.access).length === 0 ? "open to everybody" : Object.keys(config.access).join(", ")

@@ -79,7 +79,10 @@ describe("tx3-relay, for its operator", { timeout: 60_000 }, () => {
 
       const nobody = yield* command("kick", digest.slice(0, 10))
       assert.strictEqual(nobody.code, 1)
-      assert.strictEqual(nobody.stderr, `tx3-relay: no node that is registered starts with ${digest.slice(0, 10)}\n`)
+      assert.strictEqual(
+        nobody.stderr,
+        `tx3-relay: no node that is registered or has splices starts with ${digest.slice(0, 10)}\n`
+      )
 
       yield* done("ban", digest)
       yield* Effect.flip(RelayTest.register(address, { identity: node.identity }))
@@ -142,6 +145,21 @@ describe("tx3-relay, for its operator", { timeout: 60_000 }, () => {
       assert.strictEqual((yield* program.ended).code, 0)
     }))
 
+  it.scopedLive("SIGHUP while it drains does not cut the drain off", () =>
+    Effect.gen(function*() {
+      const { address, program } = yield* operated("drainTimeoutMs: 2000000\n")
+      const { node: inside, peer } = yield* RelayTest.splice(yield* RelayTest.register(address))
+      yield* peer.send(Buffer.from("x"))
+      yield* inside.receive(1)
+      program.kill("SIGTERM")
+      yield* program.untilStderr(/shutting down/)
+      program.kill("SIGHUP")
+      yield* peer.send(Buffer.from("still here"))
+      assert.strictEqual((yield* inside.receive(10)).toString(), "still here")
+      yield* peer.reset
+      assert.strictEqual((yield* program.ended).code, 0)
+    }))
+
   it.scopedLive("probe: times each step, or says which one failed", () =>
     Effect.gen(function*() {
       const { address, command, done } = yield* operated("access: { peers: { deny: [127.0.0.0/8] } }\n")
@@ -189,6 +207,11 @@ describe("tx3-relay, for its operator", { timeout: 60_000 }, () => {
       const { code, stderr } = yield* refused.ended
       assert.strictEqual(code, 2)
       assert.include(stderr, "set adminToken, or use http://127.0.0.1:PORT")
+      writeFileSync(file, `${text}adminToken: sixteen characters\n`)
+      const readable = yield* programs.run("tx3-relay", ["check", "--config", file])
+      assert.strictEqual(readable.code, 2)
+      assert.include(readable.stderr, "others than its owner may read the adminToken in it; run: chmod 0400")
+      writeFileSync(file, text)
       const tokened = { ...env, TX3_RELAY_ADMIN: "http://127.0.0.1:0", TX3_RELAY_ADMIN_TOKEN: "0123456789012345" }
       const relay = yield* programs.start("tx3-relay", ["--identity", join(file, "..", "identity.pem")], {
         env: tokened

@@ -53,7 +53,7 @@ export interface RelayFile {
 }
 
 /**
- * Reads a file. If there is a key in it, only its owner may be able to read it.
+ * Reads a file. If there is a key or a token in it, only its owner may be able to read it.
  *
  * @since 0.1.0
  * @category accessors
@@ -66,11 +66,13 @@ export const read = (path: string): Effect.Effect<RelayFile, RelayFileError, Fil
     const text = yield* Effect.mapError(fs.readFileString(path), (error) => fail(problemOf(error)))
     const { tlsCertDer, tlsCertPkDer, ...values } = yield* Either.mapLeft(parse(text), fail)
     const settings = { place: (key: string) => `${path}: ${key}`, values }
-    if (tlsCertDer === undefined && tlsCertPkDer === undefined) {
-      return { identity: Option.none(), settings }
+    const hasIdentity = tlsCertDer !== undefined || tlsCertPkDer !== undefined
+    const secret = hasIdentity ? "private key" : "adminToken" in values ? "adminToken" : undefined
+    if (secret !== undefined && (mode & 0o077) !== 0) {
+      return yield* fail(`others than its owner may read the ${secret} in it; run: chmod 0400 ${path}`)
     }
-    if ((mode & 0o077) !== 0) {
-      return yield* fail(`others than its owner may read the private key in it; run: chmod 0400 ${path}`)
+    if (!hasIdentity) {
+      return { identity: Option.none(), settings }
     }
     const identity = yield* Either.mapLeft(decodeIdentity(tlsCertDer, tlsCertPkDer), fail)
     return { identity: Option.some(identity), settings }

@@ -73,6 +73,10 @@ export const run = <E extends Reportable>(options: {
   }
   const watch = Effect.withFiberRuntime<void>((fiber) => {
     process.on("SIGINT", onSignal).on("SIGTERM", onSignal)
+    if (isService && !process.stdin.isTTY) {
+      // Whoever asks for a reload while it starts or stops does not want it dead.
+      process.on("SIGHUP", () => {})
+    }
     process.stdout.on("error", (cause) => {
       const error = new OutputError({ cause })
       if (isService && error.isClosed) {
@@ -109,7 +113,7 @@ export const run = <E extends Reportable>(options: {
  * Runs an action for each SIGHUP until the scope closes; several that come while it runs are one. In a terminal the
  * signal means that the terminal is gone, and ends the program.
  */
-export const onHangUp = (action: Effect.Effect<void>): Effect.Effect<void, never, Scope.Scope> =>
+export const onHangUp = <E>(action: Effect.Effect<unknown, E>): Effect.Effect<void, never, Scope.Scope> =>
   process.stdin.isTTY
     ? Effect.void
     : Stream.asyncPush<void>((emit) =>
@@ -121,7 +125,8 @@ export const onHangUp = (action: Effect.Effect<void>): Effect.Effect<void, never
         }),
         (listener) => Effect.sync(() => process.off("SIGHUP", listener))
       ), { bufferSize: 1, strategy: "sliding" }).pipe(
-        Stream.runForEach(() => action),
+        // What is wrong with it, the action has logged; a bug in it must not be the last thing that a signal does.
+        Stream.runForEach(() => Effect.exit(action)),
         Effect.forkScoped,
         Effect.asVoid
       )
