@@ -206,7 +206,9 @@ const kick = Command.make(
     ...target,
     json,
     who: Args.text({ name: "WHO" }).pipe(
-      Args.withDescription("A node's digest or the first characters of it, or the number of a splice")
+      Args.withDescription(
+        "A node's digest or the first characters of it, behind -- if it begins with -, or the number of a splice"
+      )
     )
   },
   ({ json, who, ...target }) =>
@@ -219,7 +221,9 @@ const kick = Command.make(
     )
 ).pipe(Command.withDescription("Ends a node's connections, or a splice; they may come back"))
 
-const who = Args.text({ name: "WHO" }).pipe(Args.withDescription("A node's digest, an IP address, or a CIDR range"))
+const who = Args.text({ name: "WHO" }).pipe(
+  Args.withDescription("A node's digest, behind -- if it begins with -, an IP address, or a CIDR range")
+)
 
 const ban = Command.make("ban", { ...target, json, who }, ({ json, who, ...target }) =>
   Effect.flatMap(
