@@ -241,7 +241,7 @@ const bench = Command.make(
     HelpDoc.p(
       "Measures our relay beside other programs that join two TCP connections, and says how the project's goals fare."
     ),
-    HelpDoc.p("A run of everything takes less than twenty minutes and wants the machine for itself.")
+    HelpDoc.p("A run of everything takes less than half an hour and wants the machine for itself.")
   ]))
 )
 

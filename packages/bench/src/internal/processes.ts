@@ -65,7 +65,8 @@ const run = (options: Options, open: (stdout: number, stderr: number) => ChildPr
       Effect.gen(function*() {
         // Those that have workers end them first, and so they are nobody's zombies.
         program.child.kill("SIGTERM")
-        yield* Effect.timeoutOption(exited(program), endMs)
+        // A release cannot be interrupted, and what cannot be is waited for beyond its time.
+        yield* Effect.timeoutOption(Effect.interruptible(exited(program)), endMs)
         yield* Effect.sync(() => killGroup(program))
         yield* exited(program)
       })
