@@ -19,12 +19,18 @@ const valueOf = (key: string) => {
   return value!
 }
 
-/** The unit for a machine where the program lies elsewhere, in a folder of its own. */
-const installedUnit = Effect.map(programs.temporaryFolder, (folder) => {
-  const file = join(folder, "tx3-relay.service")
-  writeFileSync(file, unit.replaceAll(`=${installed} `, `=${program} `))
-  return file
-})
+const services = ["tx3-relay.service", "tx3-relay-probe.service"]
+
+/** The units for a machine where the program lies elsewhere, in a folder of their own. */
+const installedUnits = Effect.map(
+  programs.temporaryFolder,
+  (folder) =>
+    [...services, "tx3-relay-probe.timer"].map((name) => {
+      const file = join(folder, name)
+      writeFileSync(file, packaging.read(`packaging/systemd/${name}`).replaceAll(`=${installed} `, `=${program} `))
+      return file
+    })
+)
 
 /** The system calls in a set of systemd's, and in the sets within it. */
 const systemCalls = (set: string): ReadonlyArray<string> =>
@@ -55,28 +61,39 @@ const asNobody = isRoot && packaging.judge(
       `test -r ${program} && test -x ${process.execPath}`
     ).code === 0
 
-describe("the systemd unit", { timeout: 120_000 }, () => {
-  it.scopedLive("is one that systemd takes without a complaint", () =>
+describe("the systemd units", { timeout: 120_000 }, () => {
+  it.scopedLive("are some that systemd takes without a complaint", () =>
     Effect.gen(function*() {
-      const { code, said } = packaging.judge("systemd-analyze", "verify", "--man=no", yield* installedUnit)
+      const { code, said } = packaging.judge("systemd-analyze", "verify", "--man=no", ...yield* installedUnits)
       assert.strictEqual(said, "")
       assert.strictEqual(code, 0)
     }))
 
-  it.scopedLive("leaves the relay an exposure of 2.0 at most", () =>
-    Effect.gen(function*() {
-      const { code, said } = packaging.judge(
-        "systemd-analyze",
-        "security",
-        "--no-pager",
-        "--offline=true",
-        "--threshold=20",
-        yield* installedUnit
-      )
-      assert.strictEqual(code, 0, said)
-      const [, exposure] = /Overall exposure level for tx3-relay\.service: ([\d.]+)/.exec(said)!
-      assert.isAtMost(Number(exposure), 2)
-    }))
+  for (const [index, service] of services.entries()) {
+    it.scopedLive(`leave ${service} an exposure of 2.0 at most`, () =>
+      Effect.gen(function*() {
+        const { code, said } = packaging.judge(
+          "systemd-analyze",
+          "security",
+          "--no-pager",
+          "--offline=true",
+          "--threshold=20",
+          (yield* installedUnits)[index]!
+        )
+        assert.strictEqual(code, 0, said)
+        const [, exposure] = /Overall exposure level for ([\w.-]+): ([\d.]+)/.exec(said)!.slice(1)
+        assert.isAtMost(Number(exposure), 2)
+      }))
+  }
+
+  it("share the user that may talk to the admin server, and what they may not do", () => {
+    const probe = packaging.read("packaging/systemd/tx3-relay-probe.service")
+    const hardening = unit.slice(unit.indexOf("NoNewPrivileges")).match(/^\w+=.*$/gm)!
+      .filter((line) => !/^(RestrictAddressFamilies|WantedBy)=/.test(line))
+    hardening.forEach((line) => assert.include(probe, `\n${line}\n`))
+    assert.include(probe, "\nUser=tx3-relay\n")
+    assert.include(probe, `\nEnvironment=${valuesOf("Environment")[0]}\n`)
+  })
 
   it("waits longer for the end than the relay does for its splices", () => {
     const { drainTimeoutMs } = Either.getOrThrow(
