@@ -37,7 +37,7 @@ const browser = [
 ]
 
 export default defineConfig(
-  { ignores: ["**/dist", "coverage"] },
+  { ignores: ["**/dist", "coverage", "docs/api"] },
   { linterOptions: { reportUnusedDisableDirectives: "error" } },
   js.configs.recommended,
   tseslint.configs.recommended,

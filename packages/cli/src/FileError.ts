@@ -7,6 +7,8 @@ import * as Schema from "effect/Schema"
 import { problemOf } from "./internal/problemOf.js"
 
 /**
+ * The system refused to read or to write a file, or failed at it.
+ *
  * @since 0.1.0
  * @category errors
  */

@@ -333,6 +333,8 @@ const probe = Command.make(
 )
 
 /**
+ * `status`, `nodes`, `splices` and the others that talk to a relay that runs, as subcommands of `tx3-relay`.
+ *
  * @since 0.1.0
  * @category commands
  */

@@ -7,6 +7,8 @@ import * as Schema from "effect/Schema"
 import { problemOf } from "./internal/problemOf.js"
 
 /**
+ * A write to stdout failed.
+ *
  * @since 0.1.0
  * @category errors
  */

@@ -27,6 +27,8 @@ import { problemOf } from "./internal/problemOf.js"
 export const steps = ["controlStream", "peer", "splice", "echo"] as const
 
 /**
+ * One of {@link steps}.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -58,6 +60,9 @@ export type Times = Readonly<Record<Step, number>>
 const echoBytes = 64
 
 /**
+ * Takes all steps, one after the other, and tells how long each took. Fails at the first that goes wrong, or is not
+ * done within `timeoutMs`.
+ *
  * @since 0.1.0
  * @category running
  */

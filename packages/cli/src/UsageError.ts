@@ -6,6 +6,8 @@
 import * as Schema from "effect/Schema"
 
 /**
+ * What was asked for makes no sense as it was put; the message says what would.
+ *
  * @since 0.1.0
  * @category errors
  */

@@ -31,12 +31,16 @@ import type { Access } from "./OperatorConfig.js"
 export const answers = ["allowed", "refused", "failed"] as const
 
 /**
+ * One of {@link answers}.
+ *
  * @since 0.1.0
  * @category models
  */
 export type Answer = typeof answers[number]
 
 /**
+ * Whom to ask, how many milliseconds it has, and for how many its answers hold: `callout` of the setting `access`.
+ *
  * @since 0.1.0
  * @category models
  */

@@ -60,6 +60,8 @@ export class InvalidBan extends Schema.TaggedError<InvalidBan>("@tx3/operate/Inv
 export const maxBans = 10_000
 
 /**
+ * The bans that an operator has made on a running relay. They are kept in memory only.
+ *
  * @since 0.1.0
  * @category services
  */

@@ -49,6 +49,8 @@ export class NotReady extends Schema.TaggedError<NotReady>()(
 ) {}
 
 /**
+ * The names of log levels, from the one that logs most to the one that logs nothing.
+ *
  * @since 0.1.0
  * @category schemas
  */
@@ -69,6 +71,8 @@ const Who = Schema.Struct({
 const Kicked = Schema.Struct({ kicked: Schema.NonNegativeInt })
 
 /**
+ * `GET /healthz` answers as long as the process does. `GET /readyz` fails with status 503 as soon as the relay drains.
+ *
  * @since 0.1.0
  * @category groups
  */
@@ -78,6 +82,8 @@ export class Health extends HttpApiGroup.make("health", { topLevel: true })
 {}
 
 /**
+ * What can be read: `GET /status`, `/control-streams`, `/splices` and `/bans`.
+ *
  * @since 0.1.0
  * @category groups
  */
@@ -89,6 +95,9 @@ export class Look extends HttpApiGroup.make("look", { topLevel: true })
 {}
 
 /**
+ * What can be done, each by a POST with a JSON body: `/kick/node`, `/kick/splice`, `/ban`, `/unban`, `/drain`,
+ * `/log-level` and `/reload`.
+ *
  * @since 0.1.0
  * @category groups
  */
@@ -113,6 +122,8 @@ export class Act extends HttpApiGroup.make("act", { topLevel: true })
 {}
 
 /**
+ * Every endpoint with its payload, its answer and its errors, as one value.
+ *
  * @since 0.1.0
  * @category api
  */

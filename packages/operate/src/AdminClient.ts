@@ -30,6 +30,8 @@ export class AdminUnreachable extends Data.TaggedError("AdminUnreachable")<{
 }
 
 /**
+ * Where the admin server is, and the `adminToken` of the relay where it has one.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -40,6 +42,9 @@ export interface Options {
 }
 
 /**
+ * A client with one function for each endpoint of `AdminApi`, under its name. A function fails with the endpoint's own
+ * errors, and with those of an HTTP client where no proper answer came.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -63,6 +68,8 @@ export const make = ({ address, token }: Options) => {
 }
 
 /**
+ * A client, as {@link make} makes it.
+ *
  * @since 0.1.0
  * @category models
  */

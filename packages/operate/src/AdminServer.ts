@@ -51,6 +51,8 @@ export class AdminListenError extends Data.TaggedError("AdminListenError")<{
 }
 
 /**
+ * The relay's admin server, running or off.
+ *
  * @since 0.1.0
  * @category services
  */
@@ -211,6 +213,9 @@ const listenOptions = (address: string): Net.ListenOptions => {
 }
 
 /**
+ * Serves the API, the metrics, the events and the page. With a `token`, all but the page's own files ask for it. A unix
+ * socket is for its owner only, and takes the place of one that a killed process left behind.
+ *
  * @since 0.1.0
  * @category layers
  */

@@ -17,6 +17,9 @@ import { LiveSettings } from "./LiveSettings.js"
 import type { Settings } from "./OperatorConfig.js"
 
 /**
+ * Gives the relay around which it is provided its `Bandwidth`, from `bandwidthPerSplice`, `bandwidthPerNode`,
+ * `bandwidthPerIp` and `bandwidthTotal`.
+ *
  * @since 0.1.0
  * @category layers
  */

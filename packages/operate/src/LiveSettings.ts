@@ -19,6 +19,8 @@ import { Settings } from "./OperatorConfig.js"
 import type { Change, ReloadReport } from "./RelayStatus.js"
 
 /**
+ * What one load of a relay's configuration comes to.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -40,6 +42,8 @@ export class ReloadRefused extends Data.TaggedError("ReloadRefused")<{ readonly 
 }
 
 /**
+ * The settings that hold at the moment, to look at, to follow, and to load again.
+ *
  * @since 0.1.0
  * @category services
  */

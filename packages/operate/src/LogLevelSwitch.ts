@@ -12,11 +12,16 @@ import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
 
 /**
+ * The minimum log level of whatever its layer is provided to.
+ *
  * @since 0.1.0
  * @category services
  */
 export class LogLevelSwitch extends Context.Tag("@tx3/operate/LogLevelSwitch")<LogLevelSwitch, {
+  /** The lowest level that is logged. */
   readonly current: () => LogLevel.LogLevel
+
+  /** Changes it, for running fibers too. */
   readonly set: (level: LogLevel.LogLevel) => void
 }>() {}
 

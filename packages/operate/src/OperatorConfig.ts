@@ -105,12 +105,18 @@ export const Access = Schema.Struct({
 })
 
 /**
+ * `access` as it is used: every digest and range in it is valid. Files of lists are named here, and read by
+ * `AccessFiles.resolve`.
+ *
  * @since 0.1.0
  * @category models
  */
 export type Access = typeof Access.Type
 
 /**
+ * Everything that can stand in a relay's file but the identity: the relay's own settings, and those of the layers
+ * around it.
+ *
  * @since 0.1.0
  * @category schemas
  */
@@ -157,6 +163,8 @@ export const Settings = Schema.Struct({
 })
 
 /**
+ * The settings of a relay and of all that stands around it, as they are used: checked, with the defaults in place.
+ *
  * @since 0.1.0
  * @category models
  */

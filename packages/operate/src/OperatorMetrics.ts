@@ -33,6 +33,8 @@ export const connections: Record<Stage, Metric.Metric.Gauge<number>> = tagged(
 )
 
 /**
+ * Splices that run now.
+ *
  * @since 0.1.0
  * @category metrics
  */
@@ -65,6 +67,8 @@ export const limitUsed = (name: string) =>
   Metric.tagged(gauge("limit_used", "How much of a limit is used"), "limit", name)
 
 /**
+ * What each limit allows, by the name of the setting, in the unit of `limitUsed`.
+ *
  * @since 0.1.0
  * @category metrics
  */
@@ -90,6 +94,8 @@ export const eventLoopLag = gauge(
 )
 
 /**
+ * Memory of the process that is in RAM, in bytes.
+ *
  * @since 0.1.0
  * @category metrics
  */

@@ -20,6 +20,8 @@ import { RelayJournal } from "./RelayJournal.js"
 import type { ReloadReport } from "./RelayStatus.js"
 
 /**
+ * What an operator can do to a running relay. A failure has done nothing, and its message says why.
+ *
  * @since 0.1.0
  * @category services
  */
@@ -33,6 +35,7 @@ export class RelayActions extends Context.Tag("@tx3/operate/RelayActions")<Relay
   /** Keeps a node or an address out, and ends what it has: how many connections that were. */
   readonly ban: (who: string) => Effect.Effect<number, Refused>
 
+  /** Takes a ban back. Fails if there is none. */
   readonly unban: (who: string) => Effect.Effect<void, NotFound>
 
   /** Begins to drain: how many splices there are to wait for. */
@@ -41,8 +44,10 @@ export class RelayActions extends Context.Tag("@tx3/operate/RelayActions")<Relay
   /** Waits until the relay has been told to drain, and has. */
   readonly drained: Effect.Effect<void>
 
+  /** Changes the lowest level that is logged, until the process ends. */
   readonly setLogLevel: (level: LogLevel.LogLevel) => Effect.Effect<void>
 
+  /** Loads the settings again, all or nothing. */
   readonly reload: Effect.Effect<ReloadReport, Refused>
 }>() {}
 
@@ -50,6 +55,8 @@ export class RelayActions extends Context.Tag("@tx3/operate/RelayActions")<Relay
 const startMin = 6
 
 /**
+ * Acts on the relay, the bans, the settings and the log level that are provided to it.
+ *
  * @since 0.1.0
  * @category layers
  */

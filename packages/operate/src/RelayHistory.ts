@@ -27,10 +27,13 @@ import type { Event, LimitUse, Rates, Sample, Status, Talker } from "./RelayStat
 import { VolumeQuota } from "./VolumeQuota.js"
 
 /**
+ * The last 15 minutes of a relay, second by second, and its state now.
+ *
  * @since 0.1.0
  * @category services
  */
 export class RelayHistory extends Context.Tag("@tx3/operate/RelayHistory")<RelayHistory, {
+  /** The state now. */
   readonly status: Effect.Effect<Status>
 
   /** One of each of the last 900 seconds at most, the oldest first. */
@@ -41,6 +44,8 @@ export class RelayHistory extends Context.Tag("@tx3/operate/RelayHistory")<Relay
 }>() {}
 
 /**
+ * What is told at the end of each second.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -57,6 +62,8 @@ const secondsKept = 900
 const shown = 10
 
 /**
+ * Samples the relay that is provided to it, once a second, until the scope closes.
+ *
  * @since 0.1.0
  * @category layers
  */

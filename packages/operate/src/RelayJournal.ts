@@ -15,6 +15,8 @@ import type * as Scope from "effect/Scope"
 import type { Event } from "./RelayStatus.js"
 
 /**
+ * The last events of a relay, and a way to hear of the next ones.
+ *
  * @since 0.1.0
  * @category services
  */
@@ -35,6 +37,8 @@ const kept = 100
 const onceInMs = 10_000
 
 /**
+ * Also gives the relay around which it is provided its `RelayEvents`.
+ *
  * @since 0.1.0
  * @category layers
  */

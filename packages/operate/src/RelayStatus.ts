@@ -35,6 +35,8 @@ export const Sample = Schema.Struct({
 })
 
 /**
+ * The relay at one moment: what there is, and totals that never get smaller.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -57,6 +59,8 @@ export const Rates = Schema.Struct({
 })
 
 /**
+ * What happened, per second, on average over the last `seconds`.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -77,6 +81,8 @@ export const LimitUse = Schema.Struct({
 })
 
 /**
+ * How much of one limit is used, in its `unit`.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -91,6 +97,8 @@ export type LimitUse = typeof LimitUse.Type
 export const Talker = Schema.Struct({ name: Schema.String, splices: Count, bytes: Schema.Number })
 
 /**
+ * A node or a source in the lists of those that use the relay most.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -111,6 +119,8 @@ export const Event = Schema.Struct({
 })
 
 /**
+ * One line of the journal. `at` is in milliseconds since the epoch.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -159,6 +169,8 @@ export const Status = Schema.Struct({
 })
 
 /**
+ * All that an operator is shown of a relay at one moment.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -180,6 +192,8 @@ export const ControlStream = Schema.Struct({
 })
 
 /**
+ * A running splice. `since` is in milliseconds since the epoch, the bytes are those up to now.
+ *
  * @since 0.1.0
  * @category schemas
  */
@@ -207,6 +221,8 @@ export const Ban = Schema.Struct({
 })
 
 /**
+ * Who is banned, and since when, in milliseconds since the epoch.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -221,6 +237,8 @@ export type Ban = typeof Ban.Type
 export const Change = Schema.Struct({ setting: Schema.String, from: Schema.String, to: Schema.String })
 
 /**
+ * A setting, and its text before and after.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -235,6 +253,8 @@ export type Change = typeof Change.Type
 export const ReloadReport = Schema.Struct({ changed: Schema.Array(Change), needsRestart: Schema.Array(Change) })
 
 /**
+ * What holds since a reload, and what has to wait for a restart.
+ *
  * @since 0.1.0
  * @category models
  */

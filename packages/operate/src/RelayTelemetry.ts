@@ -26,6 +26,8 @@ import * as OperatorMetrics from "./OperatorMetrics.js"
 import { RelayHistory } from "./RelayHistory.js"
 
 /**
+ * The metrics of the process, for whoever scrapes them.
+ *
  * @since 0.1.0
  * @category services
  */
@@ -89,6 +91,8 @@ const openDescriptors = Effect.flatMap(
 )
 
 /**
+ * Every counter is there from the start, at 0. What is a state is read anew for each scrape.
+ *
  * @since 0.1.0
  * @category layers
  */

@@ -24,6 +24,8 @@ import { LiveSettings } from "./LiveSettings.js"
 export type State = "within" | "soft" | "hard"
 
 /**
+ * The bytes that splices have carried this month, and which threshold they have reached.
+ *
  * @since 0.1.0
  * @category services
  */
@@ -37,6 +39,7 @@ export class VolumeQuota extends Context.Tag("@tx3/operate/VolumeQuota")<VolumeQ
   /** This month, `2026-11`. */
   readonly month: () => string
 
+  /** What the thresholds of now make of them. */
   readonly state: () => State
 }>() {}
 
@@ -65,6 +68,9 @@ const decode = Schema.decode(Count)
 const encode = Schema.encodeSync(Count)
 
 /**
+ * Goes on from what `monthlyBytesFile` has for this month. Fails if there is a threshold and a file that cannot be
+ * read.
+ *
  * @since 0.1.0
  * @category layers
  */

@@ -21,12 +21,16 @@ import type { Source } from "./Source.js"
 export const stages = ["preamble", "handshake", "control", "pending", "spliced"] as const
 
 /**
+ * One of {@link stages}.
+ *
  * @since 0.1.0
  * @category models
  */
 export type Stage = typeof stages[number]
 
 /**
+ * A connection that the relay has accepted and not closed yet. Only its `stage` changes.
+ *
  * @since 0.1.0
  * @category models
  */

@@ -28,6 +28,8 @@ export interface AccessPolicy {
 }
 
 /**
+ * Lets everybody do everything. It is the policy of a relay that is given no other.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -38,6 +40,9 @@ export const open: AccessPolicy = {
 }
 
 /**
+ * The policy that a relay asks. Provide one of your own around the relay's layer; without one it is
+ * `open`.
+ *
  * @since 0.1.0
  * @category references
  */

@@ -10,6 +10,8 @@ import * as Context from "effect/Context"
 import type { Source } from "./Source.js"
 
 /**
+ * Chooses the rates of splices. It is asked once for each, at its begin, and answers at once.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -23,6 +25,8 @@ export interface BandwidthPolicy {
 }
 
 /**
+ * What a splice was given at its begin, and has to give back at its end.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -36,6 +40,9 @@ export interface Membership {
 const unlimited: Membership = { rates: [], leave: () => {} }
 
 /**
+ * The policy that a relay asks. Provide one of your own around the relay's layer; without one there are
+ * no rates.
+ *
  * @since 0.1.0
  * @category references
  */

@@ -27,6 +27,8 @@ import { Splices } from "./Splices.js"
 import { Statistics } from "./Statistics.js"
 
 /**
+ * Runs a connection until there is nothing left to decide about it. Fails with `Rejected` where it came to nothing.
+ *
  * @since 0.1.0
  * @category models
  */

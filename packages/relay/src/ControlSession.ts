@@ -27,18 +27,24 @@ import type { Party } from "./RelayEvents.js"
 export const endReasons = ["closed", "spoke", "stalled", "replaced", "kicked", "shutdown"] as const
 
 /**
+ * One of {@link endReasons}.
+ *
  * @since 0.1.0
  * @category models
  */
 export type EndReason = typeof endReasons[number]
 
 /**
+ * A control stream is over, and why. `serve` comes back with it in any case, also where nothing went wrong.
+ *
  * @since 0.1.0
  * @category errors
  */
 export class ControlStreamEnded extends Data.TaggedError("ControlStreamEnded")<{ readonly reason: EndReason }> {}
 
 /**
+ * A registered node's control stream, as the rest of the relay uses it.
+ *
  * @since 0.1.0
  * @category models
  */

@@ -15,6 +15,8 @@ import { Limiter } from "./Limiter.js"
 import type { Rejected } from "./RelayError.js"
 
 /**
+ * The nodes that are registered now. One that registers again has only its newest session.
+ *
  * @since 0.1.0
  * @category services
  */
@@ -22,12 +24,16 @@ export class ControlSessions extends Context.Tag("@tx3/relay/ControlSessions")<C
   /** Enters a session that the limits allow, and ends the one it replaces. */
   readonly register: (session: ControlSession) => Effect.Effect<void, Rejected, Scope.Scope>
 
+  /** The session of a node, if it is registered. */
   readonly find: (node: CertDigest) => ControlSession | undefined
 
+  /** The sessions of all registered nodes. */
   readonly all: () => Iterable<ControlSession>
 }>() {}
 
 /**
+ * Begins with nobody registered. Places are taken from the `Limiter`, and `register` fails where that has none left.
+ *
  * @since 0.1.0
  * @category layers
  */

@@ -22,6 +22,9 @@ import { Rejected } from "./RelayError.js"
 import type { Source } from "./Source.js"
 
 /**
+ * Gives out places. Each is held by the scope it was taken in; where there is none left, the effect fails at once with
+ * the limit that is reached as its reason.
+ *
  * @since 0.1.0
  * @category services
  */
@@ -52,6 +55,8 @@ export class Limiter extends Context.Tag("@tx3/relay/Limiter")<Limiter, {
 }>() {}
 
 /**
+ * The place of an accepted socket, from accept to close.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -61,6 +66,8 @@ export interface InboundPlace {
 }
 
 /**
+ * The place of a registered node, for it to hand on when it registers again.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -72,6 +79,8 @@ export interface ControlPlace {
 }
 
 /**
+ * How many places are taken now, by whom they count to. Who has none is not in the map.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -102,6 +111,9 @@ export const inboundByDescriptors: Effect.Effect<Option.Option<number>, never, T
 )
 
 /**
+ * Begins with no place taken. The limits are those that `RelayConfig` has at the moment of a decision, so they may
+ * change; the descriptor limit is read once.
+ *
  * @since 0.1.0
  * @category layers
  */

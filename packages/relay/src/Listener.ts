@@ -40,6 +40,8 @@ import { Splices } from "./Splices.js"
 import { Statistics } from "./Statistics.js"
 
 /**
+ * What is listened on, and every connection that came in and is still open.
+ *
  * @since 0.1.0
  * @category services
  */
@@ -64,6 +66,9 @@ export class Listener extends Context.Tag("@tx3/relay/Listener")<Listener, {
 }>() {}
 
 /**
+ * Binds what `RelayConfig` says and accepts from then on. Fails if an address cannot be listened on, and with that
+ * leaves none bound.
+ *
  * @since 0.1.0
  * @category layers
  */

@@ -13,6 +13,8 @@ import type { ControlSession } from "./ControlSession.js"
 import { Statistics } from "./Statistics.js"
 
 /**
+ * The peers that wait for their nodes to dial back.
+ *
  * @since 0.1.0
  * @category services
  */
@@ -23,10 +25,13 @@ export class PendingSplices extends Context.Tag("@tx3/relay/PendingSplices")<Pen
   /** Takes the entry of a token out, if there is one: whoever gets it splices, or closes the peer. */
   readonly claim: (token: SpliceToken.SpliceToken) => Pending | undefined
 
+  /** All that wait, the longest first. */
   readonly all: () => Iterable<Pending>
 }>() {}
 
 /**
+ * A peer that waits, and the control session of the node it waits for.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -36,6 +41,8 @@ export interface Pending {
 }
 
 /**
+ * Begins with nobody waiting. Tokens that nobody came back with are told to `Statistics`.
+ *
  * @since 0.1.0
  * @category layers
  */

@@ -27,6 +27,8 @@ import type { Totals } from "./Statistics.js"
 import * as Statistics from "./Statistics.js"
 
 /**
+ * A relay that runs: its addresses, what it is doing, and the way to drain it.
+ *
  * @since 0.1.0
  * @category services
  */
@@ -52,6 +54,7 @@ export class Relay extends Context.Tag("@tx3/relay/Relay")<Relay, {
   /** The registered nodes' control streams. */
   readonly controlStreams: () => Iterable<ControlSession>
 
+  /** The splices that have not ended. */
   readonly splices: () => Iterable<Splices.RunningSplice>
 
   /** The peers that wait for their nodes. */
@@ -71,6 +74,8 @@ export class Relay extends Context.Tag("@tx3/relay/Relay")<Relay, {
 }>() {}
 
 /**
+ * What a relay is doing at one moment, and the totals up to then.
+ *
  * @since 0.1.0
  * @category models
  */

@@ -200,6 +200,8 @@ export const Settings = Schema.Struct({
 })
 
 /**
+ * The settings of a relay as it uses them: checked, with the defaults in place, times in milliseconds.
+ *
  * @since 0.1.0
  * @category models
  */

@@ -57,6 +57,8 @@ export const rejectionReasons = [
 ] as const
 
 /**
+ * One of {@link rejectionReasons}.
+ *
  * @since 0.1.0
  * @category models
  */

@@ -32,6 +32,8 @@ export type RelayEvent =
   }
 
 /**
+ * Whom an event is about: a registered node, or a peer and the node it came for.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -43,10 +45,14 @@ export interface Party {
 }
 
 /**
+ * Who is told of a relay's events. Provide it around the relay's layer; without that they go nowhere.
+ *
  * @since 0.1.0
  * @category references
  */
 export class RelayEvents extends Context.Reference<RelayEvents>()("@tx3/relay/RelayEvents", {
-  /** Called in the event loop as it happens; it must return soon and not throw. */
-  defaultValue: (): { readonly publish: (event: RelayEvent) => void } => ({ publish: () => {} })
+  defaultValue: (): {
+    /** Called in the event loop as it happens; it must return soon and not throw. */
+    readonly publish: (event: RelayEvent) => void
+  } => ({ publish: () => {} })
 }) {}

@@ -22,6 +22,8 @@ import type { Party } from "./RelayEvents.js"
 import { Statistics } from "./Statistics.js"
 
 /**
+ * The splices from the moment they begin until both of their sockets are closed.
+ *
  * @since 0.1.0
  * @category services
  */
@@ -29,6 +31,7 @@ export class Splices extends Context.Tag("@tx3/relay/Splices")<Splices, {
   /** Joins a peer and the connection that its node dialed back with. */
   readonly begin: (peer: Accepted, node: Accepted, digest: CertDigest.CertDigest) => void
 
+  /** All that run, the oldest first. */
   readonly all: () => Iterable<RunningSplice>
 
   /** Adds what the running splices have carried since the last time to the statistics. */
@@ -39,6 +42,8 @@ export class Splices extends Context.Tag("@tx3/relay/Splices")<Splices, {
 }>() {}
 
 /**
+ * A splice that has not ended. `connection` and `source` are those of the peer, `node` is whom it came for.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -52,6 +57,8 @@ export interface RunningSplice extends Party {
 }
 
 /**
+ * Begins with none. Each splice gets its timeouts from `RelayConfig` and its rates from `Bandwidth`, when it begins.
+ *
  * @since 0.1.0
  * @category layers
  */

@@ -18,6 +18,8 @@ import { RelayEvents } from "./RelayEvents.js"
 import * as RelayMetrics from "./RelayMetrics.js"
 
 /**
+ * Everything counted since the relay started. No number ever gets smaller.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -35,14 +37,22 @@ export interface Totals {
 }
 
 /**
+ * Told by the other components of what happens. It adds to the totals and to the metrics of the process, and publishes
+ * what is a `RelayEvent`.
+ *
  * @since 0.1.0
  * @category services
  */
 export class Statistics extends Context.Tag("@tx3/relay/Statistics")<Statistics, {
+  /** A connection was accepted. */
   readonly accepted: () => void
+  /** An accept failed. */
   readonly acceptFailed: () => void
+  /** A connection was turned away, or came to nothing. */
   readonly rejected: (connection: Accepted, reason: RejectionReason) => void
+  /** A node registered. */
   readonly controlStreamBegan: (who: Party) => void
+  /** A node's control stream ended. */
   readonly controlStreamEnded: (who: Party, reason: EndReason) => void
   /** A node was sent a token that nobody came back with. */
   readonly tokenUnclaimed: () => void
@@ -50,11 +60,16 @@ export class Statistics extends Context.Tag("@tx3/relay/Statistics")<Statistics,
   readonly spliceBegan: (who: Party, afterMs: number) => void
   /** Splices have carried more bytes; their left side is the peer. */
   readonly carried: (bytes: Transport.Carried) => void
+  /** A splice ended, this long after it began. What it carried is told by `carried`. */
   readonly spliceEnded: (who: Party, report: Transport.SpliceReport, durationMs: number) => void
+  /** The totals so far; they do not change afterwards. */
   readonly totals: () => Totals
 }>() {}
 
 /**
+ * Begins at zero, and publishes to the `RelayEvents` that are provided to it. The metrics are shared by all relays of a
+ * process.
+ *
  * @since 0.1.0
  * @category layers
  */

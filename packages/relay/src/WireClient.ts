@@ -56,6 +56,9 @@ export interface RawStream {
 }
 
 /**
+ * Takes over a Duplex, to read and write it by hand. Its errors no longer reach the process, but whoever waits for
+ * bytes: as `Ended`.
+ *
  * @since 0.1.0
  * @category constructors
  */

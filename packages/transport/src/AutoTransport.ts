@@ -11,6 +11,9 @@ import * as PortableTransport from "./PortableTransport.js"
 import type { Transport } from "./Transport.js"
 
 /**
+ * The kernel's transport with so many `threads`, 1 by default, where it works on this machine, else the portable one.
+ * It never fails.
+ *
  * @since 0.1.0
  * @category layers
  */

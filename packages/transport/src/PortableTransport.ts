@@ -246,6 +246,8 @@ const splice: typeof Transport.Service["splice"] = (left, right, options, onEnd)
 }
 
 /**
+ * A transport on this process's own sockets. It needs nothing but Node, has no descriptors of its own, and never fails.
+ *
  * @since 0.1.0
  * @category layers
  */

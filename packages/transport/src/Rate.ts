@@ -9,6 +9,8 @@
 import { Budget } from "./internal/budget.js"
 
 /**
+ * A budget in use. Hand the same one to all splices that shall share it.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -27,6 +29,9 @@ export interface Rate {
 }
 
 /**
+ * A budget of so many bytes a second, unlimited for undefined. Throws a RangeError for less than 1 and for more than
+ * `Number.MAX_SAFE_INTEGER`.
+ *
  * @since 0.1.0
  * @category constructors
  */

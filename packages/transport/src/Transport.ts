@@ -18,6 +18,8 @@ import type { Duplex } from "node:stream"
 import type { Rate } from "./Rate.js"
 
 /**
+ * The TCP that a relay stands on. What it is given and gives is the same whichever implementation carries the bytes.
+ *
  * @since 0.1.0
  * @category services
  */
@@ -48,6 +50,8 @@ export class Transport extends Context.Tag("@tx3/transport/Transport")<Transport
 }>() {}
 
 /**
+ * Where to listen, and whom to tell of what comes in.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -113,6 +117,8 @@ export interface Connection {
 }
 
 /**
+ * When a splice ends by itself, and how fast it may be.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -164,6 +170,8 @@ export interface Carried {
 export type SpliceOutcome = "completed" | "reset" | "lingered" | "idle" | "closed" | "failed"
 
 /**
+ * How a splice ended, and what it carried from begin to end.
+ *
  * @since 0.1.0
  * @category models
  */
