@@ -46,9 +46,7 @@ export const echo = ({ duplex }: Tx3Connection): Effect.Effect<void, ConnectionE
 
 const send = (input: Readable, duplex: Duplex) =>
   Effect.suspend(() => {
-    // Not at once: to end a TLS socket, Node lets OpenSSL look for the other end's end, which drops what it has received
-    // and not decrypted yet. There is such when this runs while a piece of several records is being read.
-    const end = () => setImmediate(() => duplex.end())
+    const end = () => void duplex.end()
     if (input.readableEnded) {
       end()
     } else {

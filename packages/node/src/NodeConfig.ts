@@ -36,6 +36,12 @@ export interface NodeConfigOptions {
   readonly attemptTimeoutMs: number
 
   /**
+   * Between the begins of two tries where a connect is given several addresses; the next begins at once when one has failed.
+   * Default 250, the Connection Attempt Delay that RFC 8305, section 5, recommends.
+   */
+  readonly connectStaggerMs: number
+
+  /**
    * An inbound connection, from accept or from the relay's token until TLS is done. Default 20000, the relay's
    * `connectionTimeoutMs`.
    */
@@ -65,6 +71,12 @@ export interface NodeConfigOptions {
 
   /** What the wait between two tries does not grow beyond. Default 60000: a relay has its nodes back in a minute. */
   readonly reconnectMaxMs: number
+
+  /**
+   * How long `Forward` holds a local connection whose node is not there, and tries again. Default 10000: a node is back at a
+   * relay that restarted within a second or two, and programs that connect wait longer than this.
+   */
+  readonly forwardPatienceMs: number
 }
 
 /**
@@ -76,12 +88,14 @@ export interface NodeConfigOptions {
 export const defaults: NodeConfigOptions = {
   connectTimeoutMs: 20_000,
   attemptTimeoutMs: 5_000,
+  connectStaggerMs: 250,
   handshakeTimeoutMs: 20_000,
   maxHandshakes: 64,
   maxBacklog: 64,
   allClearTimeoutMs: 10_000,
   reconnectMinMs: 500,
-  reconnectMaxMs: 60_000
+  reconnectMaxMs: 60_000,
+  forwardPatienceMs: 10_000
 }
 
 /**

@@ -112,12 +112,38 @@ export class PeerUnavailable extends Schema.TaggedError<PeerUnavailable>("@tx3/n
 }
 
 /**
- * How a connect fails.
+ * How a connect to one address fails.
  *
  * @since 0.1.0
  * @category errors
  */
-export type ConnectError = AddressError | DialError | TimedOut | HandshakeError | DigestMismatch | PeerUnavailable
+export type ConnectToOneError = DialError | TimedOut | HandshakeError | DigestMismatch | PeerUnavailable
+
+/**
+ * None of several addresses could be connected to. `failures` has each in the order given, with its
+ * {@link ConnectToOneError}.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class NoneReachable extends Schema.TaggedError<NoneReachable>("@tx3/node/NoneReachable")("NoneReachable", {
+  failures: Schema.Array(Schema.Struct({ address: Schema.String, cause: Schema.Defect }))
+}) {
+  override get message(): string {
+    return `none of the addresses can be connected to (${
+      this.failures.map(({ address, cause }) => `${address}: ${textOf(cause)}`).join("; ")
+    })`
+  }
+}
+
+/**
+ * How a connect fails: with {@link NoneReachable} where it was given several addresses, with the error itself where it was
+ * given one.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type ConnectError = AddressError | ConnectToOneError | NoneReachable
 
 /**
  * A connection can no longer be read or written: `lost` (reset by the other end or by the network, as `cause` says),

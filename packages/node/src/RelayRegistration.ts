@@ -1,7 +1,8 @@
 /**
  * A node's registration at one relay, as an actor: it registers, waits for the all-clear, dials back for every splice
- * token, and when the control stream is lost waits a while and registers again. It runs until the scope it was made in
- * closes; connections that came through the relay are not its own and live on when the registration is lost.
+ * token, and when the control stream is lost waits a while, or until the machine has another network, and registers again.
+ * It runs until the scope it was made in closes; connections that came through the relay are not its own and live on when
+ * the registration is lost.
  */
 import type { AddressWithDigest } from "@tx3/protocol/Address"
 import * as Handshake from "@tx3/protocol/Handshake"
@@ -19,6 +20,7 @@ import type { SecureContext } from "node:tls"
 import { connect } from "./internal/connect.js"
 import * as duplex from "./internal/duplex.js"
 import type { Inbound } from "./internal/inbound.js"
+import * as network from "./internal/network.js"
 import * as tcp from "./internal/tcp.js"
 import type { NodeConfigOptions } from "./NodeConfig.js"
 import { RegistrationError } from "./NodeError.js"
@@ -29,7 +31,7 @@ import * as Tx3Connection from "./Tx3Connection.js"
  *
  * - `Connecting`: registering, for the `attempt`th time (from 1) since the start or since it was last live;
  * - `Live`: the relay has it and sends it peers, since then;
- * - `Lost`: not registered, why, and when the next try begins.
+ * - `Lost`: not registered, why, and when the next try begins at the latest.
  *
  * @since 0.1.0
  * @category models
@@ -130,9 +132,11 @@ export const make = (options: {
       const nextTryAt = DateTime.add(yield* DateTime.now, { millis: wait })
       yield* SubscriptionRef.set(state, State.Lost({ because, nextTryAt }))
       yield* Effect.logWarning(`${because.message}; next try at ${DateTime.formatIso(nextTryAt)}`)
-      waitMs = Math.min(waitMs * 2, config.reconnectMaxMs)
+      waitMs = yield* Effect.raceFirst(
+        Effect.as(Effect.sleep(wait), Math.min(waitMs * 2, config.reconnectMaxMs)),
+        Effect.as(network.changed, config.reconnectMinMs)
+      )
       attempt += 1
-      yield* Effect.sleep(wait)
       yield* SubscriptionRef.set(state, State.Connecting({ attempt }))
     }).pipe(
       Effect.forever,

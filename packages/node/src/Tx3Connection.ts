@@ -9,8 +9,10 @@ import type { Secured } from "@tx3/protocol/Handshake"
 import * as Effect from "effect/Effect"
 import * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
+import type * as net from "node:net"
 import type { Duplex } from "node:stream"
 import * as duplex from "./internal/duplex.js"
+import * as internalSocket from "./internal/socket.js"
 import type { ConnectionError } from "./NodeError.js"
 
 /**
@@ -49,10 +51,13 @@ export interface Tx3Connection {
   /** Closes both sides at once, whatever has not been read or is still under way. Idempotent. */
   readonly close: Effect.Effect<void>
 
+  /** Closes both sides at once, so that the other end finds its connection reset and not ended. Idempotent. */
+  readonly reset: Effect.Effect<void>
+
   /**
-   * The connection as @effect/platform's `Socket`. `run` hands over one chunk at a time and reads no further until the
-   * handler is done; it ends with the other end's `end` and closes nothing. The scope of a `writer` ends the writing
-   * side, and a `CloseEvent` closes the connection.
+   * The connection as @effect/platform's `Socket`. Handlers of `run` begin in the order of their chunks, up to 64 at a
+   * time; when so many are not done, nothing more is read. `run` ends with the other end's `end`, once every handler is
+   * done, and closes nothing. The scope of a `writer` ends the writing side, and a `CloseEvent` closes the connection.
    */
   readonly socket: Socket.Socket
 
@@ -69,59 +74,45 @@ export interface Tx3Connection {
  */
 export const make = (
   { digest, socket: tlsSocket }: Secured,
-  { remoteAddress, socket }: { readonly socket: Duplex; readonly remoteAddress: Tx3Connection["remoteAddress"] }
+  tcp: { readonly socket: net.Socket; readonly remoteAddress: Tx3Connection["remoteAddress"] }
 ): Tx3Connection => {
   const write = (bytes: Uint8Array) => duplex.write(tlsSocket, bytes)
   const close = Effect.sync(() => void tlsSocket.destroy())
+  const reset = Effect.sync(() => {
+    // The TLS socket cannot, and it closes with the one below.
+    tcp.socket.resetAndDestroy()
+    tlsSocket.destroy()
+  })
 
-  // libuv reports a reset right behind unread data as a clean end. A write brings it out, even an empty one, as long as
-  // this side has not ended; on the TCP socket, since TLS does not pass it on. One that is under way does the same.
-  const confirmEnd = Effect.suspend(() =>
-    tlsSocket.writableEnded || tlsSocket.writableLength > 0 ? Effect.void : duplex.write(socket, new Uint8Array())
-  )
+  // On the TCP socket, since TLS does not pass an empty write on.
+  const confirmEnd = duplex.confirmEnd(tlsSocket, tcp.socket)
 
   const readable = Stream.repeatEffectOption(duplex.read(tlsSocket)).pipe(Stream.concat(Stream.execute(confirmEnd)))
 
+  const run: Socket.Socket["run"] = (handler, options) =>
+    Effect.zipRight(options?.onOpen ?? Effect.void, internalSocket.read({ readable }, handler))
+
+  const socket = Socket.Socket.of({
+    [Socket.TypeId]: Socket.TypeId,
+    run,
+    runRaw: run,
+    writer: Effect.acquireRelease(
+      Effect.succeed((chunk) => internalSocket.write({ write, close }, chunk)),
+      // A scope that closes does not wait for a peer that does not read.
+      () => Effect.sync(() => void tlsSocket.end())
+    )
+  })
+
   return {
     remoteDigest: digest,
-    remoteAddress,
+    remoteAddress: tcp.remoteAddress,
     readable,
     write,
     writable: Sink.forEach(write),
     end: duplex.end(tlsSocket),
     close,
-    // A scope that closes does not wait for a peer that does not read.
-    socket: toSocket({ readable, write, close, end: Effect.sync(() => void duplex.endLater(tlsSocket)) }),
+    reset,
+    socket,
     duplex: tlsSocket
   }
-}
-
-const encoder = new TextEncoder()
-
-const toSocket = (
-  connection: Pick<Tx3Connection, "readable" | "write" | "close"> & { readonly end: Effect.Effect<void> }
-): Socket.Socket => {
-  const run: Socket.Socket["run"] = (handler, options) =>
-    Effect.zipRight(
-      options?.onOpen ?? Effect.void,
-      Stream.runForEach(
-        Stream.mapError(connection.readable, (cause) => new Socket.SocketGenericError({ reason: "Read", cause })),
-        (bytes) => handler(bytes) ?? Effect.void
-      )
-    )
-
-  const write = (chunk: Uint8Array | string | Socket.CloseEvent) =>
-    Socket.isCloseEvent(chunk)
-      ? connection.close
-      : Effect.mapError(
-        connection.write(typeof chunk === "string" ? encoder.encode(chunk) : chunk),
-        (cause) => new Socket.SocketGenericError({ reason: "Write", cause })
-      )
-
-  return Socket.Socket.of({
-    [Socket.TypeId]: Socket.TypeId,
-    run,
-    runRaw: run,
-    writer: Effect.acquireRelease(Effect.succeed(write), () => connection.end)
-  })
 }

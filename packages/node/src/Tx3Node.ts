@@ -10,18 +10,21 @@ import * as Handshake from "@tx3/protocol/Handshake"
 import * as Identity from "@tx3/protocol/Identity"
 import * as PublishedHosts from "@tx3/protocol/PublishedHosts"
 import * as Tls from "@tx3/protocol/Tls"
+import type * as Arr from "effect/Array"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as os from "node:os"
-import { connect } from "./internal/connect.js"
+import { connectThroughAny } from "./internal/connect.js"
 import * as inbound from "./internal/inbound.js"
 import * as tcp from "./internal/tcp.js"
 import { NodeConfig } from "./NodeConfig.js"
 import type { BindError, ConnectError, RegistrationError } from "./NodeError.js"
 import * as RelayRegistration from "./RelayRegistration.js"
+import { RemoteDigest } from "./RemoteDigest.js"
 import * as Tx3Connection from "./Tx3Connection.js"
 
 /**
@@ -51,8 +54,9 @@ export class Tx3Node extends Context.Tag("@tx3/node/Tx3Node")<Tx3Node, {
   readonly connections: Stream.Stream<Tx3Connection.Tx3Connection>
 
   /**
-   * Runs the handler for each inbound connection, in a fiber and a scope of its own; the connection is closed when the
-   * handler ends. A handler that fails is logged and stops nothing else. Interrupting this interrupts every handler.
+   * Runs the handler for each inbound connection, in a fiber and a scope of its own, with `RemoteDigest` provided; the
+   * connection is closed when the handler ends. A handler that fails is logged and stops nothing else. Interrupting this
+   * interrupts every handler.
    */
   readonly serve: <E, R>(
     handler: (connection: Tx3Connection.Tx3Connection) => Effect.Effect<void, E, R>
@@ -60,12 +64,25 @@ export class Tx3Node extends Context.Tag("@tx3/node/Tx3Node")<Tx3Node, {
 
   /**
    * Connects to another node, directly or through a relay, and makes sure that it is the one the address names. Every
-   * address of a name is tried in turn. The connection is closed with the scope.
+   * IP address of a name is tried in turn. Of several addresses of the node, the next is tried `connectStaggerMs` after the
+   * one before it or as soon as that has failed, and the first that completes is taken. The connection is closed with the
+   * scope.
    */
   readonly connect: (
-    address: string | Address.Address
+    address: Destination
   ) => Effect.Effect<Tx3Connection.Tx3Connection, ConnectError, Scope.Scope>
 }>() {}
+
+/**
+ * Whom to connect to: a node's address, or several addresses of one node, as it has them at several relays.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Destination = string | Address.Address | Arr.NonEmptyReadonlyArray<string | Address.Address>
+
+const addressesIn = (destination: Destination): Arr.NonEmptyReadonlyArray<string | Address.Address> =>
+  typeof destination === "string" || destination instanceof Address.Address ? [destination] : destination
 
 /**
  * What to make a node of.
@@ -147,6 +164,7 @@ export const make = (
             Effect.addFinalizer(() => connection.close).pipe(
               Effect.zipRight(handler(connection)),
               Effect.scoped,
+              Effect.provideService(RemoteDigest, Option.some(connection.remoteDigest)),
               Effect.catchAllCause((cause) => Effect.logError("the handler of a connection failed", cause)),
               Effect.annotateLogs({ package: "@tx3/node", module: "Tx3Node", peer: connection.remoteDigest }),
               Effect.forkScoped
@@ -155,10 +173,10 @@ export const make = (
           Effect.scoped,
           Effect.zipRight(Effect.never)
         ),
-      connect: (address) =>
+      connect: (destination) =>
         Effect.flatMap(
-          Address.parseWithDigest(address.toString()),
-          (address) => connect(address, context, config)
+          Effect.forEach(addressesIn(destination), (address) => Address.parseWithDigest(address.toString())),
+          (addresses) => connectThroughAny(addresses, context, config)
         )
     }
   })

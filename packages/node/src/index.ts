@@ -1,5 +1,6 @@
 export * as NodeConfig from "./NodeConfig.js"
 export * as NodeError from "./NodeError.js"
 export * as RelayRegistration from "./RelayRegistration.js"
+export * as RemoteDigest from "./RemoteDigest.js"
 export * as Tx3Connection from "./Tx3Connection.js"
 export * as Tx3Node from "./Tx3Node.js"

@@ -19,6 +19,7 @@ import * as Scope from "effect/Scope"
 import * as TestClock from "effect/TestClock"
 import { randomBytes } from "node:crypto"
 import type { Socket } from "node:net"
+import { Interfaces } from "../src/internal/network.js"
 import { Lookup } from "../src/internal/tcp.js"
 import * as FakeRelay from "./utils/FakeRelay.js"
 import { alice, bob, live, received, sendAll, taken, untilState } from "./utils/nodes.js"
@@ -138,6 +139,56 @@ describe("a registration", () => {
       Effect.provideService(Lookup, () => Promise.reject(new Error("down"))),
       // All of the wait and half of it, in turns.
       Effect.withRandom(Random.fixed([1, 0]))
+    ))
+})
+
+describe("a lost registration", () => {
+  const lostForLong = Effect.gen(function*() {
+    const node = yield* Tx3Node.make({ bind: [`tx3-rst://relay.test:1/${relayIdentity.digest}`] })
+    const states = yield* Mailbox.fromStream(node.registrations[0]!.state.changes)
+    assert.deepStrictEqual(yield* states.take, RelayRegistration.State.Connecting({ attempt: 1 }))
+    assert.strictEqual((yield* states.take)._tag, "Lost")
+    return states
+  }).pipe(Effect.provide(NodeConfig.layer({ reconnectMinMs: 1_000_000, reconnectMaxMs: 2_000_000 })))
+
+  it.effect("is tried again at once when the machine's addresses change", () => {
+    const addresses = { eth0: ["192.0.2.1"] }
+    return Effect.gen(function*() {
+      const states = yield* lostForLong
+      yield* TestClock.adjust(5_000)
+      addresses.eth0 = []
+      yield* TestClock.adjust(1_000)
+      assert.deepStrictEqual(yield* states.take, RelayRegistration.State.Connecting({ attempt: 2 }))
+      assert.strictEqual((yield* states.take)._tag, "Lost")
+      addresses.eth0 = ["198.51.100.1"]
+      yield* TestClock.adjust(1_000)
+      assert.deepStrictEqual(yield* states.take, RelayRegistration.State.Connecting({ attempt: 3 }))
+    }).pipe(
+      Effect.scoped,
+      Effect.provideService(Lookup, () => Promise.reject(new Error("down"))),
+      Effect.provideService(Interfaces, () => ({
+        eth0: addresses.eth0.map((address) => ({ address, internal: false }) as never),
+        lo: [{ address: String(Math.random()), internal: true } as never]
+      }))
+    )
+  })
+
+  it.effect("is tried again at once when the machine has slept", () =>
+    Effect.gen(function*() {
+      const clock = yield* Effect.clock
+      let sleptMs = 0
+      const withSleep = Object.assign(Object.create(clock), {
+        currentTimeMillis: Effect.map(clock.currentTimeMillis, (now) => now + sleptMs)
+      })
+      const states = yield* Effect.withClock(lostForLong, withSleep)
+      yield* TestClock.adjust(100_000)
+      sleptMs = 60_000
+      yield* TestClock.adjust(1_000)
+      assert.deepStrictEqual(yield* states.take, RelayRegistration.State.Connecting({ attempt: 2 }))
+    }).pipe(
+      Effect.scoped,
+      Effect.provideService(Lookup, () => Promise.reject(new Error("down"))),
+      Effect.provideService(Interfaces, () => ({}))
     ))
 })
 

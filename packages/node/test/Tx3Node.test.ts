@@ -381,3 +381,68 @@ describe("the end", () => {
       yield* Effect.either(received(far))
     }))
 })
+
+describe("connecting to several addresses of a node", () => {
+  live("takes the first; the next is not tried before its time", () =>
+    Effect.gen(function*() {
+      const node = yield* Tx3Node.make({ bind: [...bind, ...bind], identity: alice })
+      const tried: Array<unknown> = []
+      const port = yield* portOf((socket) => tried.push(socket.destroy()))
+      const second = `tx3-st://127.0.0.1:${port}/${alice.digest}` as const
+      const bobs = yield* withConfig({ connectStaggerMs: 60_000 })(connecting)
+      yield* bobs.connect([addressOf(node), second])
+      assert.deepStrictEqual(tried, [])
+    }))
+
+  live("tries the next at once where one fails, and after a while where one is silent", () =>
+    Effect.gen(function*() {
+      const node = yield* listening
+      const dead = `tx3-st://127.0.0.1:${yield* freePort}/${alice.digest}` as const
+      const patient = yield* withConfig({ connectStaggerMs: 60_000 })(connecting)
+      const first = yield* patient.connect([dead, addressOf(node)])
+      assert.strictEqual(first.remoteAddress.port, addressOf(node).port)
+
+      const ended: Array<Effect.Effect<void>> = []
+      const silentPort = yield* portOf((socket) => ended.push(closed(socket)))
+      const impatient = yield* withConfig({ connectStaggerMs: 10 })(connecting)
+      const second = yield* impatient.connect([`tx3-st://127.0.0.1:${silentPort}/${alice.digest}`, addressOf(node)])
+      assert.strictEqual(second.remoteAddress.port, addressOf(node).port)
+      // The scope is still open: it is the other's success that closed it.
+      yield* Effect.all(ended)
+      assert.strictEqual(ended.length, 1)
+    }))
+
+  live("of two that both succeed one is kept, and the other is closed", () =>
+    Effect.gen(function*() {
+      const node = yield* Tx3Node.make({ bind: [...bind, ...bind], identity: alice })
+      const bobs = yield* withConfig({ connectStaggerMs: 0 })(connecting)
+      for (let round = 0; round < 20; round++) {
+        const connection = yield* bobs.connect([node.addresses[0]!, node.addresses[1]!])
+        yield* sendAll(connection, Buffer.from("one"))
+        // One that was closed may have come in before; nothing has been sent on it.
+        const texts = yield* node.connections.pipe(
+          Stream.mapEffect((connection) => Effect.orElseSucceed(received(connection), () => Buffer.alloc(0))),
+          Stream.map(String),
+          Stream.takeUntil((text) => text === "one"),
+          Stream.runCollect
+        )
+        assert.deepStrictEqual(Array.from(texts).filter((text) => text !== ""), ["one"])
+        yield* connection.close
+      }
+    }))
+
+  live("none that can be connected to is an error with the reason of each, and a bad one is told as such", () =>
+    Effect.gen(function*() {
+      const node = yield* listening
+      const bobs = yield* connecting
+      const dead = `tx3-st://127.0.0.1:${yield* freePort}/${alice.digest}` as const
+      const other = addressOf(node).withDigest(bob.digest)
+      const error = yield* Effect.flip(bobs.connect([dead, other]))
+      assert(error._tag === "NoneReachable")
+      assert.deepStrictEqual(error.failures.map(({ address }) => address), [dead, other.toString()])
+      assert.deepInclude(error.failures[0]!.cause, { _tag: "DialError" })
+      assert.deepInclude(error.failures[1]!.cause, { _tag: "DigestMismatch" })
+      assert.include(error.message, "connection refused")
+      assert.deepInclude(yield* Effect.flip(bobs.connect([dead, "nowhere"])), { _tag: "AddressError" })
+    }))
+})

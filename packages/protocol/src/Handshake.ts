@@ -72,7 +72,10 @@ export const connect = (
   secured("secureConnect", () => tls.connect({ socket: stream, ...Tls.clientOptions(context) }))
 
 const secured = (secureEvent: "secure" | "secureConnect", open: () => tls.TLSSocket) =>
-  Effect.acquireRelease(Effect.sync(open), (socket) => Effect.sync(() => socket.destroy())).pipe(
+  Effect.acquireRelease(
+    Effect.sync(() => endingInNextTurn(open())),
+    (socket) => Effect.sync(() => socket.destroy())
+  ).pipe(
     Effect.tap((socket) => untilSecure(socket, secureEvent)),
     Effect.flatMap((socket) =>
       Option.match(Tls.peerDigest(socket), {
@@ -81,6 +84,16 @@ const secured = (secureEvent: "secure" | "secureConnect", open: () => tls.TLSSoc
       })
     )
   )
+
+/**
+ * To end a TLS socket Node lets OpenSSL look for the other end's end, which drops what was received and not decrypted yet.
+ * There is such when a socket is ended between two records of one piece, so it is ended in the next turn of the event loop.
+ */
+const endingInNextTurn = (socket: tls.TLSSocket) => {
+  const end = socket._final
+  socket._final = (callback) => void setImmediate(() => end.call(socket, callback))
+  return socket
+}
 
 const untilSecure = (socket: tls.TLSSocket, secureEvent: "secure" | "secureConnect") =>
   Effect.async<void, HandshakeError>((resume) => {

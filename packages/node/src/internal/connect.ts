@@ -5,13 +5,15 @@
 import type { AddressWithDigest } from "@tx3/protocol/Address"
 import * as CertDigest from "@tx3/protocol/CertDigest"
 import * as Handshake from "@tx3/protocol/Handshake"
+import type * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { SecureContext } from "node:tls"
 import type { NodeConfigOptions } from "../NodeConfig.js"
-import { type ConnectError, DigestMismatch, PeerUnavailable, TimedOut } from "../NodeError.js"
+import { type ConnectToOneError, DigestMismatch, NoneReachable, PeerUnavailable, TimedOut } from "../NodeError.js"
 import * as Tx3Connection from "../Tx3Connection.js"
 import { closeOnFailure } from "./closeOnFailure.js"
+import { firstOf } from "./firstOf.js"
 import * as tcp from "./tcp.js"
 
 /**
@@ -23,7 +25,7 @@ export const connect = (
   address: AddressWithDigest,
   context: SecureContext,
   config: NodeConfigOptions
-): Effect.Effect<Tx3Connection.Tx3Connection, Exclude<ConnectError, { _tag: "AddressError" }>, Scope.Scope> =>
+): Effect.Effect<Tx3Connection.Tx3Connection, ConnectToOneError, Scope.Scope> =>
   Effect.suspend(() => {
     const expected = address.digest.value
     const timeoutMs = config.connectTimeoutMs
@@ -48,6 +50,27 @@ export const connect = (
       closeOnFailure
     )
   })
+
+/** Connects through the first of several addresses of one node that can be. */
+export const connectThroughAny = (
+  addresses: Arr.NonEmptyReadonlyArray<AddressWithDigest>,
+  context: SecureContext,
+  config: NodeConfigOptions
+): Effect.Effect<Tx3Connection.Tx3Connection, ConnectToOneError | NoneReachable, Scope.Scope> => {
+  const [first, ...others] = addresses
+  return others.length === 0
+    ? connect(first, context, config)
+    : firstOf([
+      connect(first, context, config),
+      ...others.map((address) => connect(address, context, config))
+    ], config.connectStaggerMs).pipe(
+      Effect.mapError((causes) =>
+        new NoneReachable({
+          failures: causes.map((cause, index) => ({ address: addresses[index]!.toString(), cause }))
+        })
+      )
+    )
+}
 
 /** A relay closes without reading, so its end often arrives as a reset. */
 const isHangUp = ({ cause, reason }: Handshake.HandshakeError) =>

@@ -64,22 +64,17 @@ export const end = (duplex: Duplex): Effect.Effect<void, ConnectionError> =>
       // Node would not call back.
       return resume(closedBy(duplex))
     }
-    endLater(duplex, () => resume(duplex.writableFinished ? Effect.void : closedBy(duplex)))
+    duplex.end(() => resume(duplex.writableFinished ? Effect.void : closedBy(duplex)))
   })
 
 /**
- * Ends the writing side in the next turn of the event loop. To end a TLS socket Node lets OpenSSL look for the other end's
- * end, which drops what was received and not decrypted yet; there is such when this runs between two records of a piece.
+ * Tells the other end's end from a reset right behind unread data, which libuv reports as one: a write brings it out, even an
+ * empty one, as long as this side has not ended. One that is under way does the same. `below` is what to write to.
  */
-export const endLater = (duplex: Duplex, onEnded: () => void = () => {}) =>
-  setImmediate(() => {
-    if (duplex.destroyed) {
-      // Node would not call back.
-      onEnded()
-    } else {
-      duplex.end(onEnded)
-    }
-  })
+export const confirmEnd = (duplex: Duplex, below: Duplex): Effect.Effect<void, ConnectionError> =>
+  Effect.suspend(() =>
+    duplex.writableEnded || duplex.writableLength > 0 ? Effect.void : write(below, new Uint8Array())
+  )
 
 /** Waits until the stream is closed, for whatever reason. */
 export const closed = (duplex: Duplex): Effect.Effect<void> =>
