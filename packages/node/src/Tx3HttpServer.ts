@@ -1,0 +1,105 @@
+/**
+ * @effect/platform's `HttpServer` behind a node, in place of `NodeHttpServer.layer`: an HttpApi, a router or any other HTTP app
+ * of a machine behind a NAT is reached through relays. It takes a node's connections from `serve` on, and closes them when
+ * that scope closes, whatever is in progress on them.
+ */
+import type * as Etag from "@effect/platform/Etag"
+import type * as HttpPlatform from "@effect/platform/HttpPlatform"
+import * as HttpServer from "@effect/platform/HttpServer"
+import * as HttpServerError from "@effect/platform/HttpServerError"
+import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
+import type * as NodeContext from "@effect/platform-node/NodeContext"
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
+import type { CertDigest } from "@tx3/protocol/CertDigest"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import * as Http from "node:http"
+import type { Duplex } from "node:stream"
+import * as duplex from "./internal/duplex.js"
+import { tcpAddressOf } from "./internal/tcpAddressOf.js"
+import { RemoteDigest } from "./RemoteDigest.js"
+import * as Tx3Node from "./Tx3Node.js"
+
+/**
+ * Serves HTTP on a node's inbound connections: keep-alive, streams both ways, server-sent events and WebSocket upgrades as
+ * on TCP, since below it is Node's own HTTP server with its own time-outs. A handler finds whom it serves in `RemoteDigest`.
+ * `address` is the host and port of the node's first address, which alone does not tell where it is: `Tx3Node.addresses`
+ * does.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make: Effect.Effect<HttpServer.HttpServer, never, Tx3Node.Tx3Node | Scope.Scope> = Effect.gen(function*() {
+  const node = yield* Tx3Node.Tx3Node
+  const digests = new WeakMap<Duplex, CertDigest>()
+  const connections = yield* Effect.acquireRelease(
+    Effect.sync(() => new Connections()),
+    (connections) => Effect.sync(() => void connections.close())
+  )
+  const server = yield* Effect.orDie(NodeHttpServer.make(() => connections, {}))
+
+  const remoteDigest = Effect.map(HttpServerRequest.HttpServerRequest, (request) =>
+    Option.fromNullable(digests.get(NodeHttpServerRequest.toIncomingMessage(request).socket)))
+
+  const take = node.serve((connection) => {
+    digests.set(connection.duplex, connection.remoteDigest)
+    connections.emit("connection", connection.duplex)
+    return duplex.closed(connection.duplex)
+  })
+
+  return HttpServer.make({
+    address: tcpAddressOf(node),
+    serve: (app, middleware) =>
+      Effect.zipRight(
+        server.serve(Effect.provideServiceEffect(app, RemoteDigest, remoteDigest), middleware!),
+        Effect.asVoid(Effect.forkScoped(Effect.interruptible(take)))
+      )
+  })
+})
+
+/** An HTTP server that does not listen: it is given its connections. */
+class Connections extends Http.Server {
+  override listen(...args: ReadonlyArray<unknown>) {
+    // Node begins with this to look for requests that take too long.
+    this.emit("listening")
+    ;(args.at(-1) as () => void)()
+    return this
+  }
+
+  override address() {
+    return { address: "0.0.0.0", family: "IPv4", port: 0 }
+  }
+}
+
+/**
+ * A node with these options, its `HttpServer`, and what platform's HTTP apps need beside it. It fails with the node's own
+ * error as its cause.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (
+  options: Tx3Node.Options
+): Layer.Layer<
+  HttpServer.HttpServer | HttpPlatform.HttpPlatform | Etag.Generator | NodeContext.NodeContext | Tx3Node.Tx3Node,
+  HttpServerError.ServeError
+> =>
+  Layer.provideMerge(
+    layerWithoutNode,
+    Layer.mapError(Tx3Node.layer(options), (cause) => new HttpServerError.ServeError({ cause }))
+  )
+
+/**
+ * The same behind a node that there is. Nothing else may take its connections.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerWithoutNode: Layer.Layer<
+  HttpServer.HttpServer | HttpPlatform.HttpPlatform | Etag.Generator | NodeContext.NodeContext,
+  never,
+  Tx3Node.Tx3Node
+> = Layer.merge(Layer.scoped(HttpServer.HttpServer, make), NodeHttpServer.layerContext)
