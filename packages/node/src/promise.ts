@@ -1,0 +1,125 @@
+/**
+ * A node for programs without Effect: `bind` gives one whose connections are Node's own `Duplex` streams. It runs in a
+ * `ManagedRuntime`, which `close`, or the end of the block that an `await using` stands in, disposes of with all it has open.
+ */
+import * as Identity from "@tx3/protocol/Identity"
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as ManagedRuntime from "effect/ManagedRuntime"
+import * as Redacted from "effect/Redacted"
+import * as Stream from "effect/Stream"
+import type { Duplex } from "node:stream"
+import * as handOver from "./internal/handOver.js"
+import * as NodeConfig from "./NodeConfig.js"
+import type { Tx3Connection } from "./Tx3Connection.js"
+import * as Tx3Node from "./Tx3Node.js"
+
+/**
+ * A connection: a half-open `Duplex`, whose two directions are ended one by one, and paused until somebody reads. It closes
+ * when both have ended, and at the latest with its node. A reset is told by `error`, which nobody has to listen for.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Connection = Duplex & {
+  /** The digest of the certificate that the other end proved to own: 43 characters. */
+  readonly remoteDigest: string
+}
+
+/**
+ * A running node. It keeps the process alive until it is closed.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Node extends AsyncDisposable, AsyncIterable<Connection> {
+  /** Where others reach it: one address for each relay, and for each direct one. */
+  readonly addresses: ReadonlyArray<string>
+
+  /** The digest of its own certificate, in which each of its addresses ends. */
+  readonly digest: string
+
+  /**
+   * Connects to an address, or through the first of several addresses of one node that can be. Rejects with an `Error` whose
+   * message says what is wrong, a `ConnectError` of `NodeError`.
+   */
+  readonly connect: (address: string | readonly [string, ...ReadonlyArray<string>]) => Promise<Connection>
+
+  /** Leaves its relays, closes every connection and its listeners. Iterations end. Idempotent. */
+  readonly close: () => Promise<void>
+}
+
+/**
+ * What to make a node of.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  /** Relays to be reached through, tx3-rst://HOST:PORT/DIGEST, and own addresses to listen at, tx3-st://HOST:PORT. */
+  readonly bind?: ReadonlyArray<string> | undefined
+
+  /** Who it is: a PEM text as {@link newIdentity} and `tx3 keygen` make it. Default: somebody new, whom nobody knows again. */
+  readonly identity?: string | undefined
+
+  /** Deadlines and limits in place of `NodeConfig`'s defaults. */
+  readonly config?: Partial<NodeConfig.NodeConfigOptions> | undefined
+}
+
+/**
+ * Makes a node, and waits until it is registered at all its relays. Rejects with an `Error` whose message says what is
+ * wrong: with an address, the identity, a port that is taken, a relay that refuses or is not there.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const bind = async (options: Options = {}): Promise<Node> => {
+  const { bind, config, identity } = options
+  const facade = Effect.gen(function*() {
+    const parsed = identity === undefined ? undefined : yield* Identity.fromPem(Redacted.make(identity))
+    const node = yield* Tx3Node.make({ bind, identity: parsed, requireRegistration: true })
+    return { node, open: yield* handOver.make }
+  })
+  const runtime = ManagedRuntime.make(
+    Layer.provide(Layer.scoped(Facade, facade), NodeConfig.layer(config ?? {}))
+  )
+  const close = () => runtime.dispose()
+  const started = await runtime.runPromiseExit(Facade)
+  if (Exit.isFailure(started)) {
+    await close()
+    throw Cause.squash(started.cause)
+  }
+  const { node, open } = started.value
+  return {
+    addresses: node.addresses.map(String),
+    digest: node.digest,
+    connect: (address) =>
+      new Promise((resolve, reject) =>
+        open(node.connect(address), (error, connection) =>
+          connection === undefined ? reject(error) : resolve(toDuplex(connection)))
+      ),
+    close,
+    [Symbol.asyncDispose]: close,
+    [Symbol.asyncIterator]: () => Stream.toAsyncIterable(Stream.map(node.connections, toDuplex))[Symbol.asyncIterator]()
+  }
+}
+
+class Facade extends Context.Tag("@tx3/node/promise/Facade")<Facade, {
+  readonly node: Tx3Node.Tx3Node["Type"]
+  readonly open: handOver.HandOver
+}>() {}
+
+const toDuplex = ({ duplex, remoteDigest }: Tx3Connection): Connection => Object.assign(duplex, { remoteDigest })
+
+/**
+ * Makes a new identity, as a PEM text with its private key: keep it where nobody else can read it. A node of that identity
+ * has the same digest each time.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const newIdentity = (): Promise<string> =>
+  Effect.runPromise(Effect.map(Identity.generate, (identity) => Redacted.value(Identity.toPem(identity))))
