@@ -1,0 +1,101 @@
+/**
+ * Makes what a node exposes reachable on this machine, for programs which know nothing of tx3: each connection that is made
+ * to a local endpoint is carried on to the node over a connection of its own. Both end with the passage, and the listener
+ * and all passages with the scope that `listen` was called in.
+ */
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as FiberSet from "effect/FiberSet"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import type * as net from "node:net"
+import type { LocalEndpoint, LocalError } from "./LocalEndpoint.js"
+import * as Local from "./LocalEndpoint.js"
+import { NodeConfig } from "./NodeConfig.js"
+import type { ConnectError } from "./NodeError.js"
+import * as Passage from "./Passage.js"
+import type { Destination, Tx3Node } from "./Tx3Node.js"
+
+/**
+ * What happens:
+ *
+ * - `Opened`, `Closed`: a passage began, and ended;
+ * - `Waiting`: a local connection was made, but its node is not there; it is tried again for a while;
+ * - `Failed`: a local connection was made, and its node could not be connected to; the connection was reset.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Event = Passage.Event | Trouble
+
+type Trouble = Data.TaggedEnum<{
+  Waiting: { readonly because: ConnectError }
+  Failed: { readonly because: ConnectError }
+}>
+
+const { Failed, Waiting } = Data.taggedEnum<Trouble>()
+
+/**
+ * What to forward, and where to.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  readonly node: Tx3Node["Type"]
+
+  readonly destination: Destination
+
+  /** Where local programs connect to; port 0 lets the system choose. */
+  readonly endpoint: LocalEndpoint
+
+  /** Told of each event, in the fiber of the connection it is about, which waits for it. */
+  readonly onEvent?: ((event: Event) => Effect.Effect<void>) | undefined
+}
+
+/**
+ * Listens at the endpoint, and gives it with the port it got. A connection whose node is not there, as for a moment after
+ * its relay has restarted, is held and tried again for `forwardPatienceMs`.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const listen = (options: Options): Effect.Effect<LocalEndpoint, LocalError, Scope.Scope> =>
+  Effect.gen(function*() {
+    const { destination, endpoint, node, onEvent = () => Effect.void } = options
+    const { forwardPatienceMs } = yield* NodeConfig
+
+    const connect = Effect.suspend(() => {
+      let hasWaited = false
+      return node.connect(destination).pipe(
+        Effect.tapError((because) => {
+          if (hasWaited || !mayPass(because)) {
+            return Effect.void
+          }
+          hasWaited = true
+          return onEvent(Waiting({ because }))
+        }),
+        Effect.retry({ while: mayPass, schedule: Schedule.upTo(everyWhile, forwardPatienceMs) }),
+        Effect.tapError((because) => onEvent(Failed({ because })))
+      )
+    })
+
+    const handle = (local: net.Socket) =>
+      Effect.gen(function*() {
+        yield* Effect.addFinalizer(() => Effect.sync(() => local.destroy()))
+        const connection = yield* Effect.tapError(connect, () => Passage.resetLocal(local))
+        yield* Passage.run({ connection, local, onEvent, ownDigest: node.digest })
+      }).pipe(
+        Effect.scoped,
+        Effect.catchAllDefect((defect) => Effect.logError("a forwarded connection died", defect)),
+        Effect.ignore
+      )
+
+    const run = yield* FiberSet.makeRuntime()
+    return yield* Local.listen(endpoint, (local) => void run(handle(local)))
+  })
+
+/** A node may come back, and a relay that has no place for one more peer may have one in a moment. */
+const mayPass = ({ _tag }: ConnectError) => ["DialError", "NoneReachable", "PeerUnavailable"].includes(_tag)
+
+const everyWhile = Schedule.jittered(Schedule.union(Schedule.exponential(100), Schedule.spaced(1_000)))

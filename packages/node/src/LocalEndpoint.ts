@@ -1,0 +1,172 @@
+/**
+ * Where a program of this machine, or of its network, takes connections or opens them: HOST:PORT or unix:PATH. Sockets and
+ * listeners end with the scope they were opened in.
+ */
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import * as fs from "node:fs"
+import * as net from "node:net"
+import { hostPort } from "./internal/hostPort.js"
+
+/**
+ * A TCP endpoint, its host without brackets, or a unix socket's path.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type LocalEndpoint = Data.TaggedEnum<{
+  Tcp: { readonly host: string; readonly port: number }
+  Unix: { readonly path: string }
+}>
+
+/**
+ * Constructors, `$is` and `$match` for {@link LocalEndpoint}.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const { $is, $match, Tcp, Unix } = Data.taggedEnum<LocalEndpoint>()
+
+/**
+ * A text that names no endpoint.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class LocalEndpointError extends Schema.TaggedError<LocalEndpointError>("@tx3/node/LocalEndpointError")(
+  "LocalEndpointError",
+  { input: Schema.String }
+) {
+  override get message(): string {
+    return `${JSON.stringify(this.input)} is no endpoint; write HOST:PORT, as 127.0.0.1:22 or [::1]:22, or unix:PATH`
+  }
+}
+
+/**
+ * A connection could not be opened, or connections not be listened for, as `cause` says.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class LocalError extends Schema.TaggedError<LocalError>("@tx3/node/LocalError")("LocalError", {
+  action: Schema.Literal("connect to", "listen at"),
+  endpoint: Schema.String,
+  cause: Schema.Defect
+}) {
+  override get message(): string {
+    const { code, message } = this.cause as NodeJS.ErrnoException
+    return `cannot ${this.action} ${this.endpoint}: ${problems[code ?? ""] ?? message}`
+  }
+}
+
+const problems: Record<string, string> = {
+  EACCES: "not permitted",
+  EADDRINUSE: "another program listens there; stop it or choose another",
+  EADDRNOTAVAIL: "this machine has no such address",
+  ECONNREFUSED: "nothing listens there",
+  ENOENT: "there is no such file or folder",
+  ENOTFOUND: "the name has no address",
+  ETIMEDOUT: "no answer"
+}
+
+/**
+ * Reads HOST:PORT, with an IPv6 address in brackets, or unix:PATH.
+ *
+ * @since 0.1.0
+ * @category parsing
+ */
+export const parse = (input: string): Either.Either<LocalEndpoint, LocalEndpointError> => {
+  if (/^unix:./.test(input)) {
+    return Either.right(Unix({ path: input.slice("unix:".length) }))
+  }
+  const [, ipv6, name, digits] = /^(?:\[([\da-fA-F:.]+)\]|([\w.-]+)):(\d{1,5})$/.exec(input) ?? []
+  const host = ipv6 ?? name
+  const port = Number(digits)
+  return host === undefined || (ipv6 !== undefined && !net.isIPv6(ipv6)) || port > 65_535
+    ? Either.left(new LocalEndpointError({ input }))
+    : Either.right(Tcp({ host, port }))
+}
+
+/**
+ * The text that {@link parse} reads.
+ *
+ * @since 0.1.0
+ * @category conversions
+ */
+export const format: (endpoint: LocalEndpoint) => string = $match({
+  Tcp: ({ host, port }) => hostPort(host, port),
+  Unix: ({ path }) => `unix:${path}`
+})
+
+const optionsOf = $match({
+  Tcp: ({ host, port }): net.TcpNetConnectOpts & net.ListenOptions => ({ host, port }),
+  Unix: ({ path }): net.IpcNetConnectOpts & net.ListenOptions => ({ path })
+})
+
+/** What went wrong is told to whoever reads or writes at the time; this keeps it from ending the process. */
+const prepare = (socket: net.Socket) => socket.setKeepAlive(true, 7_000).on("error", () => {})
+
+/**
+ * Opens a connection, half-open and unread.
+ *
+ * @since 0.1.0
+ * @category connecting
+ */
+export const connect = (
+  endpoint: LocalEndpoint,
+  timeoutMs: number
+): Effect.Effect<net.Socket, LocalError, Scope.Scope> => {
+  const fail = (cause: unknown) => new LocalError({ action: "connect to", endpoint: format(endpoint), cause })
+  return Effect.acquireRelease(
+    Effect.sync(() => prepare(net.connect({ ...optionsOf(endpoint), allowHalfOpen: true, noDelay: true }))),
+    (socket) => Effect.sync(() => socket.destroy())
+  ).pipe(
+    Effect.tap((socket) =>
+      Effect.async<void, LocalError>((resume) => {
+        socket.once("connect", () => resume(Effect.void)).once("error", (cause) => resume(fail(cause)))
+      })
+    ),
+    Effect.timeoutFail({
+      duration: timeoutMs,
+      onTimeout: () => fail(new Error(`no answer within ${timeoutMs} ms`))
+    })
+  )
+}
+
+/**
+ * Listens until the scope closes, which leaves the sockets alone that it accepted: those are their taker's, half-open and
+ * unread. Gives where it listens, with the port it got in place of 0. A unix socket is for its owner only.
+ *
+ * @since 0.1.0
+ * @category listening
+ */
+export const listen = (
+  endpoint: LocalEndpoint,
+  onConnection: (socket: net.Socket) => void
+): Effect.Effect<LocalEndpoint, LocalError, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.async<net.Server, LocalError>((resume) => {
+      const server = net.createServer(
+        { allowHalfOpen: true, noDelay: true, pauseOnConnect: true },
+        (socket) => onConnection(prepare(socket))
+      )
+      server.once("error", (cause) => resume(new LocalError({ action: "listen at", endpoint: format(endpoint), cause })))
+      server.listen(optionsOf(endpoint), () => resume(Effect.succeed(server)))
+      if ($is("Unix")(endpoint) && server.listening) {
+        fs.chmodSync(endpoint.path, 0o600)
+      }
+    }),
+    (server) => Effect.sync(() => server.close())
+  ).pipe(
+    Effect.map((server) => {
+      // An accept that fails costs a connection, and not the listener.
+      server.on("error", () => {})
+      const address = server.address()
+      return endpoint._tag === "Tcp" && address !== null && typeof address === "object"
+        ? Tcp({ host: endpoint.host, port: address.port })
+        : endpoint
+    })
+  )

@@ -1,0 +1,152 @@
+/**
+ * A connection of a node that is carried on to a local socket: bytes both ways, each only as fast as it is taken, the end of
+ * either direction passed on while the other goes on, a reset passed on as one. It ends when both directions have, or one is
+ * lost; both sockets stay with the scopes they were opened in.
+ */
+import type { CertDigest } from "@tx3/protocol/CertDigest"
+import * as Clock from "effect/Clock"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
+import * as Stream from "effect/Stream"
+import type * as net from "node:net"
+import type { Duplex } from "node:stream"
+import { finished } from "node:stream/promises"
+import * as duplex from "./internal/duplex.js"
+import * as Refusal from "./Refusal.js"
+import type { Tx3Connection } from "./Tx3Connection.js"
+
+/**
+ * A running passage.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Passage {
+  /** Who is at the other end of the node's connection. */
+  readonly peer: CertDigest
+
+  /** Where that connection leads, with a numeric host: to the relay, or directly to the peer. */
+  readonly via: Tx3Connection["remoteAddress"]
+
+  /** Milliseconds since 1970. */
+  readonly since: number
+
+  /** Bytes carried so far, without what TLS adds. */
+  readonly carried: () => { readonly fromPeer: number; readonly toPeer: number }
+}
+
+/**
+ * A passage did not come to its end: a side was reset, or closed before all had been written to it.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class Lost extends Data.TaggedError("Lost")<{ readonly side: "local" | "peer"; readonly cause: unknown }> {
+  override get message() {
+    return this.side === "local" ? "the local end closed or reset it" : "the peer or the relay closed or reset it"
+  }
+}
+
+/**
+ * What happens to passages: one began, and ended; `because` says that it was cut off, or that the other end refused this one.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Event = Data.TaggedEnum<{
+  Opened: { readonly passage: Passage }
+  Closed: { readonly passage: Passage; readonly because: Lost | Refusal.Refused | undefined }
+}>
+
+/**
+ * Constructors, `$is` and `$match` for {@link Event}.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const Event = Data.taggedEnum<Event>()
+
+/**
+ * Carries all there is to carry, and tells of it. With `ownDigest` the other end may refuse this one in place of sending
+ * anything; then, as when a side is lost, both sides are reset.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const run = (options: {
+  readonly local: net.Socket
+  readonly connection: Tx3Connection
+  readonly onEvent: (event: Event) => Effect.Effect<void>
+  readonly ownDigest?: CertDigest
+}): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    const { connection, local, onEvent } = options
+    const passage: Passage = {
+      peer: connection.remoteDigest,
+      via: connection.remoteAddress,
+      since: yield* Clock.currentTimeMillis,
+      carried: () => ({ fromPeer: local.bytesWritten, toPeer: local.bytesRead })
+    }
+    yield* Effect.acquireUseRelease(
+      onEvent(Event.Opened({ passage })),
+      () => Effect.either(carry(options)),
+      (_, exit) =>
+        onEvent(Event.Closed({
+          passage,
+          because: Exit.isSuccess(exit) && Either.isLeft(exit.value) ? exit.value.left : undefined
+        }))
+    )
+  })
+
+const carry = ({ connection, local, ownDigest }: Parameters<typeof run>[0]): Effect.Effect<
+  void,
+  Lost | Refusal.Refused
+> => {
+  const remote = connection.duplex
+  const outward = copied({ from: [local, "local"], to: [remote, "peer"] }).pipe(
+    Effect.zipRight(lostAt("local", duplex.confirmEnd(local, local))),
+    Effect.zipRight(lostAt("peer", duplex.end(remote)))
+  )
+  const begun = ownDigest === undefined
+    ? Effect.void
+    : Refusal.pass(connection, ownDigest).pipe(
+      Effect.catchTag("ConnectionError", (cause) => new Lost({ side: "peer", cause })),
+      Effect.flatMap((bytes) => bytes.length === 0 ? Effect.void : lostAt("local", duplex.write(local, bytes)))
+    )
+  const inward = begun.pipe(
+    Effect.zipRight(copied({ from: [remote, "peer"], to: [local, "local"] })),
+    // There is nothing left to read, but this tells an end from a reset that looks like one.
+    Effect.zipRight(lostAt("peer", Stream.runDrain(connection.readable))),
+    Effect.zipRight(lostAt("local", duplex.end(local)))
+  )
+  return Effect.all([outward, inward], { concurrency: "unbounded", discard: true }).pipe(
+    Effect.tapError(() => Effect.zipRight(resetLocal(local), connection.reset))
+  )
+}
+
+type Side = readonly [Duplex, Lost["side"]]
+
+/** All bytes of one side, until its end. */
+const copied = ({ from: [from, fromSide], to: [to, toSide] }: { readonly from: Side; readonly to: Side }) =>
+  Effect.sync(() => from.pipe(to, { end: false })).pipe(
+    Effect.zipRight(Effect.raceFirst(
+      lostAt(fromSide, Effect.tryPromise((signal) => finished(from, { writable: false, signal, cleanup: true }))),
+      Effect.zipRight(duplex.closed(to), Effect.suspend(() => new Lost({ side: toSide, cause: to.errored })))
+    )),
+    Effect.ensuring(Effect.sync(() => from.unpipe(to)))
+  )
+
+const lostAt = <A>(side: Lost["side"], effect: Effect.Effect<A, unknown>) =>
+  Effect.mapError(effect, (cause) => new Lost({ side, cause }))
+
+/**
+ * Resets a local socket, which tells its program that not all came through; closes it if it is a unix socket, which knows no
+ * reset.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const resetLocal = (local: net.Socket): Effect.Effect<void> =>
+  Effect.sync(() => void (local.remoteFamily === undefined ? local.destroy() : local.resetAndDestroy()))
