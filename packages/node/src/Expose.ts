@@ -23,14 +23,20 @@ import type { Tx3Node } from "./Tx3Node.js"
  * @since 0.1.0
  * @category models
  */
-export type Event = Passage.Event | Refusal
+export type Event =
+  | Passage.Event
+  | Data.TaggedEnum<{
+    Refused: { readonly peer: CertDigest }
+    Unavailable: { readonly peer: CertDigest; readonly because: LocalError }
+  }>
 
-type Refusal = Data.TaggedEnum<{
-  Refused: { readonly peer: CertDigest }
-  Unavailable: { readonly peer: CertDigest; readonly because: LocalError }
-}>
-
-const { Refused, Unavailable } = Data.taggedEnum<Refusal>()
+/**
+ * Constructors, `$is` and `$match` for {@link Event}.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const Event = Data.taggedEnum<Event>()
 
 /**
  * What to expose, and to whom.
@@ -63,7 +69,7 @@ export const serve = (options: Options): Effect.Effect<never> => {
     Effect.gen(function*() {
       const peer = connection.remoteDigest
       if (!(yield* allows(peer))) {
-        yield* onEvent(Refused({ peer }))
+        yield* onEvent(Event.Refused({ peer }))
         return yield* refuse(connection, "not-allowed")
       }
       const { attemptTimeoutMs } = yield* NodeConfig
@@ -71,7 +77,7 @@ export const serve = (options: Options): Effect.Effect<never> => {
         Effect.flatMap((local) => Passage.run({ connection, local, onEvent })),
         Effect.catchTag("LocalError", (because) =>
           Effect.zipRight(
-            onEvent(Unavailable({ peer, because })),
+            onEvent(Event.Unavailable({ peer, because })),
             refuse(connection, "unavailable")
           ))
       )

@@ -26,14 +26,20 @@ import type { Destination, Tx3Node } from "./Tx3Node.js"
  * @since 0.1.0
  * @category models
  */
-export type Event = Passage.Event | Trouble
+export type Event =
+  | Passage.Event
+  | Data.TaggedEnum<{
+    Waiting: { readonly because: ConnectError }
+    Failed: { readonly because: ConnectError }
+  }>
 
-type Trouble = Data.TaggedEnum<{
-  Waiting: { readonly because: ConnectError }
-  Failed: { readonly because: ConnectError }
-}>
-
-const { Failed, Waiting } = Data.taggedEnum<Trouble>()
+/**
+ * Constructors, `$is` and `$match` for {@link Event}.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const Event = Data.taggedEnum<Event>()
 
 /**
  * What to forward, and where to.
@@ -73,10 +79,10 @@ export const listen = (options: Options): Effect.Effect<LocalEndpoint, LocalErro
             return Effect.void
           }
           hasWaited = true
-          return onEvent(Waiting({ because }))
+          return onEvent(Event.Waiting({ because }))
         }),
         Effect.retry({ while: mayPass, schedule: Schedule.upTo(everyWhile, forwardPatienceMs) }),
-        Effect.tapError((because) => onEvent(Failed({ because })))
+        Effect.tapError((because) => onEvent(Event.Failed({ because })))
       )
     })
 

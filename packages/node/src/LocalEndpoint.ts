@@ -5,6 +5,7 @@
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as fs from "node:fs"
@@ -153,7 +154,10 @@ export const listen = (
         { allowHalfOpen: true, noDelay: true, pauseOnConnect: true },
         (socket) => onConnection(prepare(socket))
       )
-      server.once("error", (cause) => resume(new LocalError({ action: "listen at", endpoint: format(endpoint), cause })))
+      server.once(
+        "error",
+        (cause) => resume(new LocalError({ action: "listen at", endpoint: format(endpoint), cause }))
+      )
       server.listen(optionsOf(endpoint), () => resume(Effect.succeed(server)))
       if ($is("Unix")(endpoint) && server.listening) {
         fs.chmodSync(endpoint.path, 0o600)
@@ -170,3 +174,20 @@ export const listen = (
         : endpoint
     })
   )
+
+/**
+ * A {@link LocalEndpoint} as text, as it stands in files and on command lines. Decoding fails with the
+ * {@link LocalEndpointError}'s message.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const FromString: Schema.Schema<LocalEndpoint, string> = Schema.transformOrFail(
+  Schema.String,
+  Schema.declare((input): input is LocalEndpoint => $is("Tcp")(input) || $is("Unix")(input)),
+  {
+    strict: true,
+    decode: (text, _, ast) => Either.mapLeft(parse(text), (error) => new ParseResult.Type(ast, text, error.message)),
+    encode: (endpoint) => ParseResult.succeed(format(endpoint))
+  }
+).annotations({ identifier: "LocalEndpointFromString", description: "HOST:PORT or unix:PATH" })

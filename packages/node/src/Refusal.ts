@@ -76,7 +76,10 @@ export const pass = (
   ownDigest: CertDigest
 ): Effect.Effect<Uint8Array, Refused | ConnectionError> =>
   Effect.gen(function*() {
-    const lines = (["not-allowed", "unavailable"] as const).map((reason) => ({ reason, line: lineOf(ownDigest, reason) }))
+    const lines = (["not-allowed", "unavailable"] as const).map((reason) => ({
+      reason,
+      line: lineOf(ownDigest, reason)
+    }))
     let bytes = Buffer.alloc(0)
     while (lines.some(({ line }) => line.startsWith(bytes.toString("latin1")))) {
       const more = yield* Effect.either(duplex.read(connection.duplex))

@@ -83,11 +83,10 @@ const dispatcher = (connect: Connect) =>
     )
   )
 
-const webSocket =
-  (connect: Connect): Context.Tag.Service<typeof Socket.WebSocketConstructor> => (url, protocols) =>
-    new WS.WebSocket(url, protocols, {
-      createConnection: (_: unknown, callback: (error: Error | null, socket: Duplex) => void) => {
-        connect(new URL(url).protocol, callback as Parameters<Connect>[1])
-        return undefined
-      }
-    }) as unknown as WebSocket
+const webSocket = (connect: Connect): Context.Tag.Service<typeof Socket.WebSocketConstructor> => (url, protocols) =>
+  new WS.WebSocket(url, protocols, {
+    createConnection: (_: unknown, callback: (error: Error | null, socket: Duplex) => void) => {
+      connect(new URL(url).protocol, callback as Parameters<Connect>[1])
+      return undefined
+    }
+  }) as unknown as WebSocket

@@ -26,8 +26,8 @@ import * as Tx3Node from "./Tx3Node.js"
 /**
  * Serves HTTP on a node's inbound connections: keep-alive, streams both ways, server-sent events and WebSocket upgrades as
  * on TCP, since below it is Node's own HTTP server with its own time-outs. A handler finds whom it serves in `RemoteDigest`.
- * `address` is the host and port of the node's first address, which alone does not tell where it is: `Tx3Node.addresses`
- * does.
+ * `address` is the host and port of the node's first address, which alone does not tell where it is, whatever platform logs
+ * of it: `Tx3Node.addresses` does.
  *
  * @since 0.1.0
  * @category constructors
@@ -41,8 +41,10 @@ export const make: Effect.Effect<HttpServer.HttpServer, never, Tx3Node.Tx3Node |
   )
   const server = yield* Effect.orDie(NodeHttpServer.make(() => connections, {}))
 
-  const remoteDigest = Effect.map(HttpServerRequest.HttpServerRequest, (request) =>
-    Option.fromNullable(digests.get(NodeHttpServerRequest.toIncomingMessage(request).socket)))
+  const remoteDigest = Effect.map(
+    HttpServerRequest.HttpServerRequest,
+    (request) => Option.fromNullable(digests.get(NodeHttpServerRequest.toIncomingMessage(request).socket))
+  )
 
   const take = node.serve((connection) => {
     digests.set(connection.duplex, connection.remoteDigest)

@@ -54,8 +54,10 @@ export const make = (destination: Tx3Node.Destination): Effect.Effect<Socket.Soc
   })
 
 const connect = (node: Tx3Node.Tx3Node["Type"], destination: Tx3Node.Destination) =>
-  Effect.mapError(node.connect(destination), (cause) =>
-    new Socket.SocketGenericError({ reason: cause._tag === "TimedOut" ? "OpenTimeout" : "Open", cause }))
+  Effect.mapError(
+    node.connect(destination),
+    (cause) => new Socket.SocketGenericError({ reason: cause._tag === "TimedOut" ? "OpenTimeout" : "Open", cause })
+  )
 
 /**
  * A `Socket` to this address, or to several of one node, as whoever `options` say this is: a new identity, without any.
@@ -67,8 +69,7 @@ const connect = (node: Tx3Node.Tx3Node["Type"], destination: Tx3Node.Destination
 export const layer = (
   destination: Tx3Node.Destination,
   options: Pick<Tx3Node.Options, "identity"> = {}
-): Layer.Layer<Socket.Socket> =>
-  Layer.provide(layerWithoutNode(destination), Layer.orDie(Tx3Node.layer(options)))
+): Layer.Layer<Socket.Socket> => Layer.provide(layerWithoutNode(destination), Layer.orDie(Tx3Node.layer(options)))
 
 /**
  * The same through a node that there is.

@@ -8,6 +8,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as ManagedRuntime from "effect/ManagedRuntime"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
@@ -84,7 +85,8 @@ export const bind = async (options: Options = {}): Promise<Node> => {
     return { node, open: yield* handOver.make }
   })
   const runtime = ManagedRuntime.make(
-    Layer.provide(Layer.scoped(Facade, facade), NodeConfig.layer(config ?? {}))
+    // Nobody asked for a log on stdout; what matters is an error or an event.
+    Layer.provide(Layer.scoped(Facade, facade), [NodeConfig.layer(config ?? {}), Logger.remove(Logger.defaultLogger)])
   )
   const close = () => runtime.dispose()
   const started = await runtime.runPromiseExit(Facade)
@@ -98,8 +100,10 @@ export const bind = async (options: Options = {}): Promise<Node> => {
     digest: node.digest,
     connect: (address) =>
       new Promise((resolve, reject) =>
-        open(node.connect(address), (error, connection) =>
-          connection === undefined ? reject(error) : resolve(toDuplex(connection)))
+        open(
+          node.connect(address),
+          (error, connection) => connection === undefined ? reject(error) : resolve(toDuplex(connection))
+        )
       ),
     close,
     [Symbol.asyncDispose]: close,

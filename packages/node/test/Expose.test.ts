@@ -27,9 +27,11 @@ const service = (onConnection: (socket: net.Socket) => void, path?: string) =>
           accepted.push(socket.on("error", () => {}))
           onConnection(socket)
         })
-        server.listen(path === undefined ? { host: "127.0.0.1", port: 0 } : { path }, () => resume(Effect.succeed(server)))
+        server.listen(path === undefined ? { host: "127.0.0.1", port: 0 } : { path }, () =>
+          resume(Effect.succeed(server)))
       }),
-      (server) => Effect.sync(() => server.close())
+      (server) =>
+        Effect.sync(() => server.close())
     )
     yield* Effect.addFinalizer(() => Effect.sync(() => accepted.forEach((socket) => socket.destroy())))
     return {
@@ -91,26 +93,29 @@ const withFolder = Effect.acquireRelease(
 )
 
 describe("expose and forward", () => {
-  live("8 MiB both ways at once through a relay, counted, and each end knows the other", () =>
-    withRelay((relay) =>
-      Effect.gen(function*() {
-        const { endpoint: at } = yield* service(echoing)
-        const { endpoint, exposed, forwarded } = yield* tunnel({ bind: String(relay), service: at })
-        const socket = yield* connect(endpoint)
-        socket.end(payload)
-        assert.strictEqual(sha256(yield* all(socket)), sha256(payload))
-        for (const [events, peer] of [[exposed, bob.digest], [forwarded, alice.digest]] as const) {
-          const opened = yield* next<Expose.Event | Forward.Event>(events)
-          const closed = yield* next<Expose.Event | Forward.Event>(events)
-          assert(opened._tag === "Opened" && closed._tag === "Closed")
-          assert.strictEqual(opened.passage, closed.passage)
-          assert.strictEqual(opened.passage.peer, peer)
-          assert.strictEqual(opened.passage.via.port, relay.port)
-          assert.deepStrictEqual(closed.passage.carried(), { fromPeer: payload.length, toPeer: payload.length })
-          assert.isUndefined(closed.because)
-        }
-      })
-    ))
+  live(
+    "8 MiB both ways at once through a relay, counted, and each end knows the other",
+    () =>
+      withRelay((relay) =>
+        Effect.gen(function*() {
+          const { endpoint: at } = yield* service(echoing)
+          const { endpoint, exposed, forwarded } = yield* tunnel({ bind: String(relay), service: at })
+          const socket = yield* connect(endpoint)
+          socket.end(payload)
+          assert.strictEqual(sha256(yield* all(socket)), sha256(payload))
+          for (const [events, peer] of [[exposed, bob.digest], [forwarded, alice.digest]] as const) {
+            const opened = yield* next<Expose.Event | Forward.Event>(events)
+            const closed = yield* next<Expose.Event | Forward.Event>(events)
+            assert(opened._tag === "Opened" && closed._tag === "Closed")
+            assert.strictEqual(opened.passage, closed.passage)
+            assert.strictEqual(opened.passage.peer, peer)
+            assert.strictEqual(opened.passage.via.port, relay.port)
+            assert.deepStrictEqual(closed.passage.carried(), { fromPeer: payload.length, toPeer: payload.length })
+            assert.isUndefined(closed.because)
+          }
+        })
+      )
+  )
 
   live("a unix socket at both ends, its file for its owner only", () =>
     Effect.gen(function*() {
@@ -193,56 +198,65 @@ describe("expose and forward", () => {
       })
     ))
 
-  live("who does not read holds the sender back, at either end, and gets all in the end", () =>
-    withRelay((relay) =>
-      Effect.gen(function*() {
-        const big = randomBytes(64 * 1024 * 1024)
-        const { accepted, endpoint: at } = yield* service((socket) => void socket.pause())
-        const { endpoint } = yield* tunnel({ bind: String(relay), service: at })
-        const socket = yield* connect(endpoint)
-        socket.pause()
-        socket.end(big)
-        // What is in sockets and buffers on the way, of 64 MiB.
-        yield* eventually(() => accepted.length === 1)
-        assert.isBelow(yield* atRest(() => socket.bytesWritten - socket.writableLength), 32 * 1024 * 1024)
-        const far = accepted[0]!
-        assert.strictEqual(sha256(yield* all(far)), sha256(big))
-        far.end(big)
-        assert.isBelow(yield* atRest(() => far.bytesWritten - far.writableLength), 32 * 1024 * 1024)
-        assert.strictEqual(sha256(yield* all(socket)), sha256(big))
-      })
-    ))
-
-  live("a peer that is not allowed is told so, is reset, and the service never sees it", () =>
-    withRelay((relay) =>
-      Effect.gen(function*() {
-        const { accepted, endpoint: at } = yield* service(echoing)
-        const { endpoint, exposed, exposing, forwarded } = yield* tunnel({
-          bind: String(relay),
-          service: at,
-          allows: (peer) => Effect.succeed(peer === alice.digest)
+  live(
+    "who does not read holds the sender back, at either end, and gets all in the end",
+    () =>
+      withRelay((relay) =>
+        Effect.gen(function*() {
+          const big = randomBytes(64 * 1024 * 1024)
+          const { accepted, endpoint: at } = yield* service((socket) => void socket.pause())
+          const { endpoint } = yield* tunnel({ bind: String(relay), service: at })
+          const socket = yield* connect(endpoint)
+          socket.pause()
+          socket.end(big)
+          // What is in sockets and buffers on the way, of 64 MiB.
+          yield* eventually(() => accepted.length === 1)
+          assert.isBelow(yield* atRest(() => socket.bytesWritten - socket.writableLength), 32 * 1024 * 1024)
+          const far = accepted[0]!
+          assert.strictEqual(sha256(yield* all(far)), sha256(big))
+          far.end(big)
+          assert.isBelow(yield* atRest(() => far.bytesWritten - far.writableLength), 32 * 1024 * 1024)
+          assert.strictEqual(sha256(yield* all(socket)), sha256(big))
         })
-        const socket = yield* connect(endpoint)
-        socket.write(payload)
-        assert.strictEqual((yield* Effect.flip(all(socket))).code, "ECONNRESET")
-        assert.deepStrictEqual(yield* next(exposed), { _tag: "Refused", peer: bob.digest } as Expose.Event)
-        yield* next(forwarded)
-        const closed = yield* next(forwarded)
-        assert(closed._tag === "Closed" && closed.because?._tag === "Refused")
-        assert.include(closed.because.message, `does not allow ${bob.digest}, which is you, to connect`)
-        assert.deepStrictEqual(accepted, [])
+      )
+  )
 
-        // Somebody else's end sees a line of text.
-        const stranger = yield* Effect.flatMap(Tx3Node.make({}), (node) =>
-          Effect.map(node.connect(addressOf(exposing)), (connection) => ({ connection, digest: node.digest })))
-        yield* stranger.connection.end
-        assert.strictEqual(
-          (yield* received(stranger.connection)).toString(),
-          `tx3: refused ${stranger.digest}: it is not allowed to connect here\n`
-        )
-        assert.deepStrictEqual(accepted, [])
-      })
-    ))
+  live(
+    "a peer that is not allowed is told so, is reset, and the service never sees it",
+    () =>
+      withRelay((relay) =>
+        Effect.gen(function*() {
+          const { accepted, endpoint: at } = yield* service(echoing)
+          const { endpoint, exposed, exposing, forwarded } = yield* tunnel({
+            bind: String(relay),
+            service: at,
+            allows: (peer) => Effect.succeed(peer === alice.digest)
+          })
+          const socket = yield* connect(endpoint)
+          socket.write(payload)
+          assert.strictEqual((yield* Effect.flip(all(socket))).code, "ECONNRESET")
+          assert.deepStrictEqual(yield* next(exposed), { _tag: "Refused", peer: bob.digest } as Expose.Event)
+          yield* next(forwarded)
+          const closed = yield* next(forwarded)
+          assert(closed._tag === "Closed" && closed.because?._tag === "Refused")
+          assert.include(closed.because.message, `does not allow ${bob.digest}, which is you, to connect`)
+          assert.deepStrictEqual(accepted, [])
+
+          // Somebody else's end sees a line of text.
+          const stranger = yield* Effect.flatMap(
+            Tx3Node.make({}),
+            (node) =>
+              Effect.map(node.connect(addressOf(exposing)), (connection) => ({ connection, digest: node.digest }))
+          )
+          yield* stranger.connection.end
+          assert.strictEqual(
+            (yield* received(stranger.connection)).toString(),
+            `tx3: refused ${stranger.digest}: it is not allowed to connect here\n`
+          )
+          assert.deepStrictEqual(accepted, [])
+        })
+      )
+  )
 
   live("a service that is not there is told to the peer", () =>
     Effect.gen(function*() {
@@ -270,7 +284,11 @@ describe("expose and forward", () => {
           const bytes = Array.from(Buffer.from(text))
           const sendOne = () => {
             const byte = bytes.shift()
-            byte === undefined ? socket.end() : socket.write(Buffer.of(byte), () => setImmediate(sendOne))
+            if (byte === undefined) {
+              socket.end()
+            } else {
+              socket.write(Buffer.of(byte), () => setImmediate(sendOne))
+            }
           }
           socket.setNoDelay(true)
           sendOne()
@@ -282,40 +300,43 @@ describe("expose and forward", () => {
       }
     }))
 
-  live("a node that is not there yet is waited for; one that does not come is a reset", () =>
-    withRelay((relay) =>
-      Effect.gen(function*() {
-        const { endpoint: at } = yield* service(echoing)
-        const forwarding = yield* Tx3Node.make({ identity: bob })
-        const forwarded = yield* Mailbox.make<Forward.Event>()
-        const listen = Forward.listen({
-          node: forwarding,
-          destination: relay.withDigest(alice.digest),
-          endpoint: anyPort,
-          onEvent: (event) => Effect.asVoid(forwarded.offer(event))
-        })
-        const socket = yield* connect(yield* listen)
-        socket.end("early")
-        const waiting = yield* next(forwarded)
-        assert(waiting._tag === "Waiting" && waiting.because._tag === "PeerUnavailable")
-        const node = yield* Tx3Node.make({ bind: [relay], identity: alice, requireRegistration: true })
-        yield* Effect.forkScoped(Expose.serve({ node, service: at }))
-        assert.strictEqual((yield* all(socket)).toString(), "early")
-        assert.strictEqual((yield* next(forwarded))._tag, "Opened")
-        assert.strictEqual((yield* next(forwarded))._tag, "Closed")
+  live(
+    "a node that is not there yet is waited for; one that does not come is a reset",
+    () =>
+      withRelay((relay) =>
+        Effect.gen(function*() {
+          const { endpoint: at } = yield* service(echoing)
+          const forwarding = yield* Tx3Node.make({ identity: bob })
+          const forwarded = yield* Mailbox.make<Forward.Event>()
+          const listen = Forward.listen({
+            node: forwarding,
+            destination: relay.withDigest(alice.digest),
+            endpoint: anyPort,
+            onEvent: (event) => Effect.asVoid(forwarded.offer(event))
+          })
+          const socket = yield* connect(yield* listen)
+          socket.end("early")
+          const waiting = yield* next(forwarded)
+          assert(waiting._tag === "Waiting" && waiting.because._tag === "PeerUnavailable")
+          const node = yield* Tx3Node.make({ bind: [relay], identity: alice, requireRegistration: true })
+          yield* Effect.forkScoped(Expose.serve({ node, service: at }))
+          assert.strictEqual((yield* all(socket)).toString(), "early")
+          assert.strictEqual((yield* next(forwarded))._tag, "Opened")
+          assert.strictEqual((yield* next(forwarded))._tag, "Closed")
 
-        const impatient = yield* Forward.listen({
-          node: forwarding,
-          destination: relay.withDigest(bob.digest),
-          endpoint: anyPort,
-          onEvent: (event) => Effect.asVoid(forwarded.offer(event))
-        }).pipe(Effect.provide(NodeConfig.layer({ forwardPatienceMs: 0 })))
-        const reset = yield* connect(impatient)
-        assert.strictEqual((yield* Effect.flip(all(reset))).code, "ECONNRESET")
-        assert.strictEqual((yield* next(forwarded))._tag, "Waiting")
-        assert.strictEqual((yield* next(forwarded))._tag, "Failed")
-      })
-    ))
+          const impatient = yield* Forward.listen({
+            node: forwarding,
+            destination: relay.withDigest(bob.digest),
+            endpoint: anyPort,
+            onEvent: (event) => Effect.asVoid(forwarded.offer(event))
+          }).pipe(Effect.provide(NodeConfig.layer({ forwardPatienceMs: 0 })))
+          const reset = yield* connect(impatient)
+          assert.strictEqual((yield* Effect.flip(all(reset))).code, "ECONNRESET")
+          assert.strictEqual((yield* next(forwarded))._tag, "Waiting")
+          assert.strictEqual((yield* next(forwarded))._tag, "Failed")
+        })
+      )
+  )
 
   live("interrupted, both ends close all they have", () =>
     Effect.gen(function*() {
@@ -339,7 +360,9 @@ describe("LocalEndpoint", () => {
       for (const text of ["127.0.0.1:22", "[::1]:8080", "localhost:0", "my-host.example:65535", "unix:/run/x.sock"]) {
         assert.strictEqual(LocalEndpoint.format(Either.getOrThrow(LocalEndpoint.parse(text))), text)
       }
-      for (const text of ["22", "127.0.0.1", ":22", "::1:22", "[1.2.3.4]:22", "h:65536", "unix:", "h:-1", "h:1:2", ""]) {
+      for (
+        const text of ["22", "127.0.0.1", ":22", "::1:22", "[1.2.3.4]:22", "h:65536", "unix:", "h:-1", "h:1:2", ""]
+      ) {
         const error = Either.getOrThrow(Either.flip(LocalEndpoint.parse(text)))
         assert.include(error.message, "write HOST:PORT")
       }

@@ -1,7 +1,7 @@
-import * as NodeSocket from "@effect/platform-node/NodeSocket"
-import * as NodeSocketServer from "@effect/platform-node/NodeSocketServer"
 import type * as Socket from "@effect/platform/Socket"
 import * as SocketServer from "@effect/platform/SocketServer"
+import * as NodeSocket from "@effect/platform-node/NodeSocket"
+import * as NodeSocketServer from "@effect/platform-node/NodeSocketServer"
 import { Rpc, RpcClient, RpcGroup, RpcSerialization, RpcServer } from "@effect/rpc"
 import { assert, describe } from "@effect/vitest"
 import * as RemoteDigest from "@tx3/node/RemoteDigest"
@@ -86,41 +86,47 @@ describe("@effect/rpc over", () => {
       ))
   }
 
-  live("a relay: a stream whose reader stops holds its server back, and no other call", () =>
-    withRelay((relay) =>
-      Effect.gen(function*() {
-        const protocol = yield* Layer.build(yield* places["a relay"](String(relay)))
-        const notes = yield* Effect.provide(RpcClient.make(Notes), protocol)
-        counted = 0
-        yield* yield* Stream.toPull(notes.Count({ to: 1_000_000 }))
-        for (let round = 0; round < 100; round++) {
-          assert.strictEqual(yield* notes.Echo({ text: "still" }), "still")
-        }
-        assert.isBelow(counted, 100)
-      })
-    ))
+  live(
+    "a relay: a stream whose reader stops holds its server back, and no other call",
+    () =>
+      withRelay((relay) =>
+        Effect.gen(function*() {
+          const protocol = yield* Layer.build(yield* places["a relay"](String(relay)))
+          const notes = yield* Effect.provide(RpcClient.make(Notes), protocol)
+          counted = 0
+          yield* yield* Stream.toPull(notes.Count({ to: 1_000_000 }))
+          for (let round = 0; round < 100; round++) {
+            assert.strictEqual(yield* notes.Echo({ text: "still" }), "still")
+          }
+          assert.isBelow(counted, 100)
+        })
+      )
+  )
 
-  live("a relay: a client comes back by itself when the server has been away", () =>
-    withRelay((relay) =>
-      Effect.gen(function*() {
-        const serving = Layer.provideMerge(
-          server,
-          Tx3SocketServer.layer({ bind: [relay], identity: alice, requireRegistration: true })
-        )
-        const first = yield* Scope.make()
-        yield* Scope.extend(Layer.build(serving), first)
-        const socket = Tx3Socket.layer(relay.withDigest(alice.digest))
-        const protocol = RpcClient.layerProtocolSocket({ retrySchedule: Schedule.spaced(20) }).pipe(
-          Layer.provide(RpcSerialization.layerNdjson),
-          Layer.provide(socket)
-        )
-        const notes = yield* Effect.provide(RpcClient.make(Notes), yield* Layer.build(protocol))
-        assert.strictEqual(yield* notes.Echo({ text: "one" }), "one")
-        yield* Scope.close(first, Exit.void)
-        assert.strictEqual((yield* Effect.flip(notes.Echo({ text: "two" })))._tag, "RpcClientError")
-        yield* Layer.build(serving)
-        const answer = yield* Effect.retry(notes.Echo({ text: "three" }), Schedule.spaced(20))
-        assert.strictEqual(answer, "three")
-      })
-    ))
+  live(
+    "a relay: a client comes back by itself when the server has been away",
+    () =>
+      withRelay((relay) =>
+        Effect.gen(function*() {
+          const serving = Layer.provideMerge(
+            server,
+            Tx3SocketServer.layer({ bind: [relay], identity: alice, requireRegistration: true })
+          )
+          const first = yield* Scope.make()
+          yield* Scope.extend(Layer.build(serving), first)
+          const socket = Tx3Socket.layer(relay.withDigest(alice.digest))
+          const protocol = RpcClient.layerProtocolSocket({ retrySchedule: Schedule.spaced(20) }).pipe(
+            Layer.provide(RpcSerialization.layerNdjson),
+            Layer.provide(socket)
+          )
+          const notes = yield* Effect.provide(RpcClient.make(Notes), yield* Layer.build(protocol))
+          assert.strictEqual(yield* notes.Echo({ text: "one" }), "one")
+          yield* Scope.close(first, Exit.void)
+          assert.strictEqual((yield* Effect.flip(notes.Echo({ text: "two" })))._tag, "RpcClientError")
+          yield* Layer.build(serving)
+          const answer = yield* Effect.retry(notes.Echo({ text: "three" }), Schedule.spaced(20))
+          assert.strictEqual(answer, "three")
+        })
+      )
+  )
 })

@@ -1,10 +1,10 @@
+import type { HttpApp } from "@effect/platform"
 import {
   HttpApi,
   HttpApiBuilder,
   HttpApiClient,
   HttpApiEndpoint,
   HttpApiGroup,
-  HttpApp,
   HttpBody,
   HttpClient,
   HttpClientRequest,
@@ -102,15 +102,18 @@ const served = (bind: string) =>
 const direct = "tx3-st://127.0.0.1:0"
 
 describe("Tx3HttpServer and Tx3HttpClient", () => {
-  live("an HttpApi and its typed client, through a relay, know each other by digest", () =>
-    withRelay((relay) =>
-      Effect.gen(function*() {
-        const { client } = yield* served(String(relay))
-        const notes = yield* Effect.provide(HttpApiClient.make(Notes, { baseUrl: "http://notes" }), client)
-        assert.deepStrictEqual(yield* notes.notes.who(), { digest: bob.digest })
-        assert.deepStrictEqual(yield* notes.notes.add({ payload: { text: "note" } }), { length: 4 })
-      })
-    ))
+  live(
+    "an HttpApi and its typed client, through a relay, know each other by digest",
+    () =>
+      withRelay((relay) =>
+        Effect.gen(function*() {
+          const { client } = yield* served(String(relay))
+          const notes = yield* Effect.provide(HttpApiClient.make(Notes, { baseUrl: "http://notes" }), client)
+          assert.deepStrictEqual(yield* notes.notes.who(), { digest: bob.digest })
+          assert.deepStrictEqual(yield* notes.notes.add({ payload: { text: "note" } }), { length: 4 })
+        })
+      )
+  )
 
   live("a connection is kept for the next request", () =>
     Effect.gen(function*() {
@@ -129,8 +132,9 @@ describe("Tx3HttpServer and Tx3HttpClient", () => {
     withRelay((relay) =>
       Effect.gen(function*() {
         const { client } = yield* served(String(relay))
-        const body = Stream.fromIterable(Array.from({ length: 128 }, (_, index) =>
-          payload.subarray(index * 65_536, (index + 1) * 65_536)))
+        const body = Stream.fromIterable(
+          Array.from({ length: 128 }, (_, index) => payload.subarray(index * 65_536, (index + 1) * 65_536))
+        )
         const answer = yield* HttpClientRequest.post("http://notes/echo").pipe(
           HttpClientRequest.setBody(HttpBody.stream(body)),
           HttpClient.execute,
@@ -190,29 +194,32 @@ describe("Tx3HttpServer and Tx3HttpClient", () => {
       assert.include(String(secure.cause), "write http://")
     }))
 
-  live("the layer says why it could not be made, and its server closes connections when it ends", () =>
-    Effect.gen(function*() {
-      const error = yield* Effect.flip(Effect.scoped(Layer.build(Tx3HttpServer.layer({ bind: ["nowhere"] }))))
-      assert.deepInclude(error.cause, { _tag: "AddressError" })
+  live(
+    "the layer says why it could not be made, and its server closes connections when it ends",
+    () =>
+      Effect.gen(function*() {
+        const error = yield* Effect.flip(Effect.scoped(Layer.build(Tx3HttpServer.layer({ bind: ["nowhere"] }))))
+        assert.deepInclude(error.cause, { _tag: "AddressError" })
 
-      const ended = yield* Deferred.make<unknown>()
-      yield* Effect.scoped(Effect.gen(function*() {
-        const { node, server } = yield* served(direct)
-        assert.deepStrictEqual(server.address, {
-          _tag: "TcpAddress",
-          hostname: "127.0.0.1",
-          port: addressOf(node).port
-        })
-        const client = yield* Effect.provide(
-          Effect.scoped(Effect.flatMap(
-            Layer.build(Tx3HttpClient.layer(addressOf(node))),
-            (client) => Effect.provide(HttpClient.get("http://notes/endless"), client)
-          )),
-          Context.empty()
-        ).pipe(Effect.exit, Effect.flatMap((exit) => Deferred.succeed(ended, exit)), Effect.forkDaemon)
-        yield* eventually(() => sockets.size > 0)
-        return client
-      }))
-      yield* Deferred.await(ended)
-    }))
+        const ended = yield* Deferred.make<unknown>()
+        yield* Effect.scoped(Effect.gen(function*() {
+          const { node, server } = yield* served(direct)
+          assert.deepStrictEqual(server.address, {
+            _tag: "TcpAddress",
+            hostname: "127.0.0.1",
+            port: addressOf(node).port
+          })
+          const client = yield* Effect.provide(
+            Effect.scoped(Effect.flatMap(
+              Layer.build(Tx3HttpClient.layer(addressOf(node))),
+              (client) => Effect.provide(HttpClient.get("http://notes/endless"), client)
+            )),
+            Context.empty()
+          ).pipe(Effect.exit, Effect.flatMap((exit) => Deferred.succeed(ended, exit)), Effect.forkDaemon)
+          yield* eventually(() => sockets.size > 0)
+          return client
+        }))
+        yield* Deferred.await(ended)
+      })
+  )
 })

@@ -431,18 +431,21 @@ describe("connecting to several addresses of a node", () => {
       }
     }))
 
-  live("none that can be connected to is an error with the reason of each, and a bad one is told as such", () =>
-    Effect.gen(function*() {
-      const node = yield* listening
-      const bobs = yield* connecting
-      const dead = `tx3-st://127.0.0.1:${yield* freePort}/${alice.digest}` as const
-      const other = addressOf(node).withDigest(bob.digest)
-      const error = yield* Effect.flip(bobs.connect([dead, other]))
-      assert(error._tag === "NoneReachable")
-      assert.deepStrictEqual(error.failures.map(({ address }) => address), [dead, other.toString()])
-      assert.deepInclude(error.failures[0]!.cause, { _tag: "DialError" })
-      assert.deepInclude(error.failures[1]!.cause, { _tag: "DigestMismatch" })
-      assert.include(error.message, "connection refused")
-      assert.deepInclude(yield* Effect.flip(bobs.connect([dead, "nowhere"])), { _tag: "AddressError" })
-    }))
+  live(
+    "none that can be connected to is an error with the reason of each, and a bad one is told as such",
+    () =>
+      Effect.gen(function*() {
+        const node = yield* listening
+        const bobs = yield* connecting
+        const dead = `tx3-st://127.0.0.1:${yield* freePort}/${alice.digest}` as const
+        const other = addressOf(node).withDigest(bob.digest)
+        const error = yield* Effect.flip(bobs.connect([dead, other]))
+        assert(error._tag === "NoneReachable")
+        assert.deepStrictEqual(error.failures.map(({ address }) => address), [dead, other.toString()])
+        assert.deepInclude(error.failures[0]!.cause, { _tag: "DialError" })
+        assert.deepInclude(error.failures[1]!.cause, { _tag: "DigestMismatch" })
+        assert.include(error.message, "connection refused")
+        assert.deepInclude(yield* Effect.flip(bobs.connect([dead, "nowhere"])), { _tag: "AddressError" })
+      })
+  )
 })

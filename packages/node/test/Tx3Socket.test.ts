@@ -38,63 +38,70 @@ const collect = (socket: Socket.Socket, onOpen?: Effect.Effect<void>) =>
   })
 
 describe("Tx3SocketServer and Tx3Socket", () => {
-  live("carry 8 MiB there and back through a relay, and the end of both sides", () =>
-    withRelay((relay) =>
-      Effect.gen(function*() {
-        const socket = yield* socketTo(yield* serving(String(relay), echo))
-        const collecting = yield* Effect.fork(collect(socket))
-        yield* Effect.scoped(Effect.flatMap(socket.writer, (write) => write(payload)))
-        assert.strictEqual(sha256(yield* Fiber.join(collecting)), sha256(payload))
-      })
-    ))
+  live(
+    "carry 8 MiB there and back through a relay, and the end of both sides",
+    () =>
+      withRelay((relay) =>
+        Effect.gen(function*() {
+          const socket = yield* socketTo(yield* serving(String(relay), echo))
+          const collecting = yield* Effect.fork(collect(socket))
+          yield* Effect.scoped(Effect.flatMap(socket.writer, (write) => write(payload)))
+          assert.strictEqual(sha256(yield* Fiber.join(collecting)), sha256(payload))
+        })
+      )
+  )
 
   live("a handler learns the digest of whom it serves, and nobody's elsewhere", () =>
     Effect.gen(function*() {
       const seen = yield* Deferred.make<Option.Option<string>>()
-      const node = yield* serving(direct, () => Effect.flatMap(RemoteDigest.RemoteDigest, (digest) => Deferred.succeed(seen, digest)))
+      const node = yield* serving(direct, () =>
+        Effect.flatMap(RemoteDigest.RemoteDigest, (digest) => Deferred.succeed(seen, digest)))
       yield* (yield* socketTo(node)).run(() => {})
       assert.deepStrictEqual(yield* Deferred.await(seen), Option.some(bob.digest))
       assert.deepStrictEqual(yield* RemoteDigest.RemoteDigest, Option.none())
     }))
 
-  live("a handler that does not keep up holds the sender back, through a relay, and loses nothing", () =>
-    withRelay((relay) =>
-      Effect.gen(function*() {
-        const goOn = yield* Deferred.make<void>()
-        const received: Array<Uint8Array> = []
-        let begun = 0
-        const done = yield* Deferred.make<void>()
-        const node = yield* serving(String(relay), (socket) =>
-          Effect.zipRight(
-            socket.run((chunk) => {
-              begun++
-              received.push(chunk)
-              return Deferred.await(goOn)
-            }),
-            Deferred.succeed(done, undefined)
-          ))
-        const socket = yield* socketTo(node)
-        const running = yield* Effect.fork(socket.run(() => {}))
-        let written = 0
-        const piece = Buffer.alloc(1024 * 1024, "x")
-        const writing = yield* Effect.fork(Effect.scoped(Effect.gen(function*() {
-          const write = yield* socket.writer
-          for (let index = 0; index < 128; index++) {
-            yield* write(piece)
-            written++
-          }
-        })))
-        // What fits into the buffers of three hops, and not 128 MiB.
-        yield* eventually(() => begun === 64)
-        assert.isBelow(yield* atRest(() => written), 64)
-        assert.strictEqual(begun, 64)
-        yield* Deferred.succeed(goOn, undefined)
-        yield* Fiber.join(writing)
-        yield* Deferred.await(done)
-        assert.strictEqual(received.reduce((sum, { length }) => sum + length, 0), 128 * piece.length)
-        yield* Fiber.join(running)
-      })
-    ))
+  live(
+    "a handler that does not keep up holds the sender back, through a relay, and loses nothing",
+    () =>
+      withRelay((relay) =>
+        Effect.gen(function*() {
+          const goOn = yield* Deferred.make<void>()
+          const received: Array<Uint8Array> = []
+          let begun = 0
+          const done = yield* Deferred.make<void>()
+          const node = yield* serving(String(relay), (socket) =>
+            Effect.zipRight(
+              socket.run((chunk) => {
+                begun++
+                received.push(chunk)
+                return Deferred.await(goOn)
+              }),
+              Deferred.succeed(done, undefined)
+            ))
+          const socket = yield* socketTo(node)
+          const running = yield* Effect.fork(socket.run(() => {}))
+          let written = 0
+          const piece = Buffer.alloc(1024 * 1024, "x")
+          const writing = yield* Effect.fork(Effect.scoped(Effect.gen(function*() {
+            const write = yield* socket.writer
+            for (let index = 0; index < 128; index++) {
+              yield* write(piece)
+              written++
+            }
+          })))
+          // What fits into the buffers of three hops, and not 128 MiB.
+          yield* eventually(() => begun === 64)
+          assert.isBelow(yield* atRest(() => written), 64)
+          assert.strictEqual(begun, 64)
+          yield* Deferred.succeed(goOn, undefined)
+          yield* Fiber.join(writing)
+          yield* Deferred.await(done)
+          assert.strictEqual(received.reduce((sum, { length }) => sum + length, 0), 128 * piece.length)
+          yield* Fiber.join(running)
+        })
+      )
+  )
 
   live("handlers begin in the order of their chunks", () =>
     Effect.gen(function*() {
@@ -102,9 +109,7 @@ describe("Tx3SocketServer and Tx3Socket", () => {
       const ended = yield* Deferred.make<void>()
       const node = yield* serving(direct, (socket) =>
         Effect.zipRight(
-          socket.run((chunk) =>
-            Effect.zipRight(Effect.sync(() => chunks.push(chunk)), Effect.yieldNow())
-          ),
+          socket.run((chunk) => Effect.zipRight(Effect.sync(() => chunks.push(chunk)), Effect.yieldNow())),
           Deferred.succeed(ended, undefined)
         ))
       const socket = yield* socketTo(node)
@@ -114,21 +119,26 @@ describe("Tx3SocketServer and Tx3Socket", () => {
       assert.strictEqual(sha256(Buffer.concat(chunks)), sha256(payload))
     }))
 
-  live("a handler that fails ends its connection and no other; a reset is nobody's failure", () =>
-    Effect.gen(function*() {
-      let served = 0
-      const node = yield* serving(direct, (socket) => ++served === 1 ? Effect.fail<unknown>("no") : echo(socket))
-      assert.strictEqual((yield* collect(yield* socketTo(node))).length, 0)
-      const socket = yield* socketTo(node)
-      const first = yield* Deferred.make<string>()
-      const running = yield* Effect.fork(socket.run((chunk) => Deferred.succeed(first, Buffer.from(chunk).toString())))
-      const write = yield* socket.writer
-      yield* write("text")
-      assert.strictEqual(yield* Deferred.await(first), "text")
-      yield* write(new Socket.CloseEvent())
-      const error = yield* Effect.flip(Fiber.join(running))
-      assert.deepInclude(error, { reason: "Close", code: 1000 })
-    }))
+  live(
+    "a handler that fails ends its connection and no other; a reset is nobody's failure",
+    () =>
+      Effect.gen(function*() {
+        let served = 0
+        const node = yield* serving(direct, (socket) => ++served === 1 ? Effect.fail<unknown>("no") : echo(socket))
+        assert.strictEqual((yield* collect(yield* socketTo(node))).length, 0)
+        const socket = yield* socketTo(node)
+        const first = yield* Deferred.make<string>()
+        const running = yield* Effect.fork(
+          socket.run((chunk) => Deferred.succeed(first, Buffer.from(chunk).toString()))
+        )
+        const write = yield* socket.writer
+        yield* write("text")
+        assert.strictEqual(yield* Deferred.await(first), "text")
+        yield* write(new Socket.CloseEvent())
+        const error = yield* Effect.flip(Fiber.join(running))
+        assert.deepInclude(error, { reason: "Close", code: 1000 })
+      })
+  )
 
   live("a run that cannot connect says why, and can be run again", () =>
     Effect.gen(function*() {

@@ -72,9 +72,7 @@ export const end = (duplex: Duplex): Effect.Effect<void, ConnectionError> =>
  * empty one, as long as this side has not ended. One that is under way does the same. `below` is what to write to.
  */
 export const confirmEnd = (duplex: Duplex, below: Duplex): Effect.Effect<void, ConnectionError> =>
-  Effect.suspend(() =>
-    duplex.writableEnded || duplex.writableLength > 0 ? Effect.void : write(below, new Uint8Array())
-  )
+  Effect.suspend(() => duplex.writableEnded || duplex.writableLength > 0 ? Effect.void : write(below, new Uint8Array()))
 
 /** Waits until the stream is closed, for whatever reason. */
 export const closed = (duplex: Duplex): Effect.Effect<void> =>
