@@ -6,13 +6,13 @@
 import * as HttpApiClient from "@effect/platform/HttpApiClient"
 import * as HttpClient from "@effect/platform/HttpClient"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
-import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import { AdminApi } from "./AdminApi.js"
+import * as LocalHttp from "./LocalHttp.js"
 
 /**
  * The admin server did not answer, or not as one does: nothing is known of whether it did what it was told.
@@ -48,24 +48,14 @@ export interface Options {
  * @since 0.1.0
  * @category constructors
  */
-export const make = ({ address, token }: Options) => {
-  const path = address.startsWith("unix:") ? address.slice("unix:".length) : undefined
-  return Effect.flatMap(
-    Layer.build(
-      Layer.provide(
-        NodeHttpClient.layerWithoutAgent,
-        NodeHttpClient.makeAgentLayer({ keepAlive: false, ...path === undefined ? {} : { socketPath: path } })
-      )
-    ),
-    (context) =>
-      HttpApiClient.make(AdminApi, {
-        baseUrl: path === undefined ? address : "http://localhost",
-        transformClient: token === undefined
-          ? identity
-          : HttpClient.mapRequest(HttpClientRequest.bearerToken(Redacted.value(token)))
-      }).pipe(Effect.provide(context))
-  )
-}
+export const make = ({ address, token }: Options) =>
+  Effect.flatMap(Layer.build(LocalHttp.client(address)), (context) =>
+    HttpApiClient.make(AdminApi, {
+      baseUrl: LocalHttp.baseUrlOf(address),
+      transformClient: token === undefined
+        ? identity
+        : HttpClient.mapRequest(HttpClientRequest.bearerToken(Redacted.value(token)))
+    }).pipe(Effect.provide(context)))
 
 /**
  * A client, as {@link make} makes it.

@@ -1,6 +1,6 @@
 /**
- * The operator's HTTP server: the admin API, metrics, live events and the page. It owns its listening socket and the
- * connections to it until its layer's scope closes, which ends those that still stream.
+ * The operator's HTTP server: the admin API, metrics, live events and the page, until its layer's scope closes, which ends
+ * those connections that still stream.
  *
  * Whoever can reach it may do everything. So it listens on loopback or a unix socket, or wants a token; and it answers no
  * page of another site that a browser on this machine shows.
@@ -13,7 +13,6 @@ import * as HttpLayerRouter from "@effect/platform/HttpLayerRouter"
 import * as HttpServer from "@effect/platform/HttpServer"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
-import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as Relay from "@tx3/relay/Relay"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
@@ -24,12 +23,10 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import { createHash, timingSafeEqual } from "node:crypto"
-import * as Fs from "node:fs"
-import * as Http from "node:http"
-import * as Net from "node:net"
 import { AccessControl } from "./AccessControl.js"
 import { AdminApi, NotReady } from "./AdminApi.js"
 import * as AdminPage from "./AdminPage.js"
+import * as LocalHttp from "./LocalHttp.js"
 import { RelayActions } from "./RelayActions.js"
 import { RelayHistory } from "./RelayHistory.js"
 import { RelayJournal } from "./RelayJournal.js"
@@ -60,9 +57,6 @@ export class AdminServer extends Context.Tag("@tx3/operate/AdminServer")<AdminSe
   /** Where it listens, if it does: `http://HOST:PORT` with the port it got, or `unix:PATH`. */
   readonly address: Option.Option<string>
 }>() {}
-
-/** More connections than any operator has open; the descriptors are the relay's. */
-const connectionsMax = 64
 
 const health = HttpApiBuilder.group(AdminApi, "health", (handlers) =>
   Effect.gen(function*() {
@@ -204,14 +198,6 @@ const guard = (token: Redacted.Redacted<string> | undefined) => {
 /** A name that another site could have given to this machine's address is none of ours; nor is it on a forwarded socket. */
 const isAddressOrLocal = (host: string) => /^(\[[\da-f:.]+\]|[\d.]+|localhost)(:\d+)?$/i.test(host)
 
-const listenOptions = (address: string): Net.ListenOptions => {
-  if (address.startsWith("unix:")) {
-    return { path: address.slice("unix:".length) }
-  }
-  const { hostname, port } = new URL(address)
-  return { host: hostname.replace(/^\[|\]$/g, ""), port: Number(port === "" ? 80 : port) }
-}
-
 /**
  * Serves the API, the metrics, the events and the page. With a `token`, all but the page's own files ask for it. A unix
  * socket is for its owner only, and takes the place of one that a killed process left behind.
@@ -249,7 +235,11 @@ export const layer = (options: {
       )
     )
   )
-  return Layer.provide(Layer.provideMerge(bound, app), server(address))
+  const server = Layer.mapError(
+    LocalHttp.server(address),
+    ({ cause }) => new AdminListenError({ address, problem: problemOf(cause) })
+  )
+  return Layer.provide(Layer.provideMerge(bound, app), server)
 }
 
 /**
@@ -259,49 +249,6 @@ export const layer = (options: {
  * @category layers
  */
 export const layerOff: Layer.Layer<AdminServer> = Layer.succeed(AdminServer, { address: Option.none() })
-
-const server = (address: string) =>
-  Layer.unwrapScoped(Effect.gen(function*() {
-    const { path, ...options } = listenOptions(address)
-    if (path !== undefined) {
-      yield* removeStaleSocket(path)
-    }
-    const httpServer = Http.createServer()
-    httpServer.maxConnections = connectionsMax
-    if (path !== undefined) {
-      httpServer.on("listening", () => Fs.chmodSync(path, 0o600))
-    }
-    const listening = NodeHttpServer.layer(() => httpServer, path === undefined ? options : { path })
-    return Layer.provideMerge(Layer.scopedDiscard(endWithScope(httpServer)), listening)
-  })).pipe(
-    Layer.mapError(({ cause }) => new AdminListenError({ address, problem: problemOf(cause) }))
-  )
-
-/** Streams have no end of their own, and the server waits for them. */
-const endWithScope = (server: Http.Server) =>
-  Effect.addFinalizer(() =>
-    Effect.sync(() => {
-      server.on("connection", (socket) => socket.destroy())
-      server.closeAllConnections()
-    })
-  )
-
-/** A socket that a relay left behind when it was killed would be in the way of the next one. */
-const removeStaleSocket = (path: string) =>
-  Effect.async<void>((resume) => {
-    const probe = Net.connect({ path })
-      .on("connect", () => {
-        probe.destroy()
-        resume(Effect.void)
-      })
-      .on("error", (error: NodeJS.ErrnoException) => {
-        // A file that is no socket refuses, too.
-        if (error.code === "ECONNREFUSED" && Fs.lstatSync(path, { throwIfNoEntry: false })?.isSocket() === true) {
-          Fs.rmSync(path, { force: true })
-        }
-        resume(Effect.void)
-      })
-  })
 
 const problemOf = (cause: unknown) => {
   const { code, message } = cause as NodeJS.ErrnoException

@@ -1,0 +1,31 @@
+/**
+ * What there is to do about a unix socket's file before listening at it. It owns nothing.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Fs from "node:fs"
+import * as Net from "node:net"
+
+/**
+ * Removes a unix socket that nobody listens at any more, as a process that was killed leaves it behind; it would be in the
+ * way of the next. Anything else that has this name stays.
+ *
+ * @since 0.1.0
+ * @category listening
+ */
+export const removeStaleSocket = (path: string): Effect.Effect<void> =>
+  Effect.async((resume) => {
+    const probe = Net.connect({ path })
+      .on("connect", () => {
+        probe.destroy()
+        resume(Effect.void)
+      })
+      .on("error", (error: NodeJS.ErrnoException) => {
+        // A file that is no socket refuses, too.
+        if (error.code === "ECONNREFUSED" && Fs.lstatSync(path, { throwIfNoEntry: false })?.isSocket() === true) {
+          Fs.rmSync(path, { force: true })
+        }
+        resume(Effect.void)
+      })
+  })
