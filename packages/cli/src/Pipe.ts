@@ -6,7 +6,9 @@
  * @since 0.1.0
  */
 import { ConnectionError } from "@tx3/node/NodeError"
+import * as Refusal from "@tx3/node/Refusal"
 import type { Tx3Connection } from "@tx3/node/Tx3Connection"
+import type { CertDigest } from "@tx3/protocol/CertDigest"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import type { Duplex, Readable, Writable } from "node:stream"
@@ -16,22 +18,24 @@ import { OutputError } from "./OutputError.js"
 
 /**
  * Sends all of `stdin` and writes all that comes to `stdout`. Done when both have ended, or failed when one of the three
- * fails. `stdout` stays open, and so does `stdin` where it has not ended.
+ * fails. `stdout` stays open, and so does `stdin` where it has not ended. With `ownDigest` the other end may refuse this one in
+ * place of sending anything.
  *
  * @since 0.1.0
  * @category running
  */
 export const run = (
   connection: Tx3Connection,
-  { stdin, stdout }: { readonly stdin: Readable; readonly stdout: Writable }
-): Effect.Effect<void, ConnectionError | FileError | OutputError> =>
+  { stdin, stdout }: { readonly stdin: Readable; readonly stdout: Writable },
+  ownDigest?: CertDigest
+): Effect.Effect<void, ConnectionError | FileError | OutputError | Refusal.Refused> =>
   Effect.all([
     Effect.raceFirst(
       send(stdin, connection.duplex),
       failureOf(stdin, (cause) => new FileError({ action: "read", path: "stdin", cause }))
     ),
     Effect.raceFirst(
-      receive(connection, stdout),
+      Effect.zipRight(begin(connection, stdout, ownDigest), receive(connection, stdout)),
       failureOf(stdout, (cause) => new OutputError({ cause }))
     )
   ], { concurrency: "unbounded", discard: true })
@@ -56,6 +60,12 @@ const send = (input: Readable, duplex: Duplex) =>
       Effect.ensuring(Effect.sync(() => input.off("end", end).unpipe(duplex)))
     )
   })
+
+/** What comes first, unless it is a refusal. */
+const begin = (connection: Tx3Connection, output: Writable, ownDigest: CertDigest | undefined) =>
+  ownDigest === undefined
+    ? Effect.void
+    : Effect.map(Refusal.pass(connection, ownDigest), (bytes) => void output.write(bytes))
 
 const receive = (connection: Tx3Connection, output: Writable) =>
   Effect.sync(() => connection.duplex.pipe(output, { end: false })).pipe(

@@ -1,5 +1,5 @@
 /**
- * The commands of `tx3`: an identity, bytes, round trips and files, to and from other nodes.
+ * The commands of `tx3`: an identity, bytes, round trips and files, to and from other nodes, and those of `ReachCommand`.
  *
  * @since 0.1.0
  */
@@ -7,44 +7,22 @@ import * as Args from "@effect/cli/Args"
 import * as Command from "@effect/cli/Command"
 import * as HelpDoc from "@effect/cli/HelpDoc"
 import * as Options from "@effect/cli/Options"
-import * as RelayRegistration from "@tx3/node/RelayRegistration"
 import type { Tx3Connection } from "@tx3/node/Tx3Connection"
-import * as Tx3Node from "@tx3/node/Tx3Node"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as FileTransfer from "./FileTransfer.js"
 import * as IdentityFile from "./IdentityFile.js"
+import { address, argument, connectingNode, identity, listeningNode } from "./internal/nodes.js"
 import { progressBar } from "./internal/progressBar.js"
+import { tell } from "./internal/tell.js"
 import { version } from "./internal/version.js"
 import * as Ping from "./Ping.js"
 import * as Pipe from "./Pipe.js"
+import * as ReachCommand from "./ReachCommand.js"
 import { UsageError } from "./UsageError.js"
-
-const identity = Options.text("identity").pipe(
-  Options.withAlias("i"),
-  Options.withPseudoName("FILE"),
-  Options.withDescription("Who to be: a file that tx3 keygen made. Without it, somebody new each time"),
-  Options.optional
-)
-
-/** @effect/cli takes a flag that it does not know for an argument. */
-const argument = (name: string) =>
-  Args.withSchema(
-    Args.text({ name }),
-    Schema.String.pipe(
-      Schema.filter((text) => !text.startsWith("-"), {
-        message: (issue) => ({ message: `there is no flag ${JSON.stringify(issue.actual)}`, override: true })
-      })
-    )
-  )
-
-const address = argument("ADDRESS").pipe(
-  Args.withDescription("Whom to connect to: an address as tx3 listen and tx3 receive print it")
-)
 
 const place = argument("RELAY_OR_BIND_ADDRESS").pipe(
   Args.withDescription(
@@ -60,30 +38,6 @@ const wholeNumber = (flag: string, min: number, max: number) =>
       message: () => ({ message: `${flag} must be a whole number from ${min} to ${max}`, override: true })
     })
   )
-
-/** What goes to people rather than into the results. */
-const tell = (text: string) => Console.error(`tx3: ${text}`)
-
-const makeNode = (identity: Option.Option<string>, bind: ReadonlyArray<string>) =>
-  Effect.gen(function*() {
-    const node = yield* Tx3Node.make({
-      bind,
-      identity: Option.getOrUndefined(yield* Effect.transposeMapOption(identity, IdentityFile.read)),
-      requireRegistration: true
-    })
-    yield* Effect.forEach(node.registrations, ({ relay, state }) =>
-      state.changes.pipe(
-        // The first is that it is registered, which the caller tells.
-        Stream.drop(1),
-        Stream.runForEach(RelayRegistration.State.$match({
-          Connecting: () => Effect.void,
-          Live: () => tell(`registered again at ${relay}`),
-          Lost: ({ because }) => tell(`${because.message}; trying again`)
-        })),
-        Effect.forkScoped
-      ))
-    return node
-  })
 
 /** The connections that come in, each closed when its handler is done. */
 const takeEach = <E, R>(
@@ -117,7 +71,7 @@ const listen = Command.make("listen", {
   place
 }, ({ echo, identity, keep, place }) =>
   Effect.gen(function*() {
-    const { addresses, connections, serve } = yield* makeNode(identity, [place])
+    const { addresses, connections, serve } = yield* listeningNode(identity, [place], { requireRegistration: true })
     if (echo) {
       yield* Console.log(addresses.join("\n"))
       return yield* serve((connection) => Effect.ignore(Pipe.echo(connection)))
@@ -133,16 +87,6 @@ const listen = Command.make("listen", {
     Command.withDescription(
       "Waits for a connection and joins it to stdin and stdout, until both ends have ended what they send. Its address is " +
         "printed on stderr, since stdout is the connection's; with --echo on stdout."
-    )
-  )
-
-const connect = Command.make("connect", { identity, address }, ({ address, identity }) =>
-  Effect.gen(function*() {
-    const { connect } = yield* makeNode(identity, [])
-    yield* Pipe.run(yield* connect(address), process)
-  }).pipe(Effect.scoped)).pipe(
-    Command.withDescription(
-      "Connects to an address and joins the connection to stdin and stdout, until both ends have ended what they send."
     )
   )
 
@@ -168,7 +112,7 @@ const ping = Command.make("ping", {
   address
 }, ({ address, count, identity, interval, verbose }) =>
   Effect.gen(function*() {
-    const { connect } = yield* makeNode(identity, [])
+    const { connect } = yield* connectingNode(identity)
     const connection = yield* connect(address)
     const times: Array<number> = []
     const roundTrip = Effect.gen(function*() {
@@ -204,7 +148,7 @@ const send = Command.make("send", {
 }, ({ address, file, identity }) =>
   Effect.gen(function*() {
     const source = yield* FileTransfer.open(file)
-    const { connect } = yield* makeNode(identity, [])
+    const { connect } = yield* connectingNode(identity)
     yield* printTransferred(yield* FileTransfer.send(yield* connect(address), source, progressBar))
   }).pipe(Effect.scoped)).pipe(
     Command.withDescription(
@@ -220,7 +164,7 @@ const receive = Command.make("receive", {
   folder: Args.directory({ name: "DIR", exists: "yes" }).pipe(Args.withDescription("The folder to put files into"))
 }, ({ folder, identity, keep, place }) =>
   Effect.gen(function*() {
-    const { addresses, connections } = yield* makeNode(identity, [place])
+    const { addresses, connections } = yield* listeningNode(identity, [place], { requireRegistration: true })
     yield* Console.log(addresses.join("\n"))
     const take = (connection: Tx3Connection) =>
       Effect.flatMap(FileTransfer.receive(connection, folder, progressBar), printTransferred)
@@ -245,7 +189,8 @@ const printTransferred = ({ name, sha256 }: FileTransfer.Transferred) => Console
  */
 export const command = Command.make("tx3", {}, () =>
   new UsageError({
-    message: "say what to do: keygen, listen, connect, ping, send or receive; tx3 --help tells about them"
+    message:
+      "say what to do: keygen, expose, forward, connect, up, status, listen, ping, send or receive; tx3 --help tells about them"
   })).pipe(
     Command.withDescription(HelpDoc.blocks([
       HelpDoc.p(
@@ -256,16 +201,22 @@ export const command = Command.make("tx3", {}, () =>
         "For example, where RELAY is the address that a relay prints, and ADDRESS the one that is printed then:"
       ),
       HelpDoc.enumeration([
+        HelpDoc.p(
+          "tx3 expose 127.0.0.1:22 --via RELAY --identity ME.pem here, and ssh -o ProxyCommand='tx3 connect ADDRESS' home there"
+        ),
+        HelpDoc.p("tx3 expose 127.0.0.1:80 --via RELAY here and tx3 forward ADDRESS --listen 127.0.0.1:8080 there"),
         HelpDoc.p("tx3 listen RELAY here and tx3 connect ADDRESS there: what is typed on one appears on the other"),
         HelpDoc.p("tx3 receive RELAY DIR here and tx3 send FILE ADDRESS there: copies a file"),
         HelpDoc.p("tx3 keygen ME.pem, then tx3 listen --identity ME.pem RELAY: has the same ADDRESS each time")
       ]),
       HelpDoc.p("tx3 COMMAND --help says more about a command.")
     ])),
-    Command.withSubcommands([keygen, listen, connect, ping, send, receive])
+    Command.withSubcommands([keygen, ...ReachCommand.commands, listen, ping, send, receive])
   )
 
 /**
+ * What the programs end with, as the help says it.
+ *
  * @since 0.1.0
  * @category help
  */

@@ -10,6 +10,14 @@ Program.run({
   isService: false,
   // Whatever matters to its caller, the program says itself.
   logLevel: LogLevel.Error,
-  usageErrors: ["AddressError", "IdentityFileError", "UsageError"],
+  usageErrors: [
+    "AddressError",
+    "AllowListError",
+    "IdentityFileError",
+    "KnownFileError",
+    "LocalEndpointError",
+    "UpFileError",
+    "UsageError"
+  ],
   cli: Tx3Command.cli
 })

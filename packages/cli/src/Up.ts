@@ -1,0 +1,210 @@
+/**
+ * Runs all that a file of `tx3 up` has: a node for each service, which end with the scope, and the status of all of them. A
+ * service that has trouble with its relays or with its program tries again, and disturbs no other.
+ *
+ * @since 0.1.0
+ */
+import type * as FileSystem from "@effect/platform/FileSystem"
+import type * as Path from "@effect/platform/Path"
+import * as Expose from "@tx3/node/Expose"
+import * as Forward from "@tx3/node/Forward"
+import * as LocalEndpoint from "@tx3/node/LocalEndpoint"
+import type * as Passage from "@tx3/node/Passage"
+import * as RelayRegistration from "@tx3/node/RelayRegistration"
+import * as Tx3Node from "@tx3/node/Tx3Node"
+import { removeStaleSocket } from "@tx3/operate/UnixSocket"
+import * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import * as AllowList from "./AllowList.js"
+import * as IdentityFile from "./IdentityFile.js"
+import { problemOf } from "./internal/problemOf.js"
+import * as tell from "./internal/tell.js"
+import { version } from "./internal/version.js"
+import * as KnownFile from "./KnownFile.js"
+import type * as UpFile from "./UpFile.js"
+import { UpFileError } from "./UpFile.js"
+import * as UpStatus from "./UpStatus.js"
+
+/** A service that runs, and what is known of it. */
+interface Running {
+  readonly name: string
+  readonly kind: "expose" | "forward"
+  readonly endpoint: LocalEndpoint.LocalEndpoint
+  readonly addresses: ReadonlyArray<string>
+  readonly registrations: ReadonlyArray<RelayRegistration.RelayRegistration>
+  readonly record: Record
+}
+
+/** What a service has told. */
+interface Record {
+  readonly passages: Set<Passage.Passage>
+  connected: number
+  failed: number
+}
+
+/**
+ * Starts all services of a file and serves their status. Gives the addresses of what is exposed and the endpoints of what is
+ * forwarded, each behind its service's name. Relays need not be there yet.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const start = (
+  up: UpFile.Up
+): Effect.Effect<
+  ReadonlyArray<{ readonly name: string; readonly at: string }>,
+  UpFileError,
+  FileSystem.FileSystem | Path.Path | Scope.Scope
+> =>
+  Effect.gen(function*() {
+    const known = yield* Option.match(up.known, { onNone: () => KnownFile.defaultPath, onSome: Effect.succeed })
+    const names = yield* KnownFile.namesIn(known)
+    const since = yield* Clock.currentTimeMillis
+    const failAt = (place: string) =>
+      Effect.mapError((error: { readonly message: string }) =>
+        new UpFileError({ path: up.path, problem: `${place}: ${error.message}` })
+      )
+
+    const exposed = yield* Effect.forEach(up.expose, (options) =>
+      failAt(`expose.${options.name}`)(expose(options, known, names)))
+    const forwarded = yield* Effect.forEach(up.forward, (options) =>
+      failAt(`forward.${options.name}`)(forward(options, names)))
+    const running = [...exposed, ...forwarded]
+
+    yield* removeStaleSocket(up.status)
+    yield* failAt("status")(
+      Layer.build(UpStatus.layer(up.status, statusOf({ since, names, running, file: up.path }))).pipe(
+        Effect.mapError(({ cause }) => ({ message: `cannot listen at unix:${up.status}: ${problemOf(cause)}` }))
+      )
+    )
+    return running.flatMap(({ addresses, endpoint, kind, name }) =>
+      kind === "expose"
+        ? addresses.map((at) => ({ name, at }))
+        : [{ name, at: LocalEndpoint.format(endpoint) }]
+    )
+  })
+
+const expose = (options: UpFile.Up["expose"][number], known: string, names: KnownFile.Names) =>
+  Effect.gen(function*() {
+    const { allow, allowFile, identity, name, relays, service } = options
+    const say = tell.about(name)
+    const allows = yield* AllowList.make({ entries: allow, place: "allow", file: allowFile, known, tell: say })
+    if (Option.isNone(allows)) {
+      yield* say(openToAll)
+    }
+    const node = yield* Tx3Node.make({ bind: relays, identity: yield* IdentityFile.read(identity) })
+    const { onEvent, record } = observe(say, names)
+    yield* tell.registrations(say, node)
+    yield* Effect.forkScoped(Expose.serve({ node, service, allows: Option.getOrUndefined(allows), onEvent }))
+    const running: Running = {
+      name,
+      kind: "expose",
+      endpoint: service,
+      addresses: node.addresses.map(String),
+      registrations: node.registrations,
+      record
+    }
+    return running
+  })
+
+/**
+ * What is said where nobody was named who may connect.
+ *
+ * @internal
+ */
+export const openToAll = "anyone who knows the address may connect; allow digests to change that"
+
+const forward = ({ identity, listen, name, to }: UpFile.Up["forward"][number], names: KnownFile.Names) =>
+  Effect.gen(function*() {
+    const node = yield* Tx3Node.make({
+      identity: Option.getOrUndefined(yield* Effect.transposeMapOption(identity, IdentityFile.read))
+    })
+    const { onEvent, record } = observe(tell.about(name), names)
+    if (LocalEndpoint.$is("Unix")(listen)) {
+      yield* removeStaleSocket(listen.path)
+    }
+    const endpoint = yield* Forward.listen({ node, destination: to, endpoint: listen, onEvent })
+    const running: Running = { name, kind: "forward", endpoint, addresses: to, registrations: [], record }
+    return running
+  })
+
+/** Tells of what happens, and keeps it for the status. */
+const observe = (say: tell.Tell, names: KnownFile.Names) => {
+  const record: Record = { passages: new Set(), connected: 0, failed: 0 }
+  const toldOf = tell.events(say, names)
+  const onEvent = (event: Expose.Event | Forward.Event) => {
+    switch (event._tag) {
+      case "Opened":
+        record.passages.add(event.passage)
+        record.connected++
+        break
+      case "Closed":
+        record.passages.delete(event.passage)
+        break
+      case "Refused":
+      case "Unavailable":
+      case "Failed":
+        record.failed++
+    }
+    return toldOf(event)
+  }
+  return { record, onEvent }
+}
+
+const statusOf = (options: {
+  readonly since: number
+  readonly file: string
+  readonly names: KnownFile.Names
+  readonly running: ReadonlyArray<Running>
+}): Effect.Effect<UpStatus.Status> =>
+  Effect.gen(function*() {
+    const { file, names, running, since } = options
+    return {
+      version,
+      file,
+      since,
+      services: yield* Effect.forEach(running, ({ addresses, endpoint, kind, name, record, registrations }) =>
+        Effect.gen(function*() {
+          return {
+            name,
+            kind,
+            endpoint: LocalEndpoint.format(endpoint),
+            addresses,
+            registrations: yield* Effect.forEach(registrations, ({ relay, state }) =>
+              Effect.map(state.get, (state) => ({ relay: relay.toString(), state: stateOf(state) }))),
+            connections: yield* Effect.forEach(record.passages, connectionOf(names)),
+            connected: record.connected,
+            failed: record.failed
+          }
+        }))
+    }
+  })
+
+const stateOf = RelayRegistration.State.$match({
+  Connecting: ({ attempt }) => ({ is: "connecting" as const, attempt }),
+  Live: ({ since }) => ({ is: "live" as const, since: DateTime.toEpochMillis(since) }),
+  Lost: ({ because, nextTryAt }) => ({
+    is: "lost" as const,
+    because: because.message,
+    nextTryAt: DateTime.toEpochMillis(nextTryAt)
+  })
+})
+
+const connectionOf = (names: KnownFile.Names) => ({ carried, peer, since, via }: Passage.Passage) =>
+  Effect.map(names(peer), (name) => {
+    const { fromPeer, toPeer } = carried()
+    return {
+      peer,
+      name: Option.getOrNull(name),
+      via: hostPort(via),
+      since,
+      bytesFromPeer: fromPeer,
+      bytesToPeer: toPeer
+    }
+  })
+
+const hostPort = ({ host, port }: Passage.Passage["via"]) => LocalEndpoint.format(LocalEndpoint.Tcp({ host, port }))

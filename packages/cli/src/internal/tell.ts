@@ -1,0 +1,72 @@
+/** What the commands of `tx3` say on stderr, to people, of the nodes and passages that they run. */
+import type * as Expose from "@tx3/node/Expose"
+import type * as Forward from "@tx3/node/Forward"
+import type * as Passage from "@tx3/node/Passage"
+import * as RelayRegistration from "@tx3/node/RelayRegistration"
+import type * as Tx3Node from "@tx3/node/Tx3Node"
+import type { CertDigest } from "@tx3/protocol/CertDigest"
+import * as Clock from "effect/Clock"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
+import * as KnownFile from "../KnownFile.js"
+import { bytes, duration } from "./table.js"
+
+export type Tell = (text: string) => Effect.Effect<void>
+
+export const tell: Tell = (text) => Console.error(`tx3: ${text}`)
+
+/** The same about one of several services. */
+export const about = (service: string): Tell => (text) => tell(`${service}: ${text}`)
+
+/** Tells of every change of a node's registrations from now on. */
+export const registrations = (tell: Tell, node: Tx3Node.Tx3Node["Type"]) =>
+  Effect.forEach(node.registrations, ({ relay, state }) =>
+    Effect.gen(function*() {
+      const now = yield* state.get
+      let wasLive = now._tag === "Live"
+      yield* state.changes.pipe(
+        Stream.filter((state) => state !== now),
+        Stream.runForEach(RelayRegistration.State.$match({
+          Connecting: () => Effect.void,
+          Live: () => {
+            const again = wasLive ? "again " : ""
+            wasLive = true
+            return tell(`registered ${again}at ${relay}`)
+          },
+          Lost: ({ because }) => tell(`${because.message}; trying again`)
+        })),
+        Effect.forkScoped
+      )
+    }), { discard: true })
+
+/** Tells who came and went, and what went wrong. */
+export const events =
+  (tell: Tell, names: KnownFile.Names) => (event: Expose.Event | Forward.Event): Effect.Effect<void> => {
+    const nameOf = (digest: CertDigest) => Effect.map(names(digest), (name) => KnownFile.called(digest, name))
+    switch (event._tag) {
+      case "Opened":
+        return Effect.flatMap(nameOf(event.passage.peer), (name) => tell(`connected with ${name}`))
+      case "Closed":
+        return Effect.flatMap(
+          Effect.zip(nameOf(event.passage.peer), lasted(event.passage)),
+          ([name, lasted]) =>
+            tell(`disconnected from ${name} after ${lasted}${event.because ? `: ${event.because.message}` : ""}`)
+        )
+      case "Refused":
+        return Effect.flatMap(nameOf(event.peer), (name) => tell(`refused ${name}, who is not allowed to connect`))
+      case "Unavailable":
+        return Effect.flatMap(nameOf(event.peer), (name) => tell(`${event.because.message}; ${name} wanted it`))
+      case "Waiting":
+        return tell(`${event.because.message}; trying again for a while`)
+      case "Failed":
+        return tell(event.because.message)
+    }
+  }
+
+const lasted = ({ carried, since }: Passage.Passage) =>
+  Effect.map(Clock.currentTimeMillis, (now) => {
+    const { fromPeer, toPeer } = carried()
+    const time = now - since < 1_000 ? `${now - since} ms` : duration((now - since) / 1_000)
+    return `${time}, ${bytes(fromPeer)} from there and ${bytes(toPeer)} to there`
+  })

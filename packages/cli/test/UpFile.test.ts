@@ -1,0 +1,115 @@
+import { NodeContext } from "@effect/platform-node"
+import { assert, describe, it } from "@effect/vitest"
+import { Up, UpFile } from "@tx3/cli"
+import { LocalEndpoint } from "@tx3/node"
+import { Effect, Option } from "effect"
+import { writeFileSync } from "node:fs"
+import { join } from "node:path"
+import * as programs from "./utils/programs.js"
+
+const relay = `tx3-rst://127.0.0.1:1/${"A".repeat(43)}`
+
+const written = (text: string) =>
+  Effect.map(programs.temporaryFolder, (folder) => {
+    const file = join(folder, "tx3.yml")
+    writeFileSync(file, text)
+    return { file, folder }
+  })
+
+describe("the file of tx3 up", () => {
+  it.scoped("has defaults for all services, and paths from its own folder", () =>
+    Effect.gen(function*() {
+      const { file, folder } = yield* written(`
+identity: me.pem
+relays: ["${relay}"]
+known: names
+expose:
+  web: { service: "unix:web.sock", allow: [friend], allowFile: /etc/allowed }
+  ssh: { service: "127.0.0.1:22", identity: ssh.pem, relays: ["tx3-st://0.0.0.0:0"] }
+forward:
+  home: { to: ["${relay}"], listen: "127.0.0.1:2222" }
+`)
+      const up = yield* UpFile.read(file)
+      assert.deepStrictEqual(up, {
+        path: file,
+        status: join(folder, "tx3.sock"),
+        known: Option.some(join(folder, "names")),
+        expose: [
+          {
+            name: "web",
+            service: LocalEndpoint.Unix({ path: join(folder, "web.sock") }),
+            identity: join(folder, "me.pem"),
+            relays: [relay],
+            allow: ["friend"],
+            allowFile: Option.some("/etc/allowed")
+          },
+          {
+            name: "ssh",
+            service: LocalEndpoint.Tcp({ host: "127.0.0.1", port: 22 }),
+            identity: join(folder, "ssh.pem"),
+            relays: ["tx3-st://0.0.0.0:0"],
+            allow: [],
+            allowFile: Option.none()
+          }
+        ],
+        forward: [
+          {
+            name: "home",
+            to: [relay],
+            listen: LocalEndpoint.Tcp({ host: "127.0.0.1", port: 2222 }),
+            identity: Option.some(join(folder, "me.pem"))
+          }
+        ]
+      })
+    }).pipe(Effect.provide(NodeContext.layer)))
+
+  const problems: ReadonlyArray<readonly [text: string, problem: string]> = [
+    ["{", "not YAML: "],
+    ["[]", "must be a mapping with expose or forward in it"],
+    ["", "there is nothing in it to expose or to forward"],
+    ["exposed: {}", "exposed: there is no such setting"],
+    ["expose: { ssh: { service: 22 } }", "expose.ssh.service: "],
+    ["expose: { ssh: { service: nowhere } }", "expose.ssh.service: \"nowhere\" is no endpoint"],
+    ["expose: { ssh: { service: 'h:1' } }", "expose.ssh.identity: is missing"],
+    ["expose: { ssh: { service: 'h:1', identity: x } }", "expose.ssh.relays: is missing"],
+    ["expose: { ssh: { service: 'h:1', identity: x, relays: [] } }", "expose.ssh.relays"],
+    [`relays: ${relay}`, "relays: must be a list of addresses"],
+    ["relays: [nowhere]", "relays.0: \"nowhere\": scheme"],
+    ["expose: { 'a b': { service: 'h:1' } }", "expose.a b: "],
+    [
+      `{ identity: i, relays: ['${relay}'], expose: { a: { service: 'h:1' }, b: { service: 'h:2' } } }`,
+      "expose.b.identity: is that of a, too"
+    ],
+    [
+      `{ identity: i, relays: ['${relay}'], expose: { a: { service: 'h:1' } }, forward: { a: { to: ['${relay}'], listen: 'h:1' } } }`,
+      "forward.a: there is an expose.a already"
+    ],
+    [`forward: { web: { to: ['${relay}'] } }`, "forward.web.listen: is missing"],
+    [`forward: { web: { to: '${relay}', listen: 'h:1' } }`, "forward.web.to: must be a list of a node's addresses"]
+  ]
+  for (const [text, problem] of problems) {
+    it.scoped(`says what is wrong with ${text === "" ? "an empty one" : text.replaceAll(relay, "ADDRESS")}`, () =>
+      Effect.gen(function*() {
+        const { file } = yield* written(text)
+        const error = yield* Effect.flip(UpFile.read(file))
+        assert.strictEqual(error._tag, "UpFileError")
+        assert.include(error.message, `${file}: ${problem}`)
+      }).pipe(Effect.provide(NodeContext.layer)))
+  }
+
+  const troubles: ReadonlyArray<readonly [text: string, problem: string]> = [
+    [
+      `{ identity: i.pem, relays: ['${relay}'], expose: { a: { service: 'h:1' } } }`,
+      "i.pem: there is no such file; make one with: tx3 keygen FILE"
+    ],
+    [`forward: { web: { to: ['${relay}'], listen: '192.0.2.1:1' } }`, "forward.web: cannot listen at 192.0.2.1:1"]
+  ]
+  for (const [text, problem] of troubles) {
+    it.scopedLive(`says what is wrong when it starts: ${problem}`, () =>
+      Effect.gen(function*() {
+        const { file } = yield* written(text)
+        const error = yield* Effect.flip(Effect.flatMap(UpFile.read(file), Up.start))
+        assert.include(error.message, problem)
+      }).pipe(Effect.provide(NodeContext.layer)))
+  }
+})
