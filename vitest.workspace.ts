@@ -1,4 +1,5 @@
-// Vitest's configuration (`vitest --config vitest.workspace.ts`): one project per package, run on the sources; the relay on each transport.
+// Vitest's configuration (`vitest --config vitest.workspace.ts`): one project per package, run on the sources, the relay's on each
+// transport; and one for the examples, which runs what is built.
 import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
 
@@ -33,7 +34,8 @@ export default defineConfig({
       ...["protocol", "transport", "operate", "node", "cli", "bench"].map((name) => project(name, name)),
       ...["kernel", "portable"].map((transport) =>
         project(`relay, ${transport}`, "relay", { TX3_TEST_TRANSPORT: transport })
-      )
+      ),
+      { extends: true, test: { name: "examples", include: ["examples/test/**/*.test.ts"], maxConcurrency: 2 } }
     ]
   }
 })
