@@ -157,8 +157,18 @@ const pages = {
     ends: [
       ".SH EXIT STATUS",
       escape(textOf(partsOf(Tx3Command.exitCodes)[0].value)),
+      ...section("ENVIRONMENT", [
+        ["TX3_CONFIG", "The file of tx3 up and tx3 status, where --config does not say."],
+        ["TX3_KNOWN", "The file of names, where --known does not say."]
+      ]),
+      ...section("FILES", [
+        ["./tx3.yml", "What tx3 up exposes and forwards, where nothing else says."],
+        ["~/.config/tx3/known", "The file of names, where nothing else says."]
+      ]),
       ".SH SEE ALSO",
-      ".BR tx3\\-relay (1)"
+      ".BR tx3\\-relay (1)",
+      ".PP",
+      "docs/reaching.md in the sources, the user\\(aqs guide"
     ]
   })
 }

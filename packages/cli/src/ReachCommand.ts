@@ -88,7 +88,7 @@ const expose = Command.make(
       }
       yield* untilReachable(node)
       yield* Console.log(node.addresses.join("\n"))
-      yield* Expose.serve({
+      return yield* Expose.serve({
         node,
         service: target,
         allows: Option.getOrUndefined(allows),
@@ -173,7 +173,7 @@ const forward = Command.make(
       })
       yield* tell(`connecting as ${node.digest}`)
       yield* Console.log(LocalEndpoint.format(bound))
-      yield* Effect.never
+      return yield* Effect.never
     }).pipe(Effect.scoped)
 ).pipe(
   Command.withDescription(
@@ -216,7 +216,7 @@ const up = Command.make("up", { config }, ({ config }) =>
     const Up = yield* Effect.promise(() => import("./Up.js"))
     const places = yield* Up.start(yield* UpFile.read(config))
     yield* Console.log(places.map(({ at, name }) => `${name} ${at}`).join("\n"))
-    yield* Effect.never
+    return yield* Effect.never
   }).pipe(Effect.scoped)).pipe(
     Command.withDescription(
       "Exposes and forwards all that a file says, and prints the addresses of what it exposes and the endpoints of what it " +

@@ -8,7 +8,7 @@ import { join } from "node:path"
 const readme = readFileSync(new URL("../../../README.md", import.meta.url), "utf8")
 
 /** The programs of the page, on free ports. */
-const [relayProgram, runtimeProgram, nodeProgram, operatedProgram, ...others] = Array.from(
+const [relayProgram, runtimeProgram, nodeProgram, promiseProgram, operatedProgram, ...others] = Array.from(
   readme.matchAll(/```js\n([\s\S]*?)```/g),
   ([, code]) => code!.replaceAll(/127\.0\.0\.1:\d+/g, "127.0.0.1:0")
 )
@@ -49,7 +49,7 @@ const start = (program: string | undefined, ...args: ReadonlyArray<string>) =>
   )
 
 describe("README", () => {
-  it("has four programs", () => {
+  it("has five programs", () => {
     assert.deepStrictEqual(others, [])
   })
 
@@ -60,6 +60,9 @@ describe("README", () => {
       const node = yield* start(nodeProgram, address)
       yield* node.printed(/answered hello/)
       assert.strictEqual(yield* node.exited, 0)
+      const promise = yield* start(promiseProgram, address)
+      yield* promise.printed(/[\w-]{43} said hello/)
+      assert.strictEqual(yield* promise.exited, 0)
       relay.child.kill("SIGTERM")
       assert.strictEqual(yield* relay.exited, 0)
     }))

@@ -25,3 +25,17 @@ export const judge = (command: string, ...args: ReadonlyArray<string>) => {
 
 export const output = (command: string, ...args: ReadonlyArray<string>) =>
   execFileSync(command, args, { encoding: "utf8", timeout: 30_000 })
+
+/** A page's blocks of a language. */
+export const blocks = (page: string, language: string) =>
+  Array.from(page.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\``, "gms")), ([, text]) => text!)
+
+/** The flags that a program's man page tells of, without their hyphens, and those that @effect/cli adds. */
+export const flagsOf = (program: "tx3" | "tx3-relay") => [
+  ...Array.from(
+    read(`packaging/man/${program}.1`).matchAll(/\\-\\-((?:\w|\\-)+)/g),
+    ([, flag]) => flag!.replaceAll("\\-", "-")
+  ),
+  "completions",
+  "log-level"
+]
