@@ -32,14 +32,14 @@ export class AllowListError extends Schema.TaggedError<AllowListError>("@tx3/cli
 }
 
 /**
- * Whom to allow: those of `entries` and those of `file`. Without either, everybody.
+ * Whom to allow: those of `entries` and those of `file`. Without either, everybody; with an empty list, nobody.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
   /** Digests and names. */
-  readonly entries: ReadonlyArray<string>
+  readonly entries: ReadonlyArray<string> | undefined
 
   /** Where they stand, to be told in errors. */
   readonly place: string
@@ -76,13 +76,13 @@ export const make = (
 > =>
   Effect.gen(function*() {
     const { entries, file, known, place, tell } = options
-    if (entries.length === 0 && Option.isNone(file)) {
+    if (entries === undefined && Option.isNone(file)) {
       return Option.none()
     }
     const fs = yield* FileSystem.FileSystem
     const digests = new Set<CertDigest.CertDigest>()
     const names = yield* KnownFile.read(known)
-    for (const entry of entries) {
+    for (const entry of entries ?? []) {
       digests.add(yield* digestOf(names, entry, { place }))
     }
     if (Option.isNone(file)) {
@@ -90,7 +90,9 @@ export const make = (
     }
 
     const path = file.value
-    const stamp = Effect.map(Effect.all([stampOf(path), stampOf(known)]), (stamps) => stamps.join())
+    const readFile = (path: string) => Effect.orElseSucceed(fs.readFileString(path), () => undefined)
+    // The lists are small, and comparing them finds every change, which times and sizes do not.
+    const texts = Effect.map(Effect.all([readFile(path), readFile(known)]), (texts) => JSON.stringify(texts))
     const readAll = Effect.gen(function*() {
       const names = yield* KnownFile.read(known)
       const text = yield* Effect.mapError(
@@ -104,17 +106,21 @@ export const make = (
       return new Set(ofFile)
     })
 
-    let readAt = yield* stamp
+    let seen = yield* texts
     let ofFile = yield* readAll
-    const readAgain = Effect.gen(function*() {
-      readAt = yield* stamp
-      ofFile = yield* readAll
-      yield* tell(`${path} has changed, and allows ${ofFile.size} now`)
-    }).pipe(
+    const readAgain = readAll.pipe(
+      Effect.flatMap((allowed) => {
+        ofFile = allowed
+        return tell(`${path} has changed, and allows ${ofFile.size} now`)
+      }),
       Effect.catchAll((error) => tell(`${error.message}; those stay allowed that were before`))
     )
     const oneAtATime = (yield* Effect.makeSemaphore(1)).withPermits(1)
-    const upToDate = oneAtATime(Effect.whenEffect(readAgain, Effect.map(stamp, (now) => now !== readAt)))
+    const upToDate = oneAtATime(Effect.flatMap(texts, (now) => {
+      const hasChanged = now !== seen
+      seen = now
+      return hasChanged ? readAgain : Effect.void
+    }))
     return Option.some<Allows>((peer) =>
       upToDate.pipe(
         Effect.provideService(FileSystem.FileSystem, fs),
@@ -122,13 +128,6 @@ export const make = (
       )
     )
   })
-
-/** What changes when a file does: editors replace it or write into it, within one second too. */
-const stampOf = (path: string) =>
-  Effect.gen(function*() {
-    const { ino, mtime, size } = yield* (yield* FileSystem.FileSystem).stat(path)
-    return `${Option.getOrElse(ino, () => 0)} ${Number(Option.getOrElse(mtime, () => 0))} ${size}`
-  }).pipe(Effect.orElseSucceed(() => "none"))
 
 const isDigest = Schema.is(CertDigest.CertDigest)
 

@@ -92,7 +92,8 @@ export const read = (path: string): Effect.Effect<Known, KnownFileError | FileEr
         return yield* fail("write a digest and its name, of letters, digits, dots, hyphens and underscores")
       }
       const other = names.get(digest) ?? digests.get(name)
-      if (other !== undefined) {
+      // The same line twice is what two --name at the same time leave.
+      if (other !== undefined && other !== name) {
         return yield* fail(
           names.has(digest) ? `${digest} has the name ${other} already` : `${name} is ${other} already`
         )

@@ -18,8 +18,8 @@ import { OutputError } from "./OutputError.js"
 
 /**
  * Sends all of `stdin` and writes all that comes to `stdout`. Done when both have ended, or failed when one of the three
- * fails. `stdout` stays open, and so does `stdin` where it has not ended. With `ownDigest` the other end may refuse this one in
- * place of sending anything.
+ * fails. `stdout` stays open, unless `endStdout` ends it when all is written, and so does `stdin` where it has not ended. With
+ * `ownDigest` the other end may refuse this one in place of sending anything.
  *
  * @since 0.1.0
  * @category running
@@ -27,7 +27,7 @@ import { OutputError } from "./OutputError.js"
 export const run = (
   connection: Tx3Connection,
   { stdin, stdout }: { readonly stdin: Readable; readonly stdout: Writable },
-  ownDigest?: CertDigest
+  options: { readonly endStdout?: Effect.Effect<void>; readonly ownDigest?: CertDigest } = {}
 ): Effect.Effect<void, ConnectionError | FileError | OutputError | Refusal.Refused> =>
   Effect.all([
     Effect.raceFirst(
@@ -35,7 +35,10 @@ export const run = (
       failureOf(stdin, (cause) => new FileError({ action: "read", path: "stdin", cause }))
     ),
     Effect.raceFirst(
-      Effect.zipRight(begin(connection, stdout, ownDigest), receive(connection, stdout)),
+      begin(connection, stdout, options.ownDigest).pipe(
+        Effect.zipRight(receive(connection, stdout)),
+        Effect.zipRight(options.endStdout ?? Effect.void)
+      ),
       failureOf(stdout, (cause) => new OutputError({ cause }))
     )
   ], { concurrency: "unbounded", discard: true })

@@ -23,6 +23,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as AllowList from "./AllowList.js"
+import { endStdout } from "./internal/endStdout.js"
 import { addresses, argument, connectingNode, destinationOf, identity, listeningNode } from "./internal/nodes.js"
 import { problemOf } from "./internal/problemOf.js"
 import { bytes, duration, table } from "./internal/table.js"
@@ -78,7 +79,13 @@ const expose = Command.make(
     Effect.gen(function*() {
       const target = yield* LocalEndpoint.parse(service)
       const path = yield* knownPath(known)
-      const allows = yield* AllowList.make({ entries: allow, place: "--allow", file: allowFile, known: path, tell })
+      const allows = yield* AllowList.make({
+        entries: allow.length === 0 ? undefined : allow,
+        place: "--allow",
+        file: allowFile,
+        known: path,
+        tell
+      })
       const node = yield* listeningNode(identity, via, { requireRegistration: false })
       if (Option.isNone(identity)) {
         yield* tell("without --identity the address is another one each time")
@@ -192,7 +199,7 @@ const connect = Command.make(
       const node = yield* connectingNode(identity)
       const connection = yield* node.connect(destination)
       yield* introduce
-      yield* Pipe.run(connection, process, node.digest)
+      yield* Pipe.run(connection, process, { endStdout, ownDigest: node.digest })
     }).pipe(Effect.scoped)
 ).pipe(
   Command.withDescription(HelpDoc.blocks([
@@ -233,12 +240,17 @@ const status = Command.make(
       const { status: path } = yield* UpFile.read(config)
       const status = yield* Effect.mapError(UpStatus.ask(path), (error) =>
         new UsageError({ message: `no tx3 up runs with ${config} (${path}: ${reasonOf(error)})` }))
-      yield* Console.log(json ? JSON.stringify(status, undefined, 2) : yield* forPeople(status))
+      yield* Console.log(
+        json ? JSON.stringify(status, undefined, 2) : (yield* forPeople(status)).replaceAll(control, "")
+      )
     })
 ).pipe(Command.withDescription("Says what a running tx3 up is doing: every registration and every connection"))
 
 const reasonOf = ({ cause, message }: { readonly cause?: unknown; readonly message: string }) =>
   cause === undefined ? message : problemOf(cause)
+
+/** What a terminal would take for more than text. */
+const control = /(?!\n)\p{Cc}/gu
 
 const forPeople = ({ file, services, since, version }: UpStatus.Status) =>
   Effect.clockWith((clock) => clock.currentTimeMillis).pipe(Effect.map((now) => {

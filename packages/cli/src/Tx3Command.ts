@@ -15,6 +15,7 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as FileTransfer from "./FileTransfer.js"
 import * as IdentityFile from "./IdentityFile.js"
+import { endStdout } from "./internal/endStdout.js"
 import { address, argument, connectingNode, identity, listeningNode } from "./internal/nodes.js"
 import { progressBar } from "./internal/progressBar.js"
 import { tell } from "./internal/tell.js"
@@ -77,12 +78,13 @@ const listen = Command.make("listen", {
       return yield* serve((connection) => Effect.ignore(Pipe.echo(connection)))
     }
     yield* Effect.forEach(addresses, (address) => tell(`listening at ${address}`))
-    const pipe = (connection: Tx3Connection) =>
-      Effect.zipRight(tell(`connected with ${connection.remoteDigest}`), Pipe.run(connection, process))
+    const pipe = (connection: Tx3Connection, options?: Parameters<typeof Pipe.run>[2]) =>
+      Effect.zipRight(tell(`connected with ${connection.remoteDigest}`), Pipe.run(connection, process, options))
     yield* keep
       ? takeEach(connections, (connection) =>
         Effect.catchTag(pipe(connection), "ConnectionError", (error) => tell(error.message)))
-      : takeEach(Stream.take(connections, 1), pipe)
+      : takeEach(Stream.take(connections, 1), (connection) =>
+        pipe(connection, { endStdout }))
   }).pipe(Effect.scoped)).pipe(
     Command.withDescription(
       "Waits for a connection and joins it to stdin and stdout, until both ends have ended what they send. Its address is " +

@@ -13,11 +13,13 @@ import type * as Passage from "@tx3/node/Passage"
 import * as RelayRegistration from "@tx3/node/RelayRegistration"
 import * as Tx3Node from "@tx3/node/Tx3Node"
 import { removeStaleSocket } from "@tx3/operate/UnixSocket"
+import type { Identity } from "@tx3/protocol/Identity"
 import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as AllowList from "./AllowList.js"
 import * as IdentityFile from "./IdentityFile.js"
@@ -28,6 +30,22 @@ import * as KnownFile from "./KnownFile.js"
 import type * as UpFile from "./UpFile.js"
 import { UpFileError } from "./UpFile.js"
 import * as UpStatus from "./UpStatus.js"
+
+/**
+ * A service that cannot be started now, though nothing is wrong with the file: its endpoint is taken, or this machine does
+ * not have the address yet.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class UpError extends Schema.TaggedError<UpError>("@tx3/cli/UpError")("UpError", {
+  place: Schema.String,
+  problem: Schema.String
+}) {
+  override get message(): string {
+    return `${this.place}: ${this.problem}`
+  }
+}
 
 /** A service that runs, and what is known of it. */
 interface Running {
@@ -57,7 +75,7 @@ export const start = (
   up: UpFile.Up
 ): Effect.Effect<
   ReadonlyArray<{ readonly name: string; readonly at: string }>,
-  UpFileError,
+  UpFileError | UpError,
   FileSystem.FileSystem | Path.Path | Scope.Scope
 > =>
   Effect.gen(function*() {
@@ -65,11 +83,31 @@ export const start = (
     const names = yield* KnownFile.namesIn(known)
     const since = yield* Clock.currentTimeMillis
     const failAt = (place: string) =>
-      Effect.mapError((error: { readonly message: string }) =>
-        new UpFileError({ path: up.path, problem: `${place}: ${error.message}` })
+      Effect.mapError(({ _tag, message: problem }: { readonly _tag: string; readonly message: string }) =>
+        passing.has(_tag)
+          ? new UpError({ place: `${up.path}: ${place}`, problem })
+          : new UpFileError({ path: up.path, problem: `${place}: ${problem}` })
       )
 
-    const exposed = yield* Effect.forEach(up.expose, (options) =>
+    const services = yield* Effect.forEach(up.expose, (options) =>
+      Effect.map(failAt(`expose.${options.name}.identity`)(IdentityFile.read(options.identity)), (identity) => ({
+        ...options,
+        identity
+      })))
+    for (const [index, { identity, name }] of services.entries()) {
+      const other = services.slice(0, index).find((service) =>
+        service.identity.digest === identity.digest
+      )
+      if (other !== undefined) {
+        return yield* new UpFileError({
+          path: up.path,
+          problem:
+            `expose.${name}.identity: is that of ${other.name}, too, and a peer could not say which of them it ` +
+            "wants; give each its own, made with tx3 keygen FILE"
+        })
+      }
+    }
+    const exposed = yield* Effect.forEach(services, (options) =>
       failAt(`expose.${options.name}`)(expose(options, known, names)))
     const forwarded = yield* Effect.forEach(up.forward, (options) =>
       failAt(`forward.${options.name}`)(forward(options, names)))
@@ -78,7 +116,10 @@ export const start = (
     yield* removeStaleSocket(up.status)
     yield* failAt("status")(
       Layer.build(UpStatus.layer(up.status, statusOf({ since, names, running, file: up.path }))).pipe(
-        Effect.mapError(({ cause }) => ({ message: `cannot listen at unix:${up.status}: ${problemOf(cause)}` }))
+        Effect.mapError(({ _tag, cause }) => ({
+          _tag,
+          message: `cannot listen at unix:${up.status}: ${problemOf(cause)}`
+        }))
       )
     )
     return running.flatMap(({ addresses, endpoint, kind, name }) =>
@@ -88,7 +129,12 @@ export const start = (
     )
   })
 
-const expose = (options: UpFile.Up["expose"][number], known: string, names: KnownFile.Names) =>
+/** Tags of the errors that may pass without a change of the file. */
+const passing: ReadonlySet<string> = new Set(["BindError", "LocalError", "ServeError"])
+
+type Service = Omit<UpFile.Up["expose"][number], "identity"> & { readonly identity: Identity }
+
+const expose = (options: Service, known: string, names: KnownFile.Names) =>
   Effect.gen(function*() {
     const { allow, allowFile, identity, name, relays, service } = options
     const say = tell.about(name)
@@ -96,7 +142,7 @@ const expose = (options: UpFile.Up["expose"][number], known: string, names: Know
     if (Option.isNone(allows)) {
       yield* say(openToAll)
     }
-    const node = yield* Tx3Node.make({ bind: relays, identity: yield* IdentityFile.read(identity) })
+    const node = yield* Tx3Node.make({ bind: relays, identity })
     const { onEvent, record } = observe(say, names)
     yield* tell.registrations(say, node)
     yield* Effect.forkScoped(Expose.serve({ node, service, allows: Option.getOrUndefined(allows), onEvent }))

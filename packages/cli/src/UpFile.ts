@@ -62,8 +62,8 @@ export const Exposed = Schema.Struct({
   identity: Schema.optional(Schema.String),
   /** Where it is reached, in place of the file's own `relays`. */
   relays: Schema.optional(Relays),
-  /** Who may connect: digests, and names. Everybody where neither this nor `allowFile` is there. */
-  allow: Schema.optionalWith(Schema.Array(Schema.String), { default: () => [] }),
+  /** Who may connect: digests, and names. Everybody where neither this nor `allowFile` is there, nobody with `[]`. */
+  allow: Schema.optional(Schema.Array(Schema.String)),
   /** The same in a file, read again when it changes. */
   allowFile: Schema.optional(Schema.String)
 })
@@ -121,7 +121,7 @@ export interface Up {
     readonly service: LocalEndpoint.LocalEndpoint
     readonly identity: string
     readonly relays: ReadonlyArray<string>
-    readonly allow: ReadonlyArray<string>
+    readonly allow: ReadonlyArray<string> | undefined
     readonly allowFile: Option.Option<string>
   }>
   readonly forward: ReadonlyArray<{
@@ -172,9 +172,9 @@ export const read = (
         : relays === undefined
         ? fail(`expose.${name}.relays: is missing; say here or for all services which relays to register at`)
         : Effect.succeed({
-          ...exposed,
           name,
           relays,
+          allow: exposed.allow,
           service: endpointAt(exposed.service),
           identity: at(identity),
           allowFile: Option.map(Option.fromNullable(exposed.allowFile), at)
@@ -186,15 +186,6 @@ export const read = (
       listen: endpointAt(forwarded.listen),
       identity: Option.map(Option.fromNullable(forwarded.identity ?? up.identity), at)
     }))
-    for (const [index, { identity, name }] of expose.entries()) {
-      const other = expose.slice(0, index).find((exposed) => exposed.identity === identity)
-      if (other !== undefined) {
-        return yield* fail(
-          `expose.${name}.identity: is that of ${other.name}, too, and a peer could not say which of them it wants; ` +
-            "give each its own, made with tx3 keygen FILE"
-        )
-      }
-    }
     const twice = forward.find(({ name }) => expose.some((exposed) => exposed.name === name))
     if (twice !== undefined) {
       return yield* fail(`forward.${twice.name}: there is an expose.${twice.name} already; choose another name`)

@@ -106,11 +106,16 @@ export const layer = (path: string, status: Effect.Effect<Status>): Layer.Layer<
   )
 
 /**
- * Asks for the status at a unix socket.
+ * Asks for the status at a unix socket. Fails where nobody answers there within 5 s.
  *
  * @since 0.1.0
  * @category accessors
  */
 export const ask = (path: string) =>
   Effect.flatMap(HttpApiClient.make(Api, { baseUrl: LocalHttp.baseUrlOf(`unix:${path}`) }), (client) => client.status())
-    .pipe(Effect.provide(LocalHttp.client(`unix:${path}`)))
+    .pipe(
+      Effect.provide(LocalHttp.client(`unix:${path}`)),
+      Effect.timeoutFail({ duration: answerMs, onTimeout: () => new Error(`no answer within ${answerMs} ms`) })
+    )
+
+const answerMs = 5_000

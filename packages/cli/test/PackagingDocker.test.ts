@@ -79,7 +79,14 @@ describe("the Dockerfile", () => {
     const [first, ...patterns] = packaging.read(".dockerignore").split("\n").filter((line) => /^[^#]/.test(line))
     assert.strictEqual(first, "*")
     const sent = patterns.filter((pattern) => pattern.startsWith("!")).map((pattern) => pattern.slice(1))
-    assert.deepStrictEqual(sent, ["LICENSE", "package.json", "package-lock.json", "tsconfig*.json", "packages"])
+    assert.deepStrictEqual(sent, [
+      "LICENSE",
+      "package.json",
+      "package-lock.json",
+      "tsconfig*.json",
+      "packages",
+      "examples"
+    ])
     assert.includeMembers(patterns.slice(sent.length), ["**/*.pem", "**/*.yml", "**/node_modules", "**/dist"])
   })
 })

@@ -119,6 +119,7 @@ describe("ssh through expose and forward", { timeout: 180_000 }, () => {
       yield* relay.program.ended
       yield* exposed.program.untilStderr(/the registration at .* is lost/)
       yield* startAgain(relay.address)
+      yield* exposed.program.untilStderr(/registered again/)
       const after = yield* shell("ssh", [...at, `${user}@127.0.0.1`, "echo after the restart"])
       assert.strictEqual(after.stdout.toString(), "after the restart\n", after.stderr)
 
@@ -127,6 +128,12 @@ describe("ssh through expose and forward", { timeout: 180_000 }, () => {
         stdin: "through stdin"
       })
       assert.strictEqual(proxied.stdout.toString(), "through stdin", proxied.stderr)
+
+      // A service that ends first: ssh waits for the end of what its ProxyCommand prints.
+      const { endpoint } = yield* greeter
+      const greeting = yield* expose(endpoint, ["--via", "tx3-st://127.0.0.1:0"])
+      const ended = yield* shell("ssh", [...options, "-o", `ProxyCommand=${tx3("connect", greeting.address)}`, "x"])
+      assert.strictEqual(ended.code, 255)
 
       yield* forwarded.program.untilStderr(new RegExp(`connected with ${home.digest}`))
       yield* exposed.program.untilStderr(
@@ -368,7 +375,7 @@ describe("tx3 expose and forward", { timeout: 60_000 }, () => {
 
   const other = `tx3-st://127.0.0.1:1/${"A".repeat(43)}`
   const wrong: ReadonlyArray<readonly [args: ReadonlyArray<string>, message: string]> = [
-    [["expose", "127.0.0.1:22"], "Expected to find option: '--via'"],
+    [["expose", "127.0.0.1:22"], "Expected at least 1 value(s) for option: '--via'"],
     [["expose", "22", "--via", "tx3-st://127.0.0.1:0"], "\"22\" is no endpoint; write HOST:PORT, as 127.0.0.1:22"],
     [["expose", "127.0.0.1:22", "--via", "tx3-rst://127.0.0.1:1"], "digest is missing"],
     [["expose", "127.0.0.1:22", "--via", "tx3-st://127.0.0.1:0", "--allow", "me"], "--allow: me is no digest"],

@@ -1,9 +1,10 @@
 import { NodeContext } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Up, UpFile } from "@tx3/cli"
+import { AllowList, IdentityFile, KnownFile, Up, UpFile } from "@tx3/cli"
 import { LocalEndpoint } from "@tx3/node"
+import type { CertDigest } from "@tx3/protocol"
 import { Effect, Option } from "effect"
-import { writeFileSync } from "node:fs"
+import { copyFileSync, readdirSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import * as programs from "./utils/programs.js"
 
@@ -48,7 +49,7 @@ forward:
             service: LocalEndpoint.Tcp({ host: "127.0.0.1", port: 22 }),
             identity: join(folder, "ssh.pem"),
             relays: ["tx3-st://0.0.0.0:0"],
-            allow: [],
+            allow: undefined,
             allowFile: Option.none()
           }
         ],
@@ -76,10 +77,7 @@ forward:
     [`relays: ${relay}`, "relays: must be a list of addresses"],
     ["relays: [nowhere]", "relays.0: \"nowhere\": scheme"],
     ["expose: { 'a b': { service: 'h:1' } }", "expose.a b: "],
-    [
-      `{ identity: i, relays: ['${relay}'], expose: { a: { service: 'h:1' }, b: { service: 'h:2' } } }`,
-      "expose.b.identity: is that of a, too"
-    ],
+    ["{ forward: *nowhere }", "not YAML that can be used: it has an alias"],
     [
       `{ identity: i, relays: ['${relay}'], expose: { a: { service: 'h:1' } }, forward: { a: { to: ['${relay}'], listen: 'h:1' } } }`,
       "forward.a: there is an expose.a already"
@@ -97,19 +95,73 @@ forward:
       }).pipe(Effect.provide(NodeContext.layer)))
   }
 
-  const troubles: ReadonlyArray<readonly [text: string, problem: string]> = [
+  const started = (file: string) => Effect.flatMap(UpFile.read(file), Up.start)
+
+  const troubles: ReadonlyArray<readonly [text: string, tag: string, problem: string]> = [
     [
       `{ identity: i.pem, relays: ['${relay}'], expose: { a: { service: 'h:1' } } }`,
+      "UpFileError",
       "i.pem: there is no such file; make one with: tx3 keygen FILE"
     ],
-    [`forward: { web: { to: ['${relay}'], listen: '192.0.2.1:1' } }`, "forward.web: cannot listen at 192.0.2.1:1"]
+    // What may pass is told apart, since whoever starts it may try again.
+    [
+      `forward: { web: { to: ['${relay}'], listen: '192.0.2.1:1' } }`,
+      "UpError",
+      "forward.web: cannot listen at 192.0.2.1:1"
+    ]
   ]
-  for (const [text, problem] of troubles) {
+  for (const [text, tag, problem] of troubles) {
     it.scopedLive(`says what is wrong when it starts: ${problem}`, () =>
       Effect.gen(function*() {
         const { file } = yield* written(text)
-        const error = yield* Effect.flip(Effect.flatMap(UpFile.read(file), Up.start))
+        const error = yield* Effect.flip(started(file))
+        assert.strictEqual(error._tag, tag)
         assert.include(error.message, problem)
       }).pipe(Effect.provide(NodeContext.layer)))
   }
+
+  it.scopedLive("takes no two services with the same identity, though it be in two files", () =>
+    Effect.gen(function*() {
+      const { file, folder } = yield* written(
+        `{ relays: ['${relay}'], expose: { a: { service: 'h:1', identity: a.pem }, b: { service: 'h:2', identity: b.pem } } }`
+      )
+      yield* IdentityFile.create(join(folder, "a.pem"))
+      copyFileSync(join(folder, "a.pem"), join(folder, "b.pem"))
+      const error = yield* Effect.flip(started(file))
+      assert.strictEqual(error._tag, "UpFileError")
+      assert.include(error.message, `${file}: expose.b.identity: is that of a, too`)
+    }).pipe(Effect.provide(NodeContext.layer)))
+
+  it.scopedLive("refuses a status socket whose path is too long for one, and leaves nothing behind", () =>
+    Effect.gen(function*() {
+      const { file, folder } = yield* written(
+        `{ status: ${"x".repeat(108)}, forward: { web: { to: ['${relay}'], listen: '127.0.0.1:0' } } }`
+      )
+      const error = yield* Effect.flip(started(file))
+      assert.include(error.message, "longer than the 107 bytes")
+      assert.deepStrictEqual(readdirSync(folder), ["tx3.yml"])
+    }).pipe(Effect.provide(NodeContext.layer)))
+})
+
+describe("who may connect", () => {
+  const me = "A".repeat(43) as CertDigest.CertDigest
+
+  const allows = (entries: ReadonlyArray<string> | undefined) =>
+    AllowList.make({ entries, place: "allow", file: Option.none(), known: "/dev/null", tell: () => Effect.void })
+
+  it.effect("is everybody where nothing is said, and nobody with an empty list", () =>
+    Effect.gen(function*() {
+      assert.isTrue(Option.isNone(yield* allows(undefined)))
+      assert.isFalse(yield* Option.getOrThrow(yield* allows([]))(me))
+      assert.isTrue(yield* Option.getOrThrow(yield* allows([me]))(me))
+    }).pipe(Effect.provide(NodeContext.layer)))
+
+  it.scoped("is found in a file of names that has a line twice, and not in one that contradicts itself", () =>
+    Effect.gen(function*() {
+      const file = join(yield* programs.temporaryFolder, "known")
+      writeFileSync(file, `${me} me\n${me} me\n`)
+      assert.deepStrictEqual(Array.from((yield* KnownFile.read(file)).names), [[me, "me"]])
+      writeFileSync(file, `${me} me\n${me} you\n`)
+      assert.include((yield* Effect.flip(KnownFile.read(file))).message, `line 2: ${me} has the name me already`)
+    }).pipe(Effect.provide(NodeContext.layer)))
 })

@@ -9,6 +9,7 @@ import * as FiberSet from "effect/FiberSet"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type * as net from "node:net"
+import * as duplex from "./internal/duplex.js"
 import type { LocalEndpoint, LocalError } from "./LocalEndpoint.js"
 import * as Local from "./LocalEndpoint.js"
 import { NodeConfig } from "./NodeConfig.js"
@@ -71,25 +72,27 @@ export const listen = (options: Options): Effect.Effect<LocalEndpoint, LocalErro
     const { destination, endpoint, node, onEvent = () => Effect.void } = options
     const { forwardPatienceMs } = yield* NodeConfig
 
-    const connect = Effect.suspend(() => {
-      let hasWaited = false
-      return node.connect(destination).pipe(
-        Effect.tapError((because) => {
-          if (hasWaited || !mayPass(because)) {
-            return Effect.void
-          }
-          hasWaited = true
-          return onEvent(Event.Waiting({ because }))
-        }),
-        Effect.retry({ while: mayPass, schedule: Schedule.upTo(everyWhile, forwardPatienceMs) }),
-        Effect.tapError((because) => onEvent(Event.Failed({ because })))
-      )
-    })
+    let waiting = 0
+    const connectPatiently = node.connect(destination).pipe(
+      Effect.retry({ while: mayPass, schedule: Schedule.upTo(everyWhile, forwardPatienceMs) }),
+      Effect.ensuring(Effect.sync(() => waiting--))
+    )
+    const connect = node.connect(destination).pipe(
+      Effect.catchIf((because) => mayPass(because) && waiting < maxWaiting, (because) => {
+        waiting++
+        return Effect.zipRight(onEvent(Event.Waiting({ because })), connectPatiently)
+      }),
+      Effect.tapError((because) => onEvent(Event.Failed({ because })))
+    )
 
     const handle = (local: net.Socket) =>
       Effect.gen(function*() {
         yield* Effect.addFinalizer(() => Effect.sync(() => local.destroy()))
-        const connection = yield* Effect.tapError(connect, () => Passage.resetLocal(local))
+        // Nothing is taken from it, but its reset is noticed.
+        local.read(0)
+        const connection = yield* Effect.tapError(connect, () => Passage.resetLocal(local)).pipe(
+          Effect.raceFirst(Effect.zipRight(duplex.closed(local), Effect.interrupt))
+        )
         yield* Passage.run({ connection, local, onEvent, ownDigest: node.digest })
       }).pipe(
         Effect.scoped,
@@ -100,6 +103,9 @@ export const listen = (options: Options): Effect.Effect<LocalEndpoint, LocalErro
     const run = yield* FiberSet.makeRuntime()
     return yield* Local.listen(endpoint, (local) => void run(handle(local)))
   })
+
+/** Local connections that wait at a time, as many as a relay lets one node have. Others are told at once. */
+const maxWaiting = 64
 
 /** A node may come back, and a relay that has no place for one more peer may have one in a moment. */
 const mayPass = ({ _tag }: ConnectError) => ["DialError", "NoneReachable", "PeerUnavailable"].includes(_tag)

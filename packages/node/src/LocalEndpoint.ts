@@ -10,6 +10,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as fs from "node:fs"
 import * as net from "node:net"
+import * as os from "node:os"
 import { hostPort } from "./internal/hostPort.js"
 
 /**
@@ -107,6 +108,22 @@ const optionsOf = $match({
   Unix: ({ path }): net.IpcNetConnectOpts & net.ListenOptions => ({ path })
 })
 
+/** What a unix socket's path can have; the system would take the beginning of a longer one for it. */
+const longestPath = os.platform() === "darwin" ? 103 : 107
+
+const refuseLongPath = (action: LocalError["action"], endpoint: LocalEndpoint) =>
+  $is("Unix")(endpoint) && Buffer.byteLength(endpoint.path) > longestPath
+    ? Effect.fail(
+      new LocalError({
+        action,
+        endpoint: format(endpoint),
+        cause: new Error(
+          `its path is longer than the ${longestPath} bytes that a socket's can have; choose a shorter one`
+        )
+      })
+    )
+    : Effect.void
+
 /** What went wrong is told to whoever reads or writes at the time; this keeps it from ending the process. */
 const prepare = (socket: net.Socket) => socket.setKeepAlive(true, 7_000).on("error", () => {})
 
@@ -121,10 +138,10 @@ export const connect = (
   timeoutMs: number
 ): Effect.Effect<net.Socket, LocalError, Scope.Scope> => {
   const fail = (cause: unknown) => new LocalError({ action: "connect to", endpoint: format(endpoint), cause })
-  return Effect.acquireRelease(
+  return refuseLongPath("connect to", endpoint).pipe(Effect.zipRight(Effect.acquireRelease(
     Effect.sync(() => prepare(net.connect({ ...optionsOf(endpoint), allowHalfOpen: true, noDelay: true }))),
     (socket) => Effect.sync(() => socket.destroy())
-  ).pipe(
+  ))).pipe(
     Effect.tap((socket) =>
       Effect.async<void, LocalError>((resume) => {
         socket.once("connect", () => resume(Effect.void)).once("error", (cause) => resume(fail(cause)))
@@ -148,7 +165,7 @@ export const listen = (
   endpoint: LocalEndpoint,
   onConnection: (socket: net.Socket) => void
 ): Effect.Effect<LocalEndpoint, LocalError, Scope.Scope> =>
-  Effect.acquireRelease(
+  refuseLongPath("listen at", endpoint).pipe(Effect.zipRight(Effect.acquireRelease(
     Effect.async<net.Server, LocalError>((resume) => {
       const server = net.createServer(
         { allowHalfOpen: true, noDelay: true, pauseOnConnect: true },
@@ -164,7 +181,7 @@ export const listen = (
       }
     }),
     (server) => Effect.sync(() => server.close())
-  ).pipe(
+  ))).pipe(
     Effect.map((server) => {
       // An accept that fails costs a connection, and not the listener.
       server.on("error", () => {})

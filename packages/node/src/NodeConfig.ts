@@ -73,8 +73,8 @@ export interface NodeConfigOptions {
   readonly reconnectMaxMs: number
 
   /**
-   * How long `Forward` holds a local connection whose node is not there, and tries again. Default 10000: a node is back at a
-   * relay that restarted within a second or two, and programs that connect wait longer than this.
+   * How long `Forward` holds a local connection whose node is not there, and tries again. Default 20000: a node is back at a
+   * relay that was away for less than half of it, and programs that connect wait longer than this.
    */
   readonly forwardPatienceMs: number
 }
@@ -95,7 +95,7 @@ export const defaults: NodeConfigOptions = {
   allClearTimeoutMs: 10_000,
   reconnectMinMs: 500,
   reconnectMaxMs: 60_000,
-  forwardPatienceMs: 10_000
+  forwardPatienceMs: 20_000
 }
 
 /**

@@ -105,8 +105,15 @@ const carry = ({ connection, local, ownDigest }: Parameters<typeof run>[0]): Eff
   Lost | Refusal.Refused
 > => {
   const remote = connection.duplex
+  // There is nothing left to read when these are asked, but they tell an end from a reset that looks like one. A unix socket
+  // has no such resets, and a write to one that its program has closed would fail.
+  const confirmLocalEnd = local.remoteFamily === undefined
+    ? Effect.void
+    : lostAt("local", duplex.confirmEnd(local, local))
+  const confirmPeerEnd = lostAt("peer", Stream.runDrain(connection.readable))
+
   const outward = copied({ from: [local, "local"], to: [remote, "peer"] }).pipe(
-    Effect.zipRight(lostAt("local", duplex.confirmEnd(local, local))),
+    Effect.zipRight(confirmLocalEnd),
     Effect.zipRight(lostAt("peer", duplex.end(remote)))
   )
   const begun = ownDigest === undefined
@@ -117,14 +124,23 @@ const carry = ({ connection, local, ownDigest }: Parameters<typeof run>[0]): Eff
     )
   const inward = begun.pipe(
     Effect.zipRight(copied({ from: [remote, "peer"], to: [local, "local"] })),
-    // There is nothing left to read, but this tells an end from a reset that looks like one.
-    Effect.zipRight(lostAt("peer", Stream.runDrain(connection.readable))),
+    Effect.zipRight(confirmPeerEnd),
     Effect.zipRight(lostAt("local", duplex.end(local)))
   )
+  // A side that has ended is not read any more, and Node would not notice its reset.
+  const watch = Effect.suspend(() => remote.readableEnded ? confirmPeerEnd : Effect.void).pipe(
+    Effect.zipRight(Effect.suspend(() => local.readableEnded ? confirmLocalEnd : Effect.void)),
+    Effect.delay(confirmEveryMs),
+    Effect.forever
+  )
   return Effect.all([outward, inward], { concurrency: "unbounded", discard: true }).pipe(
+    Effect.raceFirst(watch),
     Effect.tapError(() => Effect.zipRight(resetLocal(local), connection.reset))
   )
 }
+
+/** How often one direction that has ended is looked at while the other goes on. */
+const confirmEveryMs = 10_000
 
 type Side = readonly [Duplex, Lost["side"]]
 

@@ -46,8 +46,10 @@ const lineOf = (digest: CertDigest, reason: Reason) =>
     reason === "not-allowed" ? "it is not allowed to connect here" : "the service does not answer"
   }\n`
 
-/** What the peer has sent before it learns of its refusal is read, or TCP would not deliver the line; for so long. */
+/** What the peer has sent before it learns of its refusal is read, or TCP would not deliver the line; for so long, */
 const lingerMs = 5_000
+/** and so much, which is more than what is on the way. */
+const lingerBytes = 16 * 1024 * 1024
 
 /**
  * Refuses the peer: sends it the line, ends, and waits until it has ended too, for 5 s at most. Closing is the caller's.
@@ -56,12 +58,15 @@ const lingerMs = 5_000
  * @category refusing
  */
 export const send = (connection: Tx3Connection, reason: Reason): Effect.Effect<void> =>
-  connection.write(Buffer.from(lineOf(connection.remoteDigest, reason))).pipe(
-    Effect.zipRight(connection.end),
-    Effect.zipRight(Stream.runDrain(connection.readable)),
-    Effect.timeoutOption(lingerMs),
-    Effect.ignore
-  )
+  Effect.suspend(() => {
+    let left = lingerBytes
+    return connection.write(Buffer.from(lineOf(connection.remoteDigest, reason))).pipe(
+      Effect.zipRight(connection.end),
+      Effect.zipRight(Stream.runDrain(Stream.takeUntil(connection.readable, ({ length }) => (left -= length) <= 0))),
+      Effect.timeoutOption(lingerMs),
+      Effect.ignore
+    )
+  })
 
 /**
  * Reads the first bytes of a connection, so many as it takes to know that they are no refusal, and gives them: whoever reads

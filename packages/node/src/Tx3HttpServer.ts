@@ -4,6 +4,7 @@
  * that scope closes, whatever is in progress on them.
  */
 import type * as Etag from "@effect/platform/Etag"
+import type * as HttpMiddleware from "@effect/platform/HttpMiddleware"
 import type * as HttpPlatform from "@effect/platform/HttpPlatform"
 import * as HttpServer from "@effect/platform/HttpServer"
 import * as HttpServerError from "@effect/platform/HttpServerError"
@@ -13,6 +14,7 @@ import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import type { CertDigest } from "@tx3/protocol/CertDigest"
 import * as Effect from "effect/Effect"
+import { identity } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
@@ -46,6 +48,11 @@ export const make: Effect.Effect<HttpServer.HttpServer, never, Tx3Node.Tx3Node |
     (request) => Option.fromNullable(digests.get(NodeHttpServerRequest.toIncomingMessage(request).socket))
   )
 
+  // Around everything, so that any middleware may ask.
+  const withRemoteDigest =
+    (middleware: HttpMiddleware.HttpMiddleware = identity): HttpMiddleware.HttpMiddleware => (app) =>
+      Effect.provideServiceEffect(middleware(app), RemoteDigest, remoteDigest)
+
   const take = node.serve((connection) => {
     digests.set(connection.duplex, connection.remoteDigest)
     connections.emit("connection", connection.duplex)
@@ -56,7 +63,7 @@ export const make: Effect.Effect<HttpServer.HttpServer, never, Tx3Node.Tx3Node |
     address: tcpAddressOf(node),
     serve: (app, middleware) =>
       Effect.zipRight(
-        server.serve(Effect.provideServiceEffect(app, RemoteDigest, remoteDigest), middleware!),
+        server.serve(app, withRemoteDigest(middleware)),
         Effect.asVoid(Effect.forkScoped(Effect.interruptible(take)))
       )
   })

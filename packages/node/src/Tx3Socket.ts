@@ -36,6 +36,11 @@ export const make = (destination: Tx3Node.Destination): Effect.Effect<Socket.Soc
           })
       ))
 
+    const writeWhenOpen = (chunk: Uint8Array | string | Socket.CloseEvent): Effect.Effect<void, Socket.SocketError> =>
+      Effect.suspend(() =>
+        current === undefined ? Effect.zipRight(open.await, writeWhenOpen(chunk)) : write(current, chunk)
+      )
+
     const run: Socket.Socket["run"] = (handler, options) =>
       Effect.scoped(
         Effect.flatMap(connected, (connection) =>
@@ -47,7 +52,7 @@ export const make = (destination: Tx3Node.Destination): Effect.Effect<Socket.Soc
       run,
       runRaw: run,
       writer: Effect.acquireRelease(
-        Effect.succeed((chunk) => open.whenOpen(Effect.suspend(() => write(current!, chunk)))),
+        Effect.succeed(writeWhenOpen),
         () => Effect.sync(() => void current?.duplex.end())
       )
     })

@@ -4,12 +4,14 @@
  */
 import * as Identity from "@tx3/protocol/Identity"
 import * as Cause from "effect/Cause"
+import * as Chunk from "effect/Chunk"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as ManagedRuntime from "effect/ManagedRuntime"
+import type * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import type { Duplex } from "node:stream"
@@ -31,7 +33,8 @@ export type Connection = Duplex & {
 }
 
 /**
- * A running node. It keeps the process alive until it is closed.
+ * A running node. As long as it is bound somewhere it keeps the process alive, until it is closed. Iterating over it gives
+ * the connections that come in, each to one iteration; leaving an iteration leaves those that come later to the next.
  *
  * @since 0.1.0
  * @category models
@@ -82,7 +85,7 @@ export const bind = async (options: Options = {}): Promise<Node> => {
   const facade = Effect.gen(function*() {
     const parsed = identity === undefined ? undefined : yield* Identity.fromPem(Redacted.make(identity))
     const node = yield* Tx3Node.make({ bind, identity: parsed, requireRegistration: true })
-    return { node, open: yield* handOver.make }
+    return { node, open: yield* handOver.make, next: yield* Stream.toPull(node.connections) }
   })
   const runtime = ManagedRuntime.make(
     // Nobody asked for a log on stdout; what matters is an error or an event.
@@ -94,7 +97,17 @@ export const bind = async (options: Options = {}): Promise<Node> => {
     await close()
     throw Cause.squash(started.cause)
   }
-  const { node, open } = started.value
+  const { next, node, open } = started.value
+  const iterator: AsyncIterator<Connection> = {
+    // One at a time, and none ahead, which a loop that is left would lose. There are no more when the node is closed.
+    next: async () => {
+      const exit = await runtime.runPromiseExit(next)
+      return Exit.isSuccess(exit)
+        ? { done: false, value: toDuplex(Chunk.unsafeHead(exit.value)) }
+        : { done: true, value: undefined }
+    },
+    return: async () => ({ done: true, value: undefined })
+  }
   return {
     addresses: node.addresses.map(String),
     digest: node.digest,
@@ -107,13 +120,14 @@ export const bind = async (options: Options = {}): Promise<Node> => {
       ),
     close,
     [Symbol.asyncDispose]: close,
-    [Symbol.asyncIterator]: () => Stream.toAsyncIterable(Stream.map(node.connections, toDuplex))[Symbol.asyncIterator]()
+    [Symbol.asyncIterator]: () => iterator
   }
 }
 
 class Facade extends Context.Tag("@tx3/node/promise/Facade")<Facade, {
   readonly node: Tx3Node.Tx3Node["Type"]
   readonly open: handOver.HandOver
+  readonly next: Effect.Effect<Chunk.Chunk<Tx3Connection>, Option.Option<never>>
 }>() {}
 
 const toDuplex = ({ duplex, remoteDigest }: Tx3Connection): Connection => Object.assign(duplex, { remoteDigest })

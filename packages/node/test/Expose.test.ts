@@ -3,11 +3,10 @@ import * as Expose from "@tx3/node/Expose"
 import * as Forward from "@tx3/node/Forward"
 import * as LocalEndpoint from "@tx3/node/LocalEndpoint"
 import * as NodeConfig from "@tx3/node/NodeConfig"
-import type * as Passage from "@tx3/node/Passage"
 import * as Tx3Node from "@tx3/node/Tx3Node"
-import { Effect, Either, Mailbox } from "effect"
+import { Effect, Either, Mailbox, type Scope } from "effect"
 import { randomBytes } from "node:crypto"
-import { mkdtempSync, rmSync, statSync } from "node:fs"
+import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs"
 import * as net from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -130,6 +129,37 @@ describe("expose and forward", () => {
       assert.strictEqual((yield* all(socket)).toString(), "through files")
     }))
 
+  live(
+    "a service on a unix socket that closes as soon as it has written loses nothing, at either end",
+    () =>
+      withRelay((relay) =>
+        Effect.gen(function*() {
+          const folder = yield* withFolder
+          const { endpoint: at } = yield* service(
+            (socket) => void socket.resume().end(payload, () => socket.destroySoon()),
+            join(folder, "service")
+          )
+          const listenAt = LocalEndpoint.Unix({ path: join(folder, "forward") })
+          const { endpoint, exposed, forwarded } = yield* tunnel({ bind: String(relay), service: at, listenAt })
+          for (const slowly of [false, true]) {
+            const socket = yield* connect(endpoint)
+            if (slowly) {
+              socket.end()
+            } else {
+              socket.write("?")
+            }
+            assert.strictEqual(sha256(yield* all(socket)), sha256(payload))
+            socket.destroy()
+            for (const events of [exposed, forwarded]) {
+              assert.strictEqual((yield* next<Expose.Event | Forward.Event>(events))._tag, "Opened")
+              const closed = yield* next<Expose.Event | Forward.Event>(events)
+              assert(closed._tag === "Closed")
+            }
+          }
+        })
+      )
+  )
+
   live("50 connections at once, each its own", () =>
     withRelay((relay) =>
       Effect.gen(function*() {
@@ -186,7 +216,9 @@ describe("expose and forward", () => {
         const near = yield* opened
         accepted[0]!.resetAndDestroy()
         assert.strictEqual((yield* Effect.flip(all(near))).code, "ECONNRESET")
-        assert.deepInclude((yield* next(exposed)) as Passage.Event & { readonly _tag: "Closed" }, { _tag: "Closed" })
+        const atService = yield* next(exposed)
+        assert(atService._tag === "Closed" && atService.because?._tag === "Lost")
+        assert.strictEqual(atService.because.side, "local")
         const because = yield* next(forwarded)
         assert(because._tag === "Closed" && because.because?._tag === "Lost")
         assert.strictEqual(because.because.side, "peer")
@@ -338,6 +370,28 @@ describe("expose and forward", () => {
       )
   )
 
+  live(
+    "a local connection that is reset while it waits is let go of; 64 wait, and others are told at once",
+    () =>
+      Effect.gen(function*() {
+        const node = yield* Tx3Node.make({ identity: bob })
+        const events: Array<Forward.Event["_tag"]> = []
+        const endpoint = yield* Forward.listen({
+          node,
+          destination: `tx3-st://127.0.0.1:1/${alice.digest}`,
+          endpoint: anyPort,
+          onEvent: (event) => Effect.sync(() => void events.push(event._tag))
+        })
+        const count = (tag: Forward.Event["_tag"]) => events.filter((event) => event === tag).length
+        const sockets = yield* Effect.forEach(Array.from({ length: 65 }), () => connect(endpoint))
+        yield* eventually(() => count("Waiting") === 64 && count("Failed") === 1)
+        sockets.forEach((socket) => socket.resetAndDestroy())
+        const again = yield* Effect.forEach(Array.from({ length: 64 }), () => connect(endpoint))
+        yield* eventually(() => count("Waiting") === 128)
+        again.forEach((socket) => socket.resetAndDestroy())
+      })
+  )
+
   live("interrupted, both ends close all they have", () =>
     Effect.gen(function*() {
       const { accepted, endpoint: at } = yield* service((socket) => {
@@ -374,6 +428,15 @@ describe("LocalEndpoint", () => {
       const taken = yield* Effect.flip(Effect.scoped(LocalEndpoint.listen(endpoint, () => {})))
       assert.include(taken.message, `cannot listen at ${LocalEndpoint.format(endpoint)}: another program listens there`)
       const folder = yield* withFolder
+      const long = LocalEndpoint.Unix({ path: join(folder, "x".repeat(108)) })
+      const opening = [Effect.asVoid(LocalEndpoint.listen(long, () => {})), LocalEndpoint.connect(long, 1_000)]
+      for (const open of opening) {
+        assert.include(
+          (yield* Effect.flip(Effect.scoped<unknown, LocalEndpoint.LocalError, Scope.Scope>(open))).message,
+          "longer than the 107 bytes"
+        )
+      }
+      assert.deepStrictEqual(readdirSync(folder), [])
       const missing = LocalEndpoint.Unix({ path: join(folder, "none") })
       const error = yield* Effect.flip(Effect.scoped(LocalEndpoint.connect(missing, 1_000)))
       assert.strictEqual(error.message, `cannot connect to unix:${missing.path}: there is no such file or folder`)

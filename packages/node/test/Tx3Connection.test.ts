@@ -241,7 +241,7 @@ describe("backpressure", () => {
       yield* Fiber.join(sending)
       yield* Fiber.join(receiving)
       assert.strictEqual(bytes, pieces * piece.length)
-      assert.strictEqual(atOnce, 1)
+      assert.strictEqual(atOnce, 64)
     }))
 })
 

@@ -19,7 +19,8 @@ import * as RemoteDigest from "@tx3/node/RemoteDigest"
 import * as Tx3HttpClient from "@tx3/node/Tx3HttpClient"
 import * as Tx3HttpServer from "@tx3/node/Tx3HttpServer"
 import * as Tx3Node from "@tx3/node/Tx3Node"
-import { Context, Deferred, Effect, Fiber, Layer, Option, Queue, Schema, Stream } from "effect"
+import { Context, Effect, Exit, Fiber, Layer, Option, Queue, Schema, Scope, Stream } from "effect"
+import * as net from "node:net"
 import { addressOf, alice, atRest, bob, eventually, live, payload, sha256 } from "./utils/nodes.js"
 import { withRelay } from "./utils/relays.js"
 
@@ -73,6 +74,9 @@ const upgraded: HttpApp.Default<never, never> = Effect.gen(function*() {
   return HttpServerResponse.empty()
 }).pipe(Effect.scoped) as HttpApp.Default<never, never>
 
+/** Whom the middleware of the whole server has seen. */
+let seen: Option.Option<string> = Option.none()
+
 const countSockets = HttpLayerRouter.middleware(
   (handled) =>
     Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => {
@@ -84,7 +88,15 @@ const countSockets = HttpLayerRouter.middleware(
 
 const app = HttpLayerRouter.serve(
   Layer.mergeAll(HttpLayerRouter.addHttpApi(Notes).pipe(Layer.provide(group)), routes, countSockets),
-  { disableListenLog: true, disableLogger: true }
+  {
+    disableListenLog: true,
+    disableLogger: true,
+    middleware: (app) =>
+      Effect.flatMap(RemoteDigest.RemoteDigest, (digest) => {
+        seen = digest
+        return app
+      })
+  }
 )
 
 /** Alice's server, behind a relay or direct, and bob's client of it. */
@@ -110,6 +122,7 @@ describe("Tx3HttpServer and Tx3HttpClient", () => {
           const { client } = yield* served(String(relay))
           const notes = yield* Effect.provide(HttpApiClient.make(Notes, { baseUrl: "http://notes" }), client)
           assert.deepStrictEqual(yield* notes.notes.who(), { digest: bob.digest })
+          assert.deepStrictEqual(seen, Option.some<string>(bob.digest))
           assert.deepStrictEqual(yield* notes.notes.add({ payload: { text: "note" } }), { length: 4 })
         })
       )
@@ -201,25 +214,54 @@ describe("Tx3HttpServer and Tx3HttpClient", () => {
         const error = yield* Effect.flip(Effect.scoped(Layer.build(Tx3HttpServer.layer({ bind: ["nowhere"] }))))
         assert.deepInclude(error.cause, { _tag: "AddressError" })
 
-        const ended = yield* Deferred.make<unknown>()
-        yield* Effect.scoped(Effect.gen(function*() {
-          const { node, server } = yield* served(direct)
-          assert.deepStrictEqual(server.address, {
-            _tag: "TcpAddress",
-            hostname: "127.0.0.1",
-            port: addressOf(node).port
-          })
-          const client = yield* Effect.provide(
-            Effect.scoped(Effect.flatMap(
-              Layer.build(Tx3HttpClient.layer(addressOf(node))),
-              (client) => Effect.provide(HttpClient.get("http://notes/endless"), client)
-            )),
-            Context.empty()
-          ).pipe(Effect.exit, Effect.flatMap((exit) => Deferred.succeed(ended, exit)), Effect.forkDaemon)
-          yield* eventually(() => sockets.size > 0)
-          return client
-        }))
-        yield* Deferred.await(ended)
+        const scope = yield* Scope.make()
+        const { node, server } = yield* Scope.extend(served(direct), scope)
+        assert.deepStrictEqual(server.address, {
+          _tag: "TcpAddress",
+          hostname: "127.0.0.1",
+          port: addressOf(node).port
+        })
+        const client = yield* Layer.build(Tx3HttpClient.layer(addressOf(node)))
+        const response = yield* Effect.provide(HttpClient.get("http://notes/endless"), client)
+        yield* Scope.close(scope, Exit.void)
+        assert.strictEqual((yield* Effect.flip(Stream.runDrain(response.stream)))._tag, "ResponseError")
       })
   )
+
+  live("a client that ends fails what it is connecting for", () =>
+    Effect.gen(function*() {
+      const { endpoint } = yield* silentServer
+      const scope = yield* Scope.make()
+      const client = yield* Scope.extend(
+        Layer.build(Tx3HttpClient.layer(`tx3-st://${endpoint}/${alice.digest}`)),
+        scope
+      )
+      const socket = yield* Effect.provide(Socket.makeWebSocket("ws://notes/socket"), client)
+      const opening = yield* Effect.fork(Effect.flip(socket.runRaw(() => {})))
+      const getting = yield* Effect.fork(Effect.flip(Effect.provide(HttpClient.get("http://notes/who"), client)))
+      yield* eventually(() => accepted === 2)
+      yield* Scope.close(scope, Exit.void)
+      assert.strictEqual((yield* Fiber.join(opening)).reason, "Open")
+      assert.strictEqual((yield* Fiber.join(getting))._tag, "RequestError")
+    }))
 })
+
+let accepted = 0
+
+/** One that takes connections and says nothing. */
+const silentServer = Effect.acquireRelease(
+  Effect.async<{ readonly endpoint: string; readonly server: net.Server }>((resume) => {
+    accepted = 0
+    const sockets: Array<net.Socket> = []
+    const server = net.createServer((socket) => {
+      sockets.push(socket.on("error", () => {}))
+      accepted++
+    })
+    server.once("close", () => sockets.forEach((socket) => socket.destroy()))
+    server.listen({ host: "127.0.0.1", port: 0 }, () => {
+      const { port } = server.address() as net.AddressInfo
+      resume(Effect.succeed({ server, endpoint: `127.0.0.1:${port}` }))
+    })
+  }),
+  ({ server }) => Effect.sync(() => server.close())
+)

@@ -5,7 +5,7 @@ import * as RemoteDigest from "@tx3/node/RemoteDigest"
 import * as Tx3Node from "@tx3/node/Tx3Node"
 import * as Tx3Socket from "@tx3/node/Tx3Socket"
 import * as Tx3SocketServer from "@tx3/node/Tx3SocketServer"
-import { Context, Deferred, Effect, Exit, Fiber, Layer, Option, Scope } from "effect"
+import { Cause, Context, Deferred, Effect, Exit, Fiber, Layer, Option, Scope } from "effect"
 import { addressOf, alice, atRest, bob, eventually, live, payload, sha256 } from "./utils/nodes.js"
 import { withRelay } from "./utils/relays.js"
 
@@ -157,6 +157,28 @@ describe("Tx3SocketServer and Tx3Socket", () => {
         assert.strictEqual((yield* Fiber.join(collecting)).toString(), text)
       }
     }))
+
+  live(
+    "a writer that waits while a run ends as it opens does not die, and writes to the next",
+    () =>
+      Effect.gen(function*() {
+        const socket = yield* socketTo(yield* serving(direct, echo))
+        const write = yield* socket.writer
+        const waiting = yield* Effect.fork(write("early"))
+        assert.isTrue(Exit.isFailure(yield* Effect.exit(socket.run(() => {}, { onOpen: Effect.die("no") }))))
+        const late = yield* Deferred.make<void>()
+        let text = ""
+        const running = yield* Effect.fork(socket.run((chunk) => {
+          text += Buffer.from(chunk)
+          return text.endsWith("late") ? Deferred.succeed(late, undefined) : undefined
+        }))
+        yield* write("late")
+        yield* Deferred.await(late)
+        const exit = yield* Fiber.await(waiting)
+        assert.isFalse(Exit.isFailure(exit) && Cause.isDie(exit.cause))
+        yield* Fiber.interrupt(running)
+      })
+  )
 
   live("a handler's failure is the run's, and ends it", () =>
     Effect.gen(function*() {

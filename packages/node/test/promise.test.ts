@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import type * as NodeError from "@tx3/node/NodeError"
 import { bind, type Connection, newIdentity } from "@tx3/node/promise"
 import { once } from "node:events"
+import * as net from "node:net"
 import { text } from "node:stream/consumers"
 import { pipeline } from "node:stream/promises"
 import { payload, sha256 } from "./utils/nodes.js"
@@ -78,5 +79,41 @@ describe("@tx3/node/promise", () => {
     await echoing
     await client.close()
     await closed
+  })
+
+  it("a connect that is under way when the node is closed rejects, and so does one after it", async () => {
+    const server = net.createServer((socket) => void socket.on("error", () => {}))
+    await new Promise<void>((resolve) => server.listen({ host: "127.0.0.1", port: 0 }, resolve))
+    const accepted = once(server, "connection")
+    const node = await bind()
+    const address = `tx3-st://127.0.0.1:${(server.address() as net.AddressInfo).port}/${node.digest}`
+    const underWay = node.connect(address).then(() => "connected", (error: Error) => error.message)
+    const [socket] = await accepted
+    await node.close()
+    assert.strictEqual(await underWay, "the node has been closed")
+    assert.strictEqual(
+      await node.connect(address).then(() => "connected", (error: Error) => error.message),
+      "the node has been closed"
+    )
+    ;(socket as net.Socket).destroy()
+    server.close()
+  })
+
+  it("an iteration that is left loses no connection, which the next one has", async () => {
+    await using server = await bind({ bind: [direct] })
+    await using client = await bind()
+    const sent = ["one", "two", "three"]
+    for (const text of sent) {
+      ;(await client.connect(server.addresses[0]!)).end(text)
+    }
+    const received: Array<string> = []
+    while (received.length < sent.length) {
+      for await (const connection of server) {
+        received.push(await text(connection))
+        connection.end()
+        break
+      }
+    }
+    assert.deepStrictEqual(received.toSorted(), sent.toSorted())
   })
 })

@@ -6,7 +6,7 @@
  * @since 0.1.0
  */
 import type * as HttpClient from "@effect/platform/HttpClient"
-import type * as HttpServerError from "@effect/platform/HttpServerError"
+import * as HttpServerError from "@effect/platform/HttpServerError"
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as Effect from "effect/Effect"
@@ -14,7 +14,7 @@ import * as Layer from "effect/Layer"
 import * as Fs from "node:fs"
 import * as Http from "node:http"
 import type * as Net from "node:net"
-import { removeStaleSocket } from "./UnixSocket.js"
+import { longestPath, removeStaleSocket } from "./UnixSocket.js"
 
 /** More connections than anybody has open; the descriptors are others'. */
 const connectionsMax = 64
@@ -36,6 +36,12 @@ export const server = (
     const httpServer = Http.createServer()
     httpServer.maxConnections = connectionsMax
     if (path !== undefined) {
+      if (Buffer.byteLength(path) > longestPath) {
+        const cause = new Error(
+          `its path is longer than the ${longestPath} bytes that a socket's can have; choose another`
+        )
+        return yield* new HttpServerError.ServeError({ cause })
+      }
       yield* removeStaleSocket(path)
       httpServer.on("listening", () => Fs.chmodSync(path, 0o600))
     }

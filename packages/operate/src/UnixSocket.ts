@@ -6,6 +6,15 @@
 import * as Effect from "effect/Effect"
 import * as Fs from "node:fs"
 import * as Net from "node:net"
+import * as Os from "node:os"
+
+/**
+ * How many bytes the path of a unix socket can have. The system takes the beginning of a longer one for it.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const longestPath: number = Os.platform() === "darwin" ? 103 : 107
 
 /**
  * Removes a unix socket that nobody listens at any more, as a process that was killed leaves it behind; it would be in the

@@ -40,10 +40,27 @@ export const registrations = (tell: Tell, node: Tx3Node.Tx3Node["Type"]) =>
       )
     }), { discard: true })
 
+/** How often it is told that somebody is refused, at most: strangers can come as often as they like. */
+const refusalsEveryMs = 1_000
+
 /** Tells who came and went, and what went wrong. */
-export const events =
-  (tell: Tell, names: KnownFile.Names) => (event: Expose.Event | Forward.Event): Effect.Effect<void> => {
-    const nameOf = (digest: CertDigest) => Effect.map(names(digest), (name) => KnownFile.called(digest, name))
+export const events = (tell: Tell, names: KnownFile.Names) => {
+  const nameOf = (digest: CertDigest) => Effect.map(names(digest), (name) => KnownFile.called(digest, name))
+  let quietUntil = 0
+  let untold = 0
+  const tellRefused = (name: string) =>
+    Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      if (now < quietUntil) {
+        untold++
+        return Effect.void
+      }
+      const more = untold === 0 ? "" : `; and so were ${untold} more connections since the last that was told of`
+      quietUntil = now + refusalsEveryMs
+      untold = 0
+      return tell(`refused ${name}, who is not allowed to connect${more}`)
+    })
+
+  return (event: Expose.Event | Forward.Event): Effect.Effect<void> => {
     switch (event._tag) {
       case "Opened":
         return Effect.flatMap(nameOf(event.passage.peer), (name) => tell(`connected with ${name}`))
@@ -54,7 +71,7 @@ export const events =
             tell(`disconnected from ${name} after ${lasted}${event.because ? `: ${event.because.message}` : ""}`)
         )
       case "Refused":
-        return Effect.flatMap(nameOf(event.peer), (name) => tell(`refused ${name}, who is not allowed to connect`))
+        return Effect.flatMap(nameOf(event.peer), tellRefused)
       case "Unavailable":
         return Effect.flatMap(nameOf(event.peer), (name) => tell(`${event.because.message}; ${name} wanted it`))
       case "Waiting":
@@ -63,6 +80,7 @@ export const events =
         return tell(event.because.message)
     }
   }
+}
 
 const lasted = ({ carried, since }: Passage.Passage) =>
   Effect.map(Clock.currentTimeMillis, (now) => {

@@ -24,7 +24,10 @@ const keygen = (file: string) =>
 /** sshd wants its own whole path. */
 const sshd = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"].find((path) => existsSync(path))
 
-export const startSshd = Effect.gen(function*() {
+/** The port may be taken by somebody else before it listens there; then it is another. */
+export const startSshd = Effect.suspend(() => Effect.retry(start, { times: 3 }))
+
+const start = Effect.gen(function*() {
   const folder = yield* programs.temporaryFolder
   const port = yield* freePort
   const hostKey = yield* keygen(join(folder, "host"))

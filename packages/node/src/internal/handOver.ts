@@ -4,6 +4,7 @@
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as FiberSet from "effect/FiberSet"
 import type * as Scope from "effect/Scope"
 import type { ConnectError } from "../NodeError.js"
@@ -18,14 +19,24 @@ export type HandOver = (
 
 export const make: Effect.Effect<HandOver, never, Scope.Scope> = Effect.map(
   FiberSet.makeRuntime(),
-  (run): HandOver => (connect, callback) =>
-    void run(
+  (run): HandOver => (connect, callback) => {
+    let isHandedOver = false
+    const fiber = run(
       connect.pipe(
-        Effect.tap((connection) => callback(null, connection)),
+        Effect.tap((connection) => {
+          isHandedOver = true
+          callback(null, connection)
+        }),
         Effect.flatMap((connection) => duplex.closed(connection.duplex)),
         Effect.scoped,
-        Effect.catchAllCause((cause) => Effect.sync(() => callback(Cause.squash(cause)))),
         Effect.interruptible
       )
     )
+    // Also where the scope has closed before, or closes meanwhile.
+    fiber.addObserver((exit) => {
+      if (Exit.isFailure(exit) && !isHandedOver) {
+        callback(Exit.isInterrupted(exit) ? new Error("the node has been closed") : Cause.squash(exit.cause))
+      }
+    })
+  }
 )
