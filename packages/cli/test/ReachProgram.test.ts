@@ -556,8 +556,8 @@ forward:
     }))
 })
 
-describe("another implementation's node", { timeout: 60_000 }, () => {
-  it.scopedLive("reaches what is exposed, and is reached by forward: only bytes of the protocol's are needed", () =>
+describe("a node that knows nothing of these commands, as the original's", { timeout: 60_000 }, () => {
+  it.scopedLive("reaches what is exposed, and is reached by forward", () =>
     Effect.gen(function*() {
       const { endpoint } = yield* greeter
       const relay = yield* programs.startRelay()

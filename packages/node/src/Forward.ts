@@ -72,16 +72,16 @@ export const listen = (options: Options): Effect.Effect<LocalEndpoint, LocalErro
     const { destination, endpoint, node, onEvent = () => Effect.void } = options
     const { forwardPatienceMs } = yield* NodeConfig
 
+    const patience = { while: mayPass, schedule: Schedule.upTo(everyWhile, forwardPatienceMs) }
     let waiting = 0
-    const connectPatiently = node.connect(destination).pipe(
-      Effect.retry({ while: mayPass, schedule: Schedule.upTo(everyWhile, forwardPatienceMs) }),
-      Effect.ensuring(Effect.sync(() => waiting--))
-    )
+    const wait = (because: ConnectError) =>
+      Effect.acquireUseRelease(
+        Effect.sync(() => waiting++),
+        () => Effect.zipRight(onEvent(Event.Waiting({ because })), Effect.retry(node.connect(destination), patience)),
+        () => Effect.sync(() => waiting--)
+      )
     const connect = node.connect(destination).pipe(
-      Effect.catchIf((because) => mayPass(because) && waiting < maxWaiting, (because) => {
-        waiting++
-        return Effect.zipRight(onEvent(Event.Waiting({ because })), connectPatiently)
-      }),
+      Effect.catchIf((because) => mayPass(because) && waiting < maxWaiting, wait),
       Effect.tapError((because) => onEvent(Event.Failed({ because })))
     )
 
