@@ -155,11 +155,15 @@ export const read = (
     if (document.errors[0] !== undefined) {
       return yield* fail(`not YAML: ${document.errors[0].message.trimEnd()}`)
     }
-    const up = yield* Either.mapLeft(decode(document.toJS() ?? {}), (error) =>
-      fail(problemIn(error)))
+    const content = yield* Either.try({
+      try: () =>
+        document.toJS() ?? {},
+      catch: () =>
+        fail("not YAML that can be used: it has an alias (*NAME) without its anchor, or too many of them")
+    })
+    const up = yield* Either.mapLeft(decode(content), (error) => fail(problemIn(error)))
 
-    const at = (file: string) =>
-      resolve(dirname(path), file)
+    const at = (file: string) => resolve(dirname(path), file)
     const endpointAt = LocalEndpoint.$match({
       Tcp: (endpoint): LocalEndpoint.LocalEndpoint => endpoint,
       Unix: ({ path }) => LocalEndpoint.Unix({ path: at(path) })
