@@ -1,8 +1,8 @@
+import { NodeContext } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import type { UpStatus } from "@tx3/cli"
+import { IdentityFile, type UpStatus } from "@tx3/cli"
 import { Tx3Node } from "@tx3/node"
 import { Effect, Option, Stream } from "effect"
-import { execFileSync } from "node:child_process"
 import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs"
 import * as http from "node:http"
 import * as net from "node:net"
@@ -11,13 +11,13 @@ import { makeFile, sha256 } from "./utils/files.js"
 import * as programs from "./utils/programs.js"
 import { startSshd } from "./utils/sshd.js"
 
-/** An identity's file, and its digest. */
-const identity = Effect.gen(function*() {
-  const file = join(yield* programs.temporaryFolder, "identity.pem")
-  const { code, stderr, stdout } = yield* programs.run("tx3", ["keygen", file])
-  assert.strictEqual(code, 0, stderr)
-  return { digest: stdout.toString().trim(), file }
-})
+/** An identity's file, in this folder or one of its own, and its digest. */
+const identity = (folder?: string, name = "identity") =>
+  Effect.gen(function*() {
+    const file = join(folder ?? (yield* programs.temporaryFolder), `${name}.pem`)
+    const { digest } = yield* IdentityFile.create(file)
+    return { digest, file }
+  }).pipe(Effect.provide(NodeContext.layer))
 
 /** `tx3 expose`, when somebody can come, and the address it prints. */
 const expose = (service: string, args: ReadonlyArray<string>) =>
@@ -81,8 +81,8 @@ describe("ssh through expose and forward", { timeout: 180_000 }, () => {
     Effect.gen(function*() {
       const { folder, options, port, user } = yield* startSshd
       const relay = yield* programs.startRelay()
-      const home = yield* identity
-      const me = yield* identity
+      const home = yield* identity()
+      const me = yield* identity()
       const exposed = yield* expose(`127.0.0.1:${port}`, [
         "--via",
         relay.address,
@@ -195,8 +195,8 @@ describe("who may connect", { timeout: 60_000 }, () => {
     Effect.gen(function*() {
       const { count, endpoint } = yield* greeter
       const relay = yield* programs.startRelay()
-      const friend = yield* identity
-      const stranger = yield* identity
+      const friend = yield* identity()
+      const stranger = yield* identity()
       const { address, program } = yield* expose(endpoint, ["--via", relay.address, "--allow", friend.digest])
 
       const allowed = yield* programs.run("tx3", ["connect", address, "--identity", friend.file])
@@ -221,8 +221,8 @@ describe("who may connect", { timeout: 60_000 }, () => {
     Effect.gen(function*() {
       const { endpoint } = yield* greeter
       const folder = yield* programs.temporaryFolder
-      const friend = yield* identity
-      const other = yield* identity
+      const friend = yield* identity()
+      const other = yield* identity()
       const known = join(folder, "known")
       const allowed = join(folder, "allowed")
       writeFileSync(known, `# my people\n${friend.digest} friend  # from work\n\n${other.digest} other\n`)
@@ -236,10 +236,12 @@ describe("who may connect", { timeout: 60_000 }, () => {
         known
       ])
       const greeted = (who: { readonly file: string }) =>
-        Effect.map(
-          programs.run("tx3", ["connect", address, "--identity", who.file]),
-          ({ stdout }) => stdout.toString() === "hello\n"
-        )
+        Effect.gen(function*() {
+          const node = yield* Tx3Node.make({ identity: yield* IdentityFile.read(who.file) })
+          const connection = yield* node.connect(address)
+          yield* connection.end
+          return (yield* Stream.mkString(Stream.decodeText(connection.readable))) === "hello\n"
+        }).pipe(Effect.scoped, Effect.provide(NodeContext.layer))
       assert.isFalse(yield* greeted(friend))
       yield* program.untilStderr(/refused friend \([\w-]{8}\), who is not allowed/)
 
@@ -325,7 +327,7 @@ describe("tx3 expose and forward", { timeout: 60_000 }, () => {
     Effect.gen(function*() {
       const { count, endpoint, server } = yield* greeter
       yield* Effect.async<void>((resume) => void server.close(() => resume(Effect.void)))
-      const home = yield* identity
+      const home = yield* identity()
       const first = yield* programs.startRelay()
       first.program.kill("SIGKILL")
       yield* first.program.ended
@@ -435,17 +437,14 @@ describe("tx3 up and status", { timeout: 60_000 }, () => {
         }),
         (server) => Effect.sync(() => server.close())
       )
-      for (const name of ["hello", "wait", "me"]) {
-        assert.strictEqual((yield* programs.run("tx3", ["keygen", join(folder, `${name}.pem`)])).code, 0)
-      }
-      const me = (yield* programs.run("tx3", ["keygen", join(folder, "stranger.pem")])).stdout.toString().trim()
-      const digestOf = (name: string) =>
-        execFileSync("sh", [
-          "-c",
-          "openssl x509 -outform der -in \"$1\" | openssl sha256 -binary | basenc --base64url",
-          "sh",
-          join(folder, `${name}.pem`)
-        ], { encoding: "utf8" }).trim().replace("=", "")
+      const digests = yield* Effect.map(
+        Effect.forEach(
+          ["hello", "wait", "me", "stranger"],
+          (name) => Effect.map(identity(folder, name), ({ digest }) => [name, digest] as const)
+        ),
+        Object.fromEntries
+      )
+      const digestOf = (name: string): string => digests[name]
       const port = (waiting.address() as net.AddressInfo).port
       const file = join(folder, "tx3.yml")
       writeFileSync(join(folder, "known"), `${digestOf("me")} me\n`)
@@ -494,7 +493,7 @@ forward:
         join(folder, "stranger.pem")
       ])
       assert.strictEqual(refused.code, 1)
-      yield* up.untilStderr(new RegExp(`wait: refused ${me}, who is not allowed`))
+      yield* up.untilStderr(new RegExp(`wait: refused ${digestOf("stranger")}, who is not allowed`))
 
       const { services } = yield* status(file)
       assert.deepStrictEqual(
