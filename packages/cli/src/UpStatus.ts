@@ -11,6 +11,7 @@ import * as HttpApiEndpoint from "@effect/platform/HttpApiEndpoint"
 import * as HttpApiGroup from "@effect/platform/HttpApiGroup"
 import type * as HttpServerError from "@effect/platform/HttpServerError"
 import * as LocalHttp from "@tx3/operate/LocalHttp"
+import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
@@ -115,7 +116,12 @@ export const ask = (path: string) =>
   Effect.flatMap(HttpApiClient.make(Api, { baseUrl: LocalHttp.baseUrlOf(`unix:${path}`) }), (client) => client.status())
     .pipe(
       Effect.provide(LocalHttp.client(`unix:${path}`)),
-      Effect.timeoutFail({ duration: answerMs, onTimeout: () => new Error(`no answer within ${answerMs} ms`) })
+      Effect.timeoutFail({
+        duration: answerMs,
+        onTimeout: () => new NoAnswer({ message: `no answer within ${answerMs} ms` })
+      })
     )
+
+class NoAnswer extends Data.TaggedError("NoAnswer")<{ readonly message: string }> {}
 
 const answerMs = 5_000
