@@ -31,37 +31,42 @@ forward:
   home: { to: ["${relay}"], listen: "127.0.0.1:2222" }
 `)
       const up = yield* UpFile.read(file)
-      assert.deepStrictEqual(up, {
-        path: file,
-        status: join(folder, "tx3.sock"),
-        known: Option.some(join(folder, "names")),
-        expose: [
-          {
-            name: "web",
-            service: LocalEndpoint.Unix({ path: join(folder, "web.sock") }),
-            identity: join(folder, "me.pem"),
-            relays: [relay],
-            allow: ["friend"],
-            allowFile: Option.some("/etc/allowed")
-          },
-          {
-            name: "ssh",
-            service: LocalEndpoint.Tcp({ host: "127.0.0.1", port: 22 }),
-            identity: join(folder, "ssh.pem"),
-            relays: ["tx3-st://0.0.0.0:0"],
-            allow: undefined,
-            allowFile: Option.none()
-          }
-        ],
-        forward: [
-          {
-            name: "home",
-            to: [relay],
-            listen: LocalEndpoint.Tcp({ host: "127.0.0.1", port: 2222 }),
-            identity: Option.some(join(folder, "me.pem"))
-          }
-        ]
-      })
+      // As JSON, since what is not a plain object may pass for another.
+      const asJson = (value: unknown) => JSON.parse(JSON.stringify(value))
+      assert.deepStrictEqual(
+        asJson(up),
+        asJson({
+          path: file,
+          status: join(folder, "tx3.sock"),
+          known: Option.some(join(folder, "names")),
+          expose: [
+            {
+              name: "web",
+              service: LocalEndpoint.Unix({ path: join(folder, "web.sock") }),
+              identity: join(folder, "me.pem"),
+              relays: [relay],
+              allow: ["friend"],
+              allowFile: Option.some("/etc/allowed")
+            },
+            {
+              name: "ssh",
+              service: LocalEndpoint.Tcp({ host: "127.0.0.1", port: 22 }),
+              identity: join(folder, "ssh.pem"),
+              relays: ["tx3-st://0.0.0.0:0"],
+              allow: undefined,
+              allowFile: Option.none()
+            }
+          ],
+          forward: [
+            {
+              name: "home",
+              to: [relay],
+              listen: LocalEndpoint.Tcp({ host: "127.0.0.1", port: 2222 }),
+              identity: Option.some(join(folder, "me.pem"))
+            }
+          ]
+        })
+      )
     }).pipe(Effect.provide(NodeContext.layer)))
 
   const problems: ReadonlyArray<readonly [text: string, problem: string]> = [

@@ -74,9 +74,6 @@ const upgraded: HttpApp.Default<never, never> = Effect.gen(function*() {
   return HttpServerResponse.empty()
 }).pipe(Effect.scoped) as HttpApp.Default<never, never>
 
-/** Whom the middleware of the whole server has seen. */
-let seen: Option.Option<string> = Option.none()
-
 const countSockets = HttpLayerRouter.middleware(
   (handled) =>
     Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => {
@@ -88,15 +85,7 @@ const countSockets = HttpLayerRouter.middleware(
 
 const app = HttpLayerRouter.serve(
   Layer.mergeAll(HttpLayerRouter.addHttpApi(Notes).pipe(Layer.provide(group)), routes, countSockets),
-  {
-    disableListenLog: true,
-    disableLogger: true,
-    middleware: (app) =>
-      Effect.flatMap(RemoteDigest.RemoteDigest, (digest) => {
-        seen = digest
-        return app
-      })
-  }
+  { disableListenLog: true, disableLogger: true }
 )
 
 /** Alice's server, behind a relay or direct, and bob's client of it. */
@@ -122,11 +111,28 @@ describe("Tx3HttpServer and Tx3HttpClient", () => {
           const { client } = yield* served(String(relay))
           const notes = yield* Effect.provide(HttpApiClient.make(Notes, { baseUrl: "http://notes" }), client)
           assert.deepStrictEqual(yield* notes.notes.who(), { digest: bob.digest })
-          assert.deepStrictEqual(seen, Option.some<string>(bob.digest))
           assert.deepStrictEqual(yield* notes.notes.add({ payload: { text: "note" } }), { length: 4 })
         })
       )
   )
+
+  live("middleware around the whole server knows whom it serves", () =>
+    Effect.gen(function*() {
+      const context = yield* Layer.build(Tx3HttpServer.layer({ bind: [direct] }))
+      let seen: Option.Option<string> = Option.none()
+      yield* Context.get(context, HttpServer.HttpServer).serve(
+        HttpServerResponse.text("ok"),
+        (app) =>
+          Effect.flatMap(RemoteDigest.RemoteDigest, (digest) => {
+            seen = digest
+            return app
+          })
+      )
+      const address = addressOf(Context.get(context, Tx3Node.Tx3Node))
+      const client = yield* Layer.build(Tx3HttpClient.layer(address, { identity: bob }))
+      yield* Effect.provide(HttpClient.get("http://notes/"), client)
+      assert.strictEqual(Option.getOrNull(seen), bob.digest)
+    }))
 
   live("a connection is kept for the next request", () =>
     Effect.gen(function*() {

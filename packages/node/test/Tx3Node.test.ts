@@ -6,7 +6,6 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as net from "node:net"
@@ -77,8 +76,8 @@ describe("binding", () => {
       const node = yield* Tx3Node.make({ bind: ["tx3-st://127.0.0.1:0", "tx3-st://[::1]:0"], identity: alice })
       assert.strictEqual(node.digest, alice.digest)
       assert.deepStrictEqual(
-        node.addresses.map(({ digest, host, scheme }) => [scheme, host, digest]),
-        [["tx3-st", "127.0.0.1", Option.some(alice.digest)], ["tx3-st", "::1", Option.some(alice.digest)]]
+        node.addresses.map(({ digest, host, scheme }) => [scheme, host, digest.value]),
+        [["tx3-st", "127.0.0.1", alice.digest], ["tx3-st", "::1", alice.digest]]
       )
       const bobs = yield* connecting
       for (const address of node.addresses) {
