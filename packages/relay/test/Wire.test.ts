@@ -363,7 +363,7 @@ describe("Wire", () => {
   it.live("has its own digest in its address, and proves it", () =>
     withRelay({}, ({ address, relay }) =>
       Effect.gen(function*() {
-        assert.deepStrictEqual(address.digest, Option.some(relay.digest))
+        assert.strictEqual(Option.getOrNull(address.digest), relay.digest)
         const tcp = yield* RelayTest.sendPreamble(address, controlPreamble(address))
         const { digest } = yield* Handshake.connect(tcp.stream, Tls.secureContext(yield* Identity.generate))
         assert.strictEqual(digest, relay.digest)
