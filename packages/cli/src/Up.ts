@@ -157,12 +157,8 @@ const expose = (options: Service, known: string, names: KnownFile.Names) =>
     return running
   })
 
-/**
- * What is said where nobody was named who may connect.
- *
- * @internal
- */
-export const openToAll = "anyone who knows the address may connect; allow digests to change that"
+/** What is said where nobody was named who may connect. */
+const openToAll = "anyone who knows the address may connect; allow digests to change that"
 
 const forward = ({ identity, listen, name, to }: UpFile.Up["forward"][number], names: KnownFile.Names) =>
   Effect.gen(function*() {
