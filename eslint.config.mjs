@@ -9,12 +9,13 @@ import tseslint from "typescript-eslint"
 // Which of our packages each package's sources may import. `test` folders are free to import any.
 const directions = {
   protocol: [],
-  transport: ["protocol"],
-  relay: ["protocol", "transport"],
-  operate: ["protocol", "transport", "relay"],
-  node: ["protocol"],
-  cli: ["protocol", "transport", "relay", "operate", "node"],
-  bench: ["protocol", "transport", "relay", "operate", "node", "cli"]
+  sockets: [],
+  transport: ["protocol", "sockets"],
+  relay: ["protocol", "sockets", "transport"],
+  operate: ["protocol", "sockets", "transport", "relay"],
+  node: ["protocol", "sockets"],
+  cli: ["protocol", "sockets", "transport", "relay", "operate", "node"],
+  bench: ["protocol", "sockets", "transport", "relay", "operate", "node", "cli"]
 }
 
 // What the operator's page uses of a browser.

@@ -20,7 +20,7 @@ describe("the packages", { timeout: 300_000 }, () => {
   it.scopedLive("hold what they should, and work where they are installed", () =>
     Effect.gen(function*() {
       const folder = yield* programs.temporaryFolder
-      const names = ["protocol", "transport", "relay", "operate", "node", "cli"]
+      const names = ["protocol", "sockets", "transport", "relay", "operate", "node", "cli"]
       yield* npm(root, "pack", "--pack-destination", folder, ...names.map((name) => `--workspace=@tx3/${name}`))
       const tarballs = readdirSync(folder)
       assert.strictEqual(tarballs.length, names.length)
