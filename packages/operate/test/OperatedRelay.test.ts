@@ -139,7 +139,7 @@ describe("the month's volume", () => {
 })
 
 describe("fairness", () => {
-  it.live("a stranger cannot take more than a half of a node's splices", () =>
+  it.live("a stranger cannot take more than maxShareOfNode of a node's splices", () =>
     withOperatedRelay({ maxShareOfNode: 0.5, maxRelaysPerControl: 64 }, ({ address, relay }) =>
       Effect.gen(function*() {
         const node = yield* RelayTest.register(address)

@@ -15,6 +15,7 @@ import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import { ConnectionRates } from "./internal/connectionRates.js"
 import { monotonicMillis } from "./internal/monotonic.js"
+import { portionOf } from "./internal/portion.js"
 import { Tally } from "./internal/tally.js"
 import { RelayConfig } from "./RelayConfig.js"
 import type { RejectionReason } from "./RelayError.js"
@@ -162,7 +163,7 @@ export const layer: Layer.Layer<Limiter, never, RelayConfig | Transport.Transpor
       relay: (node, source) =>
         take(() => {
           const share = `${node} ${source}`
-          const mostOfSource = Math.max(1, Math.floor(config.maxShareOfNode * config.maxRelaysPerControl))
+          const mostOfSource = portionOf(config.maxShareOfNode, config.maxRelaysPerControl)
           if (relays.of(node) >= config.maxRelaysPerControl) return "maxRelaysPerControl"
           if (shares.of(share) >= mostOfSource) return "maxShareOfNode"
           return new Place(relays, node, new Place(shares, share))

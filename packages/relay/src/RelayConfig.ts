@@ -104,15 +104,16 @@ export const Settings = Schema.Struct({
   connectionRatePerIp: optionalKnob("new connections a second of one source; without it, any number"),
 
   /**
-   * The most of a node's peers that may come from one source, as a part of maxRelaysPerControl. A half, so that one
-   * stranger cannot keep everybody else from a node.
+   * The most of a node's peers that may come from one source, as a part of maxRelaysPerControl, rounded up. 0.875 lets a
+   * lone source open the 50 connections of a browser or of curl --parallel, and leaves eight places to all others. Of
+   * fewer than eight peers one source may be all, as the protocol has it.
    */
   maxShareOfNode: Schema.optionalWith(
     Schema.Number.pipe(Schema.greaterThan(0), Schema.lessThanOrEqualTo(1)).annotations({
       description: "the part of a node's peers that one source may have",
       message: () => ({ message: "must be a number above 0, up to 1", override: true })
     }),
-    { default: () => 0.5 }
+    { default: () => 0.875 }
   ),
 
   /**

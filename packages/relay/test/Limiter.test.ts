@@ -143,8 +143,34 @@ describe("Limiter", () => {
         })
       })))
 
-  it.effect("maxShareOfNode: a half of a node's peers, so that others reach it whatever one source does", () =>
-    withLimiter({ maxRelaysPerControl: 5 }, (limiter) =>
+  it.effect("maxShareOfNode: one source opens 50 connections to a node, and leaves eight places for others", () =>
+    withLimiter({}, (limiter) =>
+      Effect.gen(function*() {
+        const node = digest()
+        yield* Effect.replicateEffect(limiter.relay(node, a), 56)
+        yield* refused(limiter.relay(node, a), "maxShareOfNode")
+        yield* Effect.replicateEffect(limiter.relay(node, b), 8)
+        yield* refused(limiter.relay(node, b), "maxRelaysPerControl")
+      })))
+
+  it.effect("maxShareOfNode: of small numbers it is the protocol's, one source may have 3 of 3", () =>
+    withLimiter({ maxRelaysPerControl: 3 }, (limiter) =>
+      Effect.gen(function*() {
+        const node = digest()
+        yield* Effect.replicateEffect(limiter.relay(node, a), 3)
+        yield* refused(limiter.relay(node, a), "maxRelaysPerControl")
+      })))
+
+  it.effect("maxShareOfNode: rounded up, as a decimal fraction", () =>
+    withLimiter({ maxRelaysPerControl: 90, maxShareOfNode: 0.7 }, (limiter) =>
+      Effect.gen(function*() {
+        const node = digest()
+        yield* Effect.replicateEffect(limiter.relay(node, a), 63)
+        yield* refused(limiter.relay(node, a), "maxShareOfNode")
+      })))
+
+  it.effect("maxShareOfNode: a place that is given back can be taken again, by anybody", () =>
+    withLimiter({ maxRelaysPerControl: 5, maxShareOfNode: 0.4 }, (limiter) =>
       Effect.gen(function*() {
         const [node, other] = [digest(), digest()]
         const giveBack = yield* take(limiter.relay(node, a))

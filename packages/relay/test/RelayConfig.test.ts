@@ -46,7 +46,7 @@ describe("RelayConfig", () => {
       connectionTimeoutMs: 20_000,
       // section 6: 2, 4, 8, 10
       maxInboundPerIp: 512,
-      maxShareOfNode: 0.5,
+      maxShareOfNode: 0.875,
       maxHandshakes: 640,
       maxHandshakesPerIp: 8,
       controlWriteTimeoutMs: 2_000,
