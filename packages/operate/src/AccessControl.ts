@@ -7,12 +7,12 @@
  */
 import type * as HttpClient from "@effect/platform/HttpClient"
 import type { CertDigest } from "@tx3/protocol/CertDigest"
+import type { Source } from "@tx3/protocol/Source"
 import type { AccessPolicy } from "@tx3/relay/Access"
 import { Access } from "@tx3/relay/Access"
 import { AddressRange } from "@tx3/relay/RelayConfig"
 import type { RejectionReason } from "@tx3/relay/RelayError"
 import { Rejected } from "@tx3/relay/RelayError"
-import type { Source } from "@tx3/relay/Source"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"

@@ -6,9 +6,9 @@
  * @since 0.1.0
  */
 import type { CertDigest } from "@tx3/protocol/CertDigest"
+import type { Source } from "@tx3/protocol/Source"
 import type { BandwidthPolicy } from "@tx3/relay/Bandwidth"
 import { Bandwidth } from "@tx3/relay/Bandwidth"
-import type { Source } from "@tx3/relay/Source"
 import * as Rate from "@tx3/transport/Rate"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"

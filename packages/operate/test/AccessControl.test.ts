@@ -1,7 +1,8 @@
 import { HttpClient, HttpClientResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
 import { AccessControl, type LiveSettings, VolumeQuota } from "@tx3/operate"
-import { Access, type RelayError, Source } from "@tx3/relay"
+import { Source } from "@tx3/protocol"
+import { Access, type RelayError } from "@tx3/relay"
 import { Effect, Layer, TestClock } from "effect"
 import { digestOf, liveSettings, reload } from "./utils/operated.js"
 

@@ -3,7 +3,8 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { LogLevelSwitch, RelayJournal } from "@tx3/operate"
-import { RelayEvents, RelayTest, Source } from "@tx3/relay"
+import { Source } from "@tx3/protocol"
+import { RelayEvents, RelayTest } from "@tx3/relay"
 import { Effect, FastCheck, Logger, LogLevel, TestClock } from "effect"
 import { Talkers } from "../src/internal/talkers.js"
 import { digestOf, logTo } from "./utils/operated.js"

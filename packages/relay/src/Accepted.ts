@@ -6,10 +6,10 @@
  *
  * @since 0.1.0
  */
+import type { Source } from "@tx3/protocol/Source"
 import type * as Transport from "@tx3/transport/Transport"
 import type * as Scope from "effect/Scope"
 import type { RejectionReason } from "./RelayError.js"
-import type { Source } from "./Source.js"
 
 /**
  * What a connection is doing: sending its `preamble`, in the TLS `handshake` of a node, a registered node's `control`

@@ -5,9 +5,9 @@
  * @since 0.1.0
  */
 import type { CertDigest } from "@tx3/protocol/CertDigest"
+import type { Source } from "@tx3/protocol/Source"
 import type { Rate } from "@tx3/transport/Rate"
 import * as Context from "effect/Context"
-import type { Source } from "./Source.js"
 
 /**
  * Chooses the rates of splices. It is asked once for each, at its begin, and answers at once.

@@ -7,6 +7,7 @@
  */
 import * as CertDigest from "@tx3/protocol/CertDigest"
 import * as Handshake from "@tx3/protocol/Handshake"
+import * as Source from "@tx3/protocol/Source"
 import * as SpliceToken from "@tx3/protocol/SpliceToken"
 import * as Tls from "@tx3/protocol/Tls"
 import * as Effect from "effect/Effect"
@@ -22,7 +23,6 @@ import type { Pending } from "./PendingSplices.js"
 import { PendingSplices } from "./PendingSplices.js"
 import { RelayConfig } from "./RelayConfig.js"
 import { Rejected } from "./RelayError.js"
-import * as Source from "./Source.js"
 import { Splices } from "./Splices.js"
 import { Statistics } from "./Statistics.js"
 

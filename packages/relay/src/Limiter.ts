@@ -5,7 +5,8 @@
  * @since 0.1.0
  */
 import type { CertDigest } from "@tx3/protocol/CertDigest"
-import * as DescriptorLimit from "@tx3/transport/DescriptorLimit"
+import type { Source } from "@tx3/protocol/Source"
+import * as DescriptorLimit from "@tx3/sockets/DescriptorLimit"
 import * as Transport from "@tx3/transport/Transport"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -20,7 +21,6 @@ import { Tally } from "./internal/tally.js"
 import { RelayConfig } from "./RelayConfig.js"
 import type { RejectionReason } from "./RelayError.js"
 import { Rejected } from "./RelayError.js"
-import type { Source } from "./Source.js"
 
 /**
  * Gives out places. Each is held by the scope it was taken in; where there is none left, the effect fails at once with

@@ -9,6 +9,7 @@
  */
 import * as Address from "@tx3/protocol/Address"
 import * as PublishedHosts from "@tx3/protocol/PublishedHosts"
+import * as Source from "@tx3/protocol/Source"
 import * as Transport from "@tx3/transport/Transport"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -35,7 +36,6 @@ import type { PendingSplices } from "./PendingSplices.js"
 import { RelayConfig } from "./RelayConfig.js"
 import type { Rejected, RejectionReason } from "./RelayError.js"
 import { isLimit } from "./RelayError.js"
-import * as Source from "./Source.js"
 import { Splices } from "./Splices.js"
 import { Statistics } from "./Statistics.js"
 

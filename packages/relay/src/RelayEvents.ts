@@ -5,11 +5,11 @@
  * @since 0.1.0
  */
 import type { CertDigest } from "@tx3/protocol/CertDigest"
+import type { Source } from "@tx3/protocol/Source"
 import type * as Transport from "@tx3/transport/Transport"
 import * as Context from "effect/Context"
 import type { EndReason } from "./ControlSession.js"
 import type { RejectionReason } from "./RelayError.js"
-import type { Source } from "./Source.js"
 
 /**
  * `Carried` tells of bytes that splices have carried since the last time: of those that run whenever somebody asks for a

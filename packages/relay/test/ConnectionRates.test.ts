@@ -2,7 +2,7 @@
  * How many sources it remembers, and whose tokens are worth forgetting.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Source } from "@tx3/relay"
+import { Source } from "@tx3/protocol"
 import { ConnectionRates } from "../src/internal/connectionRates.js"
 
 const source = (number: number) => Source.fromAddress(`10.${number >> 16 & 255}.${number >> 8 & 255}.${number & 255}`)

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { CertDigest, Preamble, SpliceToken } from "@tx3/protocol"
-import { ControlSession, Source } from "@tx3/relay"
+import { CertDigest, Preamble, Source, SpliceToken } from "@tx3/protocol"
+import { ControlSession } from "@tx3/relay"
 import { Effect, Exit, Fiber, Scope, TestClock } from "effect"
 import { randomBytes } from "node:crypto"
 import { Duplex } from "node:stream"

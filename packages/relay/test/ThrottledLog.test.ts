@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { RelayConfig, Source } from "@tx3/relay"
+import { Source } from "@tx3/protocol"
+import { RelayConfig } from "@tx3/relay"
 import { Effect, HashMap, Logger, TestClock } from "effect"
 import * as ThrottledLog from "../src/internal/throttledLog.js"
 

@@ -1,1 +1,1 @@
-export {}
+export * as DescriptorLimit from "./DescriptorLimit.js"

@@ -7,6 +7,7 @@
  *
  * @since 0.1.0
  */
+import { descriptorLimit } from "@tx3/sockets/DescriptorLimit"
 import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -15,7 +16,6 @@ import * as FiberId from "effect/FiberId"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
-import { descriptorLimit } from "./DescriptorLimit.js"
 import type * as Os from "./internal/descriptors.js"
 import type { KernelConnection } from "./internal/kernelConnection.js"
 import type { Common } from "./internal/kernelThread.js"

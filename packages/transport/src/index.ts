@@ -1,5 +1,4 @@
 export * as AutoTransport from "./AutoTransport.js"
-export * as DescriptorLimit from "./DescriptorLimit.js"
 export * as KernelTransport from "./KernelTransport.js"
 export * as PortableTransport from "./PortableTransport.js"
 export * as Rate from "./Rate.js"

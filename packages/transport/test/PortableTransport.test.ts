@@ -1,7 +1,6 @@
 import { describe, it } from "@effect/vitest"
-import { DescriptorLimit, PortableTransport } from "@tx3/transport"
+import { PortableTransport } from "@tx3/transport"
 import { Effect, Queue } from "effect"
-import { execFileSync } from "node:child_process"
 import { assert } from "vitest"
 import { HeaderTimeoutMs } from "../src/internal/proxies.js"
 import { connect, payload } from "./utils/client.js"
@@ -45,12 +44,3 @@ describe("PortableTransport alone", () => {
 
 /** As in PortableTransport.ts. */
 const headersAwaitedMax = 4096
-
-describe("DescriptorLimit", () => {
-  it.effect("is what ulimit -n shows", () =>
-    Effect.gen(function*() {
-      const limit = yield* Effect.flatten(DescriptorLimit.descriptorLimit)
-      // Node raises its own soft limit, which a child inherits.
-      assert.strictEqual(limit, Number(execFileSync("bash", ["-c", "ulimit -n"]).toString()))
-    }))
-})

@@ -1,4 +1,4 @@
-import type { Source } from "../Source.js"
+import type { Source } from "@tx3/protocol/Source"
 
 /** Sources remembered. Beyond them the one that came least recently is forgotten, and has all its tokens again. */
 const sourcesMax = 65_536

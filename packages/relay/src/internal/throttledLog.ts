@@ -2,12 +2,12 @@
  * Logs about what strangers do, at a bounded rate: of each message the first few lines in every interval, and the number
  * of those left out with the next one that is written.
  */
+import * as Source from "@tx3/protocol/Source"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
 import * as LogLevel from "effect/LogLevel"
 import { RelayConfig } from "../RelayConfig.js"
-import * as Source from "../Source.js"
 
 const intervalMs = 10_000
 const linesPerInterval = 20

@@ -2,9 +2,8 @@
  * A control session and a peer that do nothing of their own and keep what is done to them.
  */
 import type { SpliceToken } from "@tx3/protocol"
-import { CertDigest } from "@tx3/protocol"
+import { CertDigest, Source } from "@tx3/protocol"
 import type { Accepted, ControlSession, RelayError } from "@tx3/relay"
-import { Source } from "@tx3/relay"
 import type { Transport } from "@tx3/transport"
 import { Effect, Scope } from "effect"
 import { randomBytes } from "node:crypto"

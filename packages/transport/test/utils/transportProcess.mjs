@@ -3,7 +3,8 @@
 // It answers a preamble of zeros with "ok" and keeps the connection until its client ends it; two connections with the
 // same other preamble it splices. Its argument says which transport, and in what want it lives. Its parent is told of
 // what happens, by messages, and tells it how to end; see transportProcess.ts.
-import { AutoTransport, DescriptorLimit, KernelTransport, PortableTransport, Transport } from "@tx3/transport"
+import { DescriptorLimit } from "@tx3/sockets"
+import { AutoTransport, KernelTransport, PortableTransport, Transport } from "@tx3/transport"
 import { Context, Effect, Layer, Logger, Option } from "effect"
 import { Buffer } from "node:buffer"
 import { closeSync, openSync } from "node:fs"

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Source } from "@tx3/relay"
+import { Source } from "@tx3/protocol"
 
 const sources = (...addresses: ReadonlyArray<string>) => addresses.map(Source.fromAddress)
 

@@ -1,0 +1,13 @@
+import { assert, describe, it } from "@effect/vitest"
+import { DescriptorLimit } from "@tx3/sockets"
+import { Effect } from "effect"
+import { execFileSync } from "node:child_process"
+
+describe("DescriptorLimit", () => {
+  it.effect("is what ulimit -n shows", () =>
+    Effect.gen(function*() {
+      const limit = yield* Effect.flatten(DescriptorLimit.descriptorLimit)
+      // Node raises its own soft limit, which a child inherits.
+      assert.strictEqual(limit, Number(execFileSync("bash", ["-c", "ulimit -n"]).toString()))
+    }))
+})
