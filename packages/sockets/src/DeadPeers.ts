@@ -1,0 +1,163 @@
+/**
+ * Ends connections whose other end is dead although data wait for its acknowledgement, where TCP keep-alive does not run.
+ * It looks at `struct tcp_info` every two seconds and applies `TcpInfo.isDead`.
+ *
+ * `Watch` owns the set of sockets that it watches and one timer for all of them. A socket leaves the set when it closes;
+ * the timer runs while the set is not empty and does not keep the process alive. Where `SocketCalls` cannot be loaded,
+ * nothing is watched, and keep-alive alone finds dead ends.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import type * as Net from "node:net"
+import type { SocketCalls } from "./SocketCalls.js"
+import { load, loaded } from "./SocketCalls.js"
+import { deadAfterMs, isDead } from "./TcpInfo.js"
+
+/**
+ * Milliseconds between two looks at each socket.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const lookEveryMs = 2_000
+
+/** Sockets looked at before the event loop gets its turn: about a millisecond. */
+const looksPerTurn = 256
+
+/**
+ * Milliseconds between two retransmissions or window probes at most, where the kernel lets a socket bound them. Four fit
+ * into `deadAfterMs`.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const probeIntervalMs = 7_000
+
+/** The descriptor of an open socket. A TLSSocket tells that of the TCP socket below it. */
+const descriptorOf = (socket: Net.Socket): number | undefined => {
+  const fd = (socket as unknown as { readonly _handle: { readonly fd?: number } | null })._handle?.fd
+  return fd !== undefined && fd >= 0 ? fd : undefined
+}
+
+/** What the kernel reports when keep-alive finds an end dead. */
+const timedOut = (): NodeJS.ErrnoException =>
+  Object.assign(new Error("read ETIMEDOUT: the other end has acknowledged nothing for half a minute"), {
+    code: "ETIMEDOUT",
+    errno: -110,
+    syscall: "read"
+  })
+
+/**
+ * Watches sockets with these calls. `watch`, below, is one for the whole process; tests make others.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export class Watch {
+  /** The sockets that are watched. */
+  readonly sockets = new Set<Net.Socket>()
+  private timer: NodeJS.Timeout | undefined
+
+  constructor(
+    private readonly calls: SocketCalls,
+    private readonly options: { readonly deadAfterMs: number; readonly lookEveryMs: number } = {
+      deadAfterMs,
+      lookEveryMs
+    }
+  ) {}
+
+  /** Watches a connected socket until it closes. Destroys it with ETIMEDOUT, and so that the other end sees a reset. */
+  add(socket: Net.Socket) {
+    const fd = descriptorOf(socket)
+    if (fd === undefined || this.calls.tcpInfo(fd) === undefined || this.sockets.has(socket)) {
+      return
+    }
+    this.calls.setProbeInterval(fd, probeIntervalMs)
+    this.sockets.add(socket)
+    this.timer ??= setInterval(() => this.look(Array.from(this.sockets)), this.options.lookEveryMs).unref()
+    socket.once("close", () => {
+      this.sockets.delete(socket)
+      if (this.sockets.size === 0) {
+        clearInterval(this.timer)
+        this.timer = undefined
+      }
+    })
+  }
+
+  private look(sockets: ReadonlyArray<Net.Socket>) {
+    for (const socket of sockets.slice(0, looksPerTurn)) {
+      const fd = descriptorOf(socket)
+      const info = fd === undefined ? undefined : this.calls.tcpInfo(fd)
+      if (info !== undefined && isDead(info, this.options.deadAfterMs)) {
+        this.calls.resetOnClose(fd!)
+        socket.destroy(timedOut())
+      }
+    }
+    if (sockets.length > looksPerTurn) {
+      setImmediate(() => this.look(sockets.slice(looksPerTurn)))
+    }
+  }
+}
+
+let processWatch: Watch | undefined
+
+/** Calls at once if the calls are loaded, later if they can be and the socket is still open then. */
+const withCalls = (socket: Net.Socket, use: (calls: SocketCalls) => void) => {
+  const calls = loaded()
+  if (calls !== undefined) {
+    use(calls)
+  } else {
+    void load().then((calls) => calls !== undefined && !socket.destroyed && use(calls))
+  }
+}
+
+/**
+ * Watches a connected TCP socket, or a TLSSocket over one, until it closes, and ends it if its other end is dead: it is
+ * destroyed with an ETIMEDOUT error. A reader that has paused is alive as long as its system answers window probes.
+ * Does nothing for other sockets, and where `SocketCalls` cannot be loaded.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const watch = (socket: Net.Socket): void =>
+  withCalls(socket, (calls) => {
+    processWatch ??= new Watch(calls)
+    processWatch.add(socket)
+  })
+
+/**
+ * Sets TCP_USER_TIMEOUT to `TcpInfo.deadAfterMs` on a connected socket. Only for control streams and handshakes, whose
+ * receivers never pause: it ends a live receiver that keeps its window closed for that long.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const limitUnacknowledged = (socket: Net.Socket): void =>
+  withCalls(socket, (calls) => {
+    const fd = descriptorOf(socket)
+    if (fd !== undefined) {
+      calls.setUserTimeout(fd, deadAfterMs)
+    }
+  })
+
+let explained = false
+
+/**
+ * Logs, once in a process, that dead ends with data in flight are found late, if nothing can be watched here.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const explain: Effect.Effect<void> = Effect.flatMap(Effect.promise(load), (calls) => {
+  if (calls !== undefined || explained) {
+    return Effect.void
+  }
+  explained = true
+  return Effect.logInfo(
+    process.platform === "linux"
+      ? "a connection whose other end dies with data in flight is noticed only after up to 16 minutes: the optional " +
+        "package koffi cannot be loaded; npm install koffi"
+      : "a connection whose other end dies with data in flight is noticed only when this system gives up retransmitting"
+  )
+})

@@ -1,0 +1,40 @@
+/** The system calls of `SocketCalls`, through koffi and libc. Imported only where `SocketCalls.load` finds koffi. */
+import koffi from "koffi"
+import type { SocketCalls } from "../SocketCalls.js"
+import { infoBytes, parse } from "../TcpInfo.js"
+
+const libc = koffi.load(null)
+const c = {
+  getsockopt: libc.func("int getsockopt(int fd, int level, int option, void *value, void *length)"),
+  ioctl: libc.func("int ioctl(int fd, unsigned long request, ...)"),
+  setsockopt: libc.func("int setsockopt(int fd, int level, int option, void *value, uint32_t length)")
+}
+
+const solSocket = 1
+const soLinger = 13
+const ipprotoTcp = 6
+const tcpInfoOption = 11
+const tcpUserTimeout = 18
+/** Linux 6.15 and newer. */
+const tcpRtoMaxMs = 44
+const siocOutq = 0x5411
+
+const info = new DataView(new ArrayBuffer(infoBytes))
+const infoLength = new Uint32Array(1)
+const queued = new Int32Array(1)
+
+const set = (fd: number, level: number, option: number, value: Int32Array) =>
+  c.setsockopt(fd, level, option, value, value.byteLength) === 0
+
+export const linuxCalls: SocketCalls = {
+  tcpInfo: (fd) => {
+    infoLength[0] = infoBytes
+    return c.getsockopt(fd, ipprotoTcp, tcpInfoOption, info, infoLength) === 0
+      ? parse(info, infoLength[0])
+      : undefined
+  },
+  unacknowledgedBytes: (fd) => c.ioctl(fd, siocOutq, "void *", queued) === 0 ? queued[0] : undefined,
+  setUserTimeout: (fd, ms) => set(fd, ipprotoTcp, tcpUserTimeout, Int32Array.of(ms)),
+  setProbeInterval: (fd, ms) => set(fd, ipprotoTcp, tcpRtoMaxMs, Int32Array.of(ms)),
+  resetOnClose: (fd) => set(fd, solSocket, soLinger, Int32Array.of(1, 0))
+}
