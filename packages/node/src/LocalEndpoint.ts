@@ -2,15 +2,14 @@
  * Where a program of this machine, or of its network, takes connections or opens them: HOST:PORT or unix:PATH. Sockets and
  * listeners end with the scope they were opened in.
  */
+import { bindPrivately, longestPath } from "@tx3/sockets/UnixSocket"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import * as fs from "node:fs"
 import * as net from "node:net"
-import * as os from "node:os"
 import { hostPort } from "./internal/hostPort.js"
 
 /**
@@ -108,9 +107,6 @@ const optionsOf = $match({
   Unix: ({ path }): net.IpcNetConnectOpts & net.ListenOptions => ({ path })
 })
 
-/** What a unix socket's path can have; the system would take the beginning of a longer one for it. */
-const longestPath = os.platform() === "darwin" ? 103 : 107
-
 const refuseLongPath = (action: LocalError["action"], endpoint: LocalEndpoint) =>
   $is("Unix")(endpoint) && Buffer.byteLength(endpoint.path) > longestPath
     ? Effect.fail(
@@ -175,9 +171,11 @@ export const listen = (
         "error",
         (cause) => resume(new LocalError({ action: "listen at", endpoint: format(endpoint), cause }))
       )
-      server.listen(optionsOf(endpoint), () => resume(Effect.succeed(server)))
-      if ($is("Unix")(endpoint) && server.listening) {
-        fs.chmodSync(endpoint.path, 0o600)
+      const listen = () => server.listen(optionsOf(endpoint), () => resume(Effect.succeed(server)))
+      if ($is("Unix")(endpoint)) {
+        bindPrivately(endpoint.path, listen)
+      } else {
+        listen()
       }
     }),
     (server) => Effect.sync(() => server.close())

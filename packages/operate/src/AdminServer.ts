@@ -185,15 +185,21 @@ const guard = (token: Redacted.Redacted<string> | undefined) => {
     (handled) =>
       Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => {
         const refused = refusal(request)
-        return refused === undefined
-          ? handled
-          : HttpServerResponse.json({ _tag: "Refused", message: refused.message }, { status: refused.status }).pipe(
-            Effect.orDie
-          )
+        if (refused !== undefined) {
+          return Effect.succeed(answer(refused.status, refused.message))
+        }
+        if (wanted !== undefined && !AdminPage.paths.has(request.url)) {
+          LocalHttp.trust(request)
+        }
+        return LocalHttp.withBoundedBody(handled)
       }),
     { global: true }
   )
 }
+
+/** The connection ends with it: a body that may follow is not read. */
+const answer = (status: number, message: string) =>
+  HttpServerResponse.unsafeJson({ _tag: "Refused", message }, { status, headers: { connection: "close" } })
 
 /** A name that another site could have given to this machine's address is none of ours; nor is it on a forwarded socket. */
 const isAddressOrLocal = (host: string) => /^(\[[\da-f:.]+\]|[\d.]+|localhost)(:\d+)?$/i.test(host)

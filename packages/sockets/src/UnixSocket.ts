@@ -1,5 +1,5 @@
 /**
- * What there is to do about a unix socket's file before listening at it. It owns nothing.
+ * What a program does about a unix socket's file when it listens there. It owns nothing.
  *
  * @since 0.1.0
  */
@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Fs from "node:fs"
 import * as Net from "node:net"
 import * as Os from "node:os"
+import { isMainThread } from "node:worker_threads"
 
 /**
  * How many bytes the path of a unix socket can have. The system takes the beginning of a longer one for it.
@@ -38,3 +39,27 @@ export const removeStaleSocket = (path: string): Effect.Effect<void> =>
         resume(Effect.void)
       })
   })
+
+/**
+ * Runs `listen`, and gives the socket at `path` that it binds the mode 0600. The file has that mode from the moment it
+ * exists, because the process's umask is 0177 meanwhile; `listen` must therefore bind before it returns, as `listen` of a
+ * `net.Server` does with a path. A worker thread cannot set the umask; it changes the mode right after.
+ *
+ * @since 0.1.0
+ * @category listening
+ */
+export const bindPrivately = <A>(path: string, listen: () => A): A => {
+  if (!isMainThread) {
+    const listening = listen()
+    if (Fs.lstatSync(path, { throwIfNoEntry: false })?.isSocket() === true) {
+      Fs.chmodSync(path, 0o600)
+    }
+    return listening
+  }
+  const umask = process.umask(0o177)
+  try {
+    return listen()
+  } finally {
+    process.umask(umask)
+  }
+}
