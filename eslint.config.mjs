@@ -32,6 +32,7 @@ const browser = [
   "getComputedStyle",
   "matchMedia",
   "navigator",
+  "performance",
   "sessionStorage",
   "setInterval",
   "setTimeout"

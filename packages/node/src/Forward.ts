@@ -3,6 +3,7 @@
  * to a local endpoint is carried on to the node over a connection of its own. Both end with the passage, and the listener
  * and all passages with the scope that `listen` was called in.
  */
+import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
@@ -72,12 +73,20 @@ export const listen = (options: Options): Effect.Effect<LocalEndpoint, LocalErro
     const { destination, endpoint, node, onEvent = () => Effect.void } = options
     const { forwardPatienceMs } = yield* NodeConfig
 
-    const patience = { while: mayPass, schedule: Schedule.upTo(everyWhile, forwardPatienceMs) }
+    const currentTimeMillis = MonotonicTime.millis(yield* Effect.clock)
+    // Schedule.upTo goes by the wall clock.
+    const retried = Effect.suspend(() => {
+      const until = currentTimeMillis() + forwardPatienceMs
+      return Effect.retry(node.connect(destination), {
+        schedule: everyWhile,
+        while: (error) => mayPass(error) && currentTimeMillis() < until
+      })
+    })
     let waiting = 0
     const wait = (because: ConnectError) =>
       Effect.acquireUseRelease(
         Effect.sync(() => waiting++),
-        () => Effect.zipRight(onEvent(Event.Waiting({ because })), Effect.retry(node.connect(destination), patience)),
+        () => Effect.zipRight(onEvent(Event.Waiting({ because })), retried),
         () => Effect.sync(() => waiting--)
       )
     const connect = node.connect(destination).pipe(

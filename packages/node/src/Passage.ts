@@ -4,7 +4,7 @@
  * lost; both sockets stay with the scopes they were opened in.
  */
 import type { CertDigest } from "@tx3/protocol/CertDigest"
-import * as Clock from "effect/Clock"
+import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -32,6 +32,9 @@ export interface Passage {
 
   /** Milliseconds since 1970. */
   readonly since: number
+
+  /** For how many milliseconds it has run, whatever becomes of the wall clock. */
+  readonly age: () => number
 
   /** Bytes carried so far, without what TLS adds. */
   readonly carried: () => { readonly fromPeer: number; readonly toPeer: number }
@@ -83,10 +86,14 @@ export const run = (options: {
 }): Effect.Effect<void> =>
   Effect.gen(function*() {
     const { connection, local, onEvent } = options
+    const clock = yield* Effect.clock
+    const currentTimeMillis = MonotonicTime.millis(clock)
+    const began = currentTimeMillis()
     const passage: Passage = {
       peer: connection.remoteDigest,
       via: connection.remoteAddress,
-      since: yield* Clock.currentTimeMillis,
+      since: clock.unsafeCurrentTimeMillis(),
+      age: () => currentTimeMillis() - began,
       carried: () => ({ fromPeer: local.bytesWritten, toPeer: local.bytesRead })
     }
     yield* Effect.acquireUseRelease(

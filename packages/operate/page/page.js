@@ -12,9 +12,10 @@ export const { charts, draw, markStart, setTotals } = makeCharts(byId("charts"))
 
 let connection = "connecting"
 let status
-/** How far the relay's clock is ahead of this one, and when the last message came by this one. */
+/** How far the relay's clock is ahead of this one, and when the last message came: by this one, and to measure by. */
 let ahead = 0
 let heard
+let heardMs
 
 const tokens = {
   get: () => sessionStorage.getItem("token"),
@@ -50,7 +51,10 @@ const showConnection = () => {
 const showAge = () => {
   const age = byId("age")
   age.hidden = connection === "live" || heard === undefined
-  setText(age, age.hidden ? "" : `as of ${format.clock(heard)}, ${format.duration((Date.now() - heard) / 1000)} ago`)
+  setText(
+    age,
+    age.hidden ? "" : `as of ${format.clock(heard)}, ${format.duration((performance.now() - heardMs) / 1000)} ago`
+  )
 }
 
 /** Time goes on when the relay is silent. */
@@ -81,6 +85,7 @@ const onNow = (message) => {
   }
   status = message.status
   heard = Date.now()
+  heardMs = performance.now()
   ahead = message.sample.at - heard
   history.add(message.sample, status.startedAt)
   events.add(message.events)

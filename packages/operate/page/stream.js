@@ -36,8 +36,8 @@ export const parser = (onEvent) => {
 /** One connection, until it ends, fails or falls silent. */
 const connection = async (url, token, onEvent) => {
   const abort = new AbortController()
-  let heard = Date.now()
-  const watch = setInterval(() => Date.now() - heard > silence && abort.abort(new Error("it fell silent")), 1000)
+  let heard = performance.now()
+  const watch = setInterval(() => performance.now() - heard > silence && abort.abort(new Error("it fell silent")), 1000)
   try {
     const response = await fetch(url, {
       cache: "no-store",
@@ -57,7 +57,7 @@ const connection = async (url, token, onEvent) => {
       if (done) {
         return "ended"
       }
-      heard = Date.now()
+      heard = performance.now()
       feed(value)
     }
   } finally {

@@ -12,13 +12,13 @@ import * as HttpClient from "@effect/platform/HttpClient"
 import type * as HttpClientError from "@effect/platform/HttpClientError"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as CertDigest from "@tx3/protocol/CertDigest"
+import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
 import { Rejected } from "@tx3/relay/RelayError"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Metric from "effect/Metric"
 import * as Runtime from "effect/Runtime"
-import { monotonicMillis } from "./internal/monotonic.js"
 import type { Access } from "./OperatorConfig.js"
 
 /**
@@ -92,7 +92,7 @@ export const make: Effect.Effect<(callout: Callout) => Ask, never, HttpClient.Ht
   const client = HttpClient.withTracerDisabledWhen(HttpClient.withScope(yield* HttpClient.HttpClient), () => true)
   const clock = yield* Clock.clockWith(Effect.succeed)
   const run = Runtime.runFork(yield* Effect.runtime())
-  const currentTimeMillis = monotonicMillis(clock)
+  const currentTimeMillis = MonotonicTime.millis(clock)
   let warnedAt = -Infinity
   let leftOut = 0
 

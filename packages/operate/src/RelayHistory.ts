@@ -5,6 +5,7 @@
  * @since 0.1.0
  */
 import * as CertDigest from "@tx3/protocol/CertDigest"
+import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
 import * as Relay from "@tx3/relay/Relay"
 import type { Party } from "@tx3/relay/RelayEvents"
 import * as Clock from "effect/Clock"
@@ -17,7 +18,6 @@ import * as PubSub from "effect/PubSub"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import { monitorEventLoopDelay } from "node:perf_hooks"
-import { monotonicMillis } from "./internal/monotonic.js"
 import { Talkers } from "./internal/talkers.js"
 import { version } from "./internal/version.js"
 import { LiveSettings } from "./LiveSettings.js"
@@ -82,7 +82,7 @@ export const layer: Layer.Layer<
     const relay = yield* Relay.Relay
     const seconds = yield* Effect.acquireRelease(PubSub.sliding<Second>(2), PubSub.shutdown)
     const startedAt = clock.unsafeCurrentTimeMillis()
-    const currentTimeMillis = monotonicMillis(clock)
+    const currentTimeMillis = MonotonicTime.millis(clock)
     const startedMs = currentTimeMillis()
     const taken: Array<{ readonly sample: Sample; readonly ms: number }> = []
     const nodes = new Talkers()
@@ -99,7 +99,7 @@ export const layer: Layer.Layer<
 
     yield* journal.follow((event) => {
       if (event._tag === "SpliceEnded") {
-        count(event, event.fromLeft + event.fromRight, clock.unsafeCurrentTimeMillis())
+        count(event, event.fromLeft + event.fromRight, currentTimeMillis())
         counted.delete(event.connection)
       }
     })
@@ -129,8 +129,8 @@ export const layer: Layer.Layer<
       const snapshot = yield* relay.snapshot
       const logLevel = yield* FiberRef.get(FiberRef.currentMinimumLogLevel)
       const now = sampleOf(snapshot)
-      countRunning(now.at)
       const ms = currentTimeMillis()
+      countRunning(ms)
       const since = (seconds: number) => {
         const first = taken.find((taken) => taken.ms >= ms - seconds * 1000)
         return ratesBetween(first?.sample, now, first === undefined ? 0 : (ms - first.ms) / 1000)
@@ -153,8 +153,8 @@ export const layer: Layer.Layer<
         limits: limitsOf(live.current(), relay, now, snapshot, rates.last10s, quota.used()),
         rates,
         top: {
-          nodes: talkers(running.map(({ node }) => CertDigest.short(node)), nodes.bytes(now.at)),
-          sources: talkers(running.map(({ source }) => source), sources.bytes(now.at))
+          nodes: talkers(running.map(({ node }) => CertDigest.short(node)), nodes.bytes(ms)),
+          sources: talkers(running.map(({ source }) => source), sources.bytes(ms))
         },
         eventLoopLagSeconds: lag(),
         residentBytes: process.memoryUsage.rss()

@@ -5,6 +5,7 @@
  * @since 0.1.0
  */
 import * as CertDigest from "@tx3/protocol/CertDigest"
+import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
 import type { RelayEvent } from "@tx3/relay/RelayEvents"
 import { RelayEvents } from "@tx3/relay/RelayEvents"
 import * as Clock from "effect/Clock"
@@ -44,6 +45,7 @@ const onceInMs = 10_000
  */
 export const layer: Layer.Layer<RelayJournal> = Layer.effectContext(Effect.gen(function*() {
   const clock = yield* Clock.clockWith(Effect.succeed)
+  const currentTimeMillis = MonotonicTime.millis(clock)
   const listeners = new Set<(event: RelayEvent) => void>()
   const events: Array<Event> = []
   const repetitions = new Map<string, { readonly since: number; count: number; last: Event }>()
@@ -58,10 +60,11 @@ export const layer: Layer.Layer<RelayJournal> = Layer.effectContext(Effect.gen(f
   /** Adds an event, unless there was one about the same not long ago. */
   const keep = (kind: Event["kind"], about: string, text: string) => {
     const event = { at: clock.unsafeCurrentTimeMillis(), kind, text }
-    tellRepetitions(event.at)
+    const now = currentTimeMillis()
+    tellRepetitions(now)
     const repeated = repetitions.get(about)
     if (repeated === undefined) {
-      repetitions.set(about, { count: 0, last: event, since: event.at })
+      repetitions.set(about, { count: 0, last: event, since: now })
       add(event)
     } else {
       repeated.count++
@@ -118,7 +121,7 @@ export const layer: Layer.Layer<RelayJournal> = Layer.effectContext(Effect.gen(f
 
   return Context.make(RelayJournal, {
     recent: () => {
-      tellRepetitions(clock.unsafeCurrentTimeMillis())
+      tellRepetitions(currentTimeMillis())
       return Array.from(events)
     },
     note: (text) => add({ at: clock.unsafeCurrentTimeMillis(), kind: "operator", text }),

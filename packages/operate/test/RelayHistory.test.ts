@@ -5,7 +5,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { LogLevelSwitch, RelayJournal } from "@tx3/operate"
 import { Source } from "@tx3/protocol"
 import { RelayEvents, RelayTest } from "@tx3/relay"
-import { Effect, FastCheck, Logger, LogLevel, TestClock } from "effect"
+import { Effect, FastCheck, Layer, Logger, LogLevel, TestClock } from "effect"
+import { settableClock } from "../../relay/test/utils/settableClock.js"
 import { Talkers } from "../src/internal/talkers.js"
 import { digestOf, logTo } from "./utils/operated.js"
 import { withOperatedRelay } from "./utils/operatedRelay.js"
@@ -44,6 +45,25 @@ describe("RelayJournal", () => {
       publish(rejected(7))
       assert.strictEqual(journal.recent().at(-1)!.text, "192.0.2.7: maxInboundPerIp")
     }).pipe(Effect.provide(RelayJournal.layer)))
+
+  it.effect("goes on after the wall clock was set back by an hour", () =>
+    Effect.gen(function*() {
+      const { clock, setAhead } = yield* settableClock
+      yield* Effect.gen(function*() {
+        const journal = yield* RelayJournal.RelayJournal
+        const { publish } = yield* RelayEvents.RelayEvents
+        publish(rejected(1))
+        publish(rejected(2))
+        setAhead(-3_600_000)
+        yield* TestClock.adjust("10 seconds")
+        assert.deepStrictEqual(journal.recent().slice(1).map(({ text }) => text), [
+          "rejected, maxInboundPerIp: 1 more, the last: 192.0.2.2: maxInboundPerIp"
+        ])
+        publish(rejected(3))
+        const last = journal.recent().at(-1)!
+        assert.deepStrictEqual([last.text, last.at], ["192.0.2.3: maxInboundPerIp", 10_000 - 3_600_000])
+      }).pipe(Effect.provide(yield* Layer.build(RelayJournal.layer).pipe(Effect.withClock(clock))))
+    }).pipe(Effect.scoped))
 
   it.effect("keeps the last hundred", () =>
     Effect.gen(function*() {
@@ -107,6 +127,21 @@ describe("RelayHistory", () => {
         assert.strictEqual(totals.bytesFromPeers + totals.bytesFromNodes, 1_000)
         assert.isAtLeast(history.samples().length, 1)
       })))
+
+  it.live("remembers 15 minutes, whatever the wall clock is set to", () =>
+    Effect.gen(function*() {
+      const { clock, setAhead } = yield* settableClock
+      yield* withOperatedRelay({}, ({ address, history }) =>
+        Effect.gen(function*() {
+          const { node: inside, peer } = yield* RelayTest.splice(yield* RelayTest.register(address))
+          yield* peer.send(Buffer.alloc(700))
+          yield* inside.receive(700)
+          const bytes = Effect.map(history.status, ({ top }) => top.sources.byBytes.map(({ bytes }) => bytes))
+          assert.deepStrictEqual(yield* bytes, [700])
+          setAhead(3_600_000)
+          assert.deepStrictEqual(yield* bytes, [700])
+        })).pipe(Effect.withClock(clock))
+    }))
 })
 
 describe("LogLevelSwitch", () => {

@@ -41,6 +41,8 @@ export interface Accepted {
   readonly socket: Transport.Connection
   /** When it was accepted, in milliseconds since the epoch. */
   readonly since: number
+  /** The same by `MonotonicTime`, to measure by. */
+  readonly sinceMonotonicMs: number
   readonly scope: Scope.CloseableScope
   readonly stage: Stage
   /**

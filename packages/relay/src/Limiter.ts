@@ -5,6 +5,7 @@
  * @since 0.1.0
  */
 import type { CertDigest } from "@tx3/protocol/CertDigest"
+import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
 import type { Source } from "@tx3/protocol/Source"
 import * as DescriptorLimit from "@tx3/sockets/DescriptorLimit"
 import * as Transport from "@tx3/transport/Transport"
@@ -15,7 +16,6 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import { ConnectionRates } from "./internal/connectionRates.js"
-import { monotonicMillis } from "./internal/monotonic.js"
 import { portionOf } from "./internal/portion.js"
 import { Tally } from "./internal/tally.js"
 import { RelayConfig } from "./RelayConfig.js"
@@ -123,7 +123,7 @@ export const layer: Layer.Layer<Limiter, never, RelayConfig | Transport.Transpor
   Effect.gen(function*() {
     const config = yield* RelayConfig
     const descriptors = Option.getOrElse(yield* inboundByDescriptors, () => Infinity)
-    const rates = new ConnectionRates(yield* Clock.clockWith((clock) => Effect.succeed(monotonicMillis(clock))))
+    const rates = new ConnectionRates(yield* Clock.clockWith((clock) => Effect.succeed(MonotonicTime.millis(clock))))
     const sockets = new Tally<Source>()
     const unsettled = new Tally<Source>()
     const handshakes = new Tally<Source>()

@@ -8,6 +8,7 @@
  * @since 0.1.0
  */
 import * as Address from "@tx3/protocol/Address"
+import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
 import * as PublishedHosts from "@tx3/protocol/PublishedHosts"
 import * as Source from "@tx3/protocol/Source"
 import * as Transport from "@tx3/transport/Transport"
@@ -87,6 +88,7 @@ export const layer: Layer.Layer<
   Effect.gen(function*() {
     const clock = yield* Clock.clockWith(Effect.succeed)
     const config = yield* RelayConfig
+    const currentTimeMillis = MonotonicTime.millis(clock)
     const limiter = yield* Limiter.Limiter
     const log = yield* ThrottledLog.make
     const runtime = yield* Effect.runtime()
@@ -106,7 +108,15 @@ export const layer: Layer.Layer<
     const accept = (socket: Transport.Connection) => {
       statistics.accepted()
       const scope = runSync(Scope.make())
-      const connection = new Live(++lastId, socket, clock.unsafeCurrentTimeMillis(), scope, deadlines, turnAway)
+      const connection = new Live(
+        ++lastId,
+        socket,
+        clock.unsafeCurrentTimeMillis(),
+        currentTimeMillis(),
+        scope,
+        deadlines,
+        turnAway
+      )
       connections.add(connection)
       // The fiber's whole context is its scope, from the start: to provide it later costs more than the fiber.
       const inScope = Runtime.make({ ...runtime, context: Context.make(Scope.Scope, scope) })
@@ -250,6 +260,7 @@ class Live implements Accepted {
     readonly id: number,
     readonly socket: Transport.Connection,
     readonly since: number,
+    readonly sinceMonotonicMs: number,
     readonly scope: Scope.CloseableScope,
     private readonly deadlines: Deadlines.Deadlines<Live>,
     private readonly onTurnAway: (connection: Live, reason: RejectionReason) => void

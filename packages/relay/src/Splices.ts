@@ -6,6 +6,7 @@
  * @since 0.1.0
  */
 import * as CertDigest from "@tx3/protocol/CertDigest"
+import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
 import * as Transport from "@tx3/transport/Transport"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -71,16 +72,17 @@ export const layer: Layer.Layer<Splices, never, RelayConfig | Statistics | Trans
     const statistics = yield* Statistics
     const transport = yield* Transport.Transport
     const clock = yield* Clock.clockWith(Effect.succeed)
+    const currentTimeMillis = MonotonicTime.millis(clock)
     const run = Runtime.runFork(yield* Effect.runtime())
     const running = new Set<Running>()
     const none = Effect.unsafeMakeLatch(true)
 
     const begin = (peer: Accepted, node: Accepted, digest: CertDigest.CertDigest) => {
-      const since = clock.unsafeCurrentTimeMillis()
-      const splice = new Running(peer, digest, since)
-      statistics.spliceBegan(splice, since - peer.since)
+      const began = currentTimeMillis()
+      const splice = new Running(peer, digest, clock.unsafeCurrentTimeMillis())
+      statistics.spliceBegan(splice, began - peer.sinceMonotonicMs)
       const onEnd = (report: Transport.SpliceReport) => {
-        const duration = clock.unsafeCurrentTimeMillis() - since
+        const duration = currentTimeMillis() - began
         running.delete(splice)
         leave()
         statistics.carried(splice.uncounted(report))

@@ -3,10 +3,10 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { CertDigest } from "@tx3/protocol"
-import type { Clock } from "effect"
 import { Effect, TestClock } from "effect"
 import * as Deadlines from "../src/internal/deadlines.js"
 import { withMemoryRelay } from "./utils/memoryTransport.js"
+import { settableClock } from "./utils/settableClock.js"
 
 describe("connectionTimeoutMs", () => {
   it.effect("preambleTimeout: all 32 bytes must be there 20 s after accept", () =>
@@ -199,17 +199,12 @@ describe("Deadlines", () => {
 
   it.scoped("are on time though somebody sets the wall clock back", () =>
     Effect.gen(function*() {
-      const clock = yield* Effect.clock
-      let offset = 0
-      const settable: Clock.Clock = Object.create(clock, {
-        unsafeCurrentTimeMillis: { value: () => clock.unsafeCurrentTimeMillis() + offset },
-        unsafeCurrentTimeNanos: { value: () => clock.unsafeCurrentTimeNanos() }
-      })
-      const deadlines = yield* Effect.withClock(make, settable)
+      const { clock, setAhead } = yield* settableClock
+      const deadlines = yield* Effect.withClock(make, clock)
       const expired: Array<string> = []
       yield* TestClock.adjust(100)
       deadlines.start(() => expired.push("before"))
-      offset = -50
+      setAhead(-50)
       deadlines.start(() => expired.push("after"))
       yield* TestClock.adjust(10)
       assert.deepStrictEqual(expired, ["before", "after"])

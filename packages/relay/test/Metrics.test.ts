@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { ControlSession, RelayError, RelayMetrics } from "@tx3/relay"
 import { Effect, Metric, MetricState, TestClock } from "effect"
 import { withMemoryRelay } from "./utils/memoryTransport.js"
+import { settableClock } from "./utils/settableClock.js"
 
 /** Every number that this process has counted under a relay's name, by name and labels. */
 const counted = Effect.sync(() => {
@@ -22,6 +23,8 @@ const counted = Effect.sync(() => {
   }
   return values
 })
+
+const sumOf = (histogram: Metric.Metric.Histogram<number>) => Effect.map(Metric.value(histogram), ({ sum }) => sum)
 
 describe("RelayMetrics", () => {
   it("every metric has a name that tells whose it is and what its unit is", () => {
@@ -115,9 +118,31 @@ describe("RelayMetrics", () => {
         "tx3_relay_time_to_splice_seconds": 1,
         "tx3_relay_splice_duration_seconds": 1
       })
-      const sumOf = (histogram: Metric.Metric.Histogram<number>) =>
-        Effect.map(Metric.value(histogram), ({ sum }) => sum)
       assert.strictEqual(yield* sumOf(RelayMetrics.timeToSplice), 3)
       assert.strictEqual(yield* sumOf(RelayMetrics.spliceDuration), 5)
+    }))
+
+  it.effect("durations are right though somebody sets the wall clock", () =>
+    Effect.gen(function*() {
+      const testClock = yield* Effect.clock
+      const adjust = (seconds: number) => TestClock.adjust(`${seconds} seconds`).pipe(Effect.withClock(testClock))
+      const { clock, setAhead } = yield* settableClock
+      const before = [yield* sumOf(RelayMetrics.timeToSplice), yield* sumOf(RelayMetrics.spliceDuration)] as const
+      yield* withMemoryRelay({}, ({ has, register, send }) =>
+        Effect.gen(function*() {
+          const node = yield* register
+          const peer = yield* send(node.digest)
+          yield* has({ pending: 1 })
+          yield* adjust(3)
+          setAhead(-3_600_000)
+          const inside = yield* send(yield* node.control.receive(32))
+          yield* has({ spliced: 2 })
+          yield* adjust(5)
+          setAhead(7_200_000)
+          yield* Effect.all([peer.end, inside.end])
+          yield* has({ spliced: 0 })
+        })).pipe(Effect.withClock(clock))
+      assert.strictEqual((yield* sumOf(RelayMetrics.timeToSplice)) - before[0], 3)
+      assert.strictEqual((yield* sumOf(RelayMetrics.spliceDuration)) - before[1], 5)
     }))
 })

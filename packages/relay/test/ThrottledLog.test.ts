@@ -3,6 +3,7 @@ import { Source } from "@tx3/protocol"
 import { RelayConfig } from "@tx3/relay"
 import { Effect, HashMap, Logger, TestClock } from "effect"
 import * as ThrottledLog from "../src/internal/throttledLog.js"
+import { settableClock } from "./utils/settableClock.js"
 
 /** Runs the body with a throttled log and gives the lines it wrote: level, message, annotations. */
 const linesOf = (
@@ -62,6 +63,26 @@ describe("ThrottledLog", () => {
       assert.deepStrictEqual(lines[19], ["WARN", "too many", { n: 19 }])
       assert.deepStrictEqual(lines[20], ["WARN", "too many", { n: 51, leftOut: 31 }])
       assert.deepStrictEqual(lines[21], ["WARN", "too many", { n: 52 }])
+    }))
+
+  it.effect("goes on after the wall clock was set back by an hour", () =>
+    Effect.gen(function*() {
+      const testClock = yield* Effect.clock
+      const { clock, setAhead } = yield* settableClock
+      const lines = yield* Effect.withClock(
+        linesOf((log) =>
+          Effect.gen(function*() {
+            for (let n = 0; n < 25; n++) {
+              yield* log.warn("too many", { n })
+            }
+            setAhead(-3_600_000)
+            yield* TestClock.adjust("10 seconds").pipe(Effect.withClock(testClock))
+            yield* log.warn("too many", { n: 25 })
+          })
+        ),
+        clock
+      )
+      assert.deepStrictEqual(lines.slice(20), [["WARN", "too many", { n: 25, leftOut: 5 }]])
     }))
 
   it.effect("leaves nothing out where there is little, and counts each message on its own", () =>

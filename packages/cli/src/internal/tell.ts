@@ -5,7 +5,7 @@ import type * as Passage from "@tx3/node/Passage"
 import * as RelayRegistration from "@tx3/node/RelayRegistration"
 import type * as Tx3Node from "@tx3/node/Tx3Node"
 import type { CertDigest } from "@tx3/protocol/CertDigest"
-import * as Clock from "effect/Clock"
+import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
@@ -46,10 +46,11 @@ const refusalsEveryMs = 1_000
 /** Tells who came and went, and what went wrong. */
 export const events = (tell: Tell, names: KnownFile.Names) => {
   const nameOf = (digest: CertDigest) => Effect.map(names(digest), (name) => KnownFile.called(digest, name))
-  let quietUntil = 0
+  let quietUntil = -Infinity
   let untold = 0
   const tellRefused = (name: string) =>
-    Effect.flatMap(Clock.currentTimeMillis, (now) => {
+    Effect.flatMap(Effect.clock, (clock) => {
+      const now = MonotonicTime.millis(clock)()
       if (now < quietUntil) {
         untold++
         return Effect.void
@@ -66,9 +67,13 @@ export const events = (tell: Tell, names: KnownFile.Names) => {
         return Effect.flatMap(nameOf(event.passage.peer), (name) => tell(`connected with ${name}`))
       case "Closed":
         return Effect.flatMap(
-          Effect.zip(nameOf(event.passage.peer), lasted(event.passage)),
-          ([name, lasted]) =>
-            tell(`disconnected from ${name} after ${lasted}${event.because ? `: ${event.because.message}` : ""}`)
+          nameOf(event.passage.peer),
+          (name) =>
+            tell(
+              `disconnected from ${name} after ${lasted(event.passage)}${
+                event.because ? `: ${event.because.message}` : ""
+              }`
+            )
         )
       case "Refused":
         return Effect.flatMap(nameOf(event.peer), tellRefused)
@@ -82,9 +87,9 @@ export const events = (tell: Tell, names: KnownFile.Names) => {
   }
 }
 
-const lasted = ({ carried, since }: Passage.Passage) =>
-  Effect.map(Clock.currentTimeMillis, (now) => {
-    const { fromPeer, toPeer } = carried()
-    const time = now - since < 1_000 ? `${now - since} ms` : duration((now - since) / 1_000)
-    return `${time}, ${bytes(fromPeer)} from there and ${bytes(toPeer)} to there`
-  })
+const lasted = ({ age, carried }: Passage.Passage) => {
+  const { fromPeer, toPeer } = carried()
+  const milliseconds = age()
+  const time = milliseconds < 1_000 ? `${milliseconds} ms` : duration(milliseconds / 1_000)
+  return `${time}, ${bytes(fromPeer)} from there and ${bytes(toPeer)} to there`
+}

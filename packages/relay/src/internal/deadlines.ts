@@ -4,10 +4,10 @@
  * than all the rest of a connection's set-up; here a start and a cancel are one operation on a Map each. The time they
  * have may change, which is felt within a second.
  */
+import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import { monotonicMillis } from "./monotonic.js"
 
 /** It looks again at least so often, for the time may have been made shorter. */
 const noticeWithinMs = 1_000
@@ -30,7 +30,7 @@ export const make = <A>(
     const clock = yield* Clock.clockWith(Effect.succeed)
     const startedAt = new Map<A, number>()
     const someRunning = Effect.unsafeMakeLatch(false)
-    const currentTimeMillis = monotonicMillis(clock)
+    const currentTimeMillis = MonotonicTime.millis(clock)
 
     const expireDue = () => {
       const now = currentTimeMillis()

@@ -2,8 +2,8 @@
  * Logs about what strangers do, at a bounded rate: of each message the first few lines in every interval, and the number
  * of those left out with the next one that is written.
  */
+import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
 import * as Source from "@tx3/protocol/Source"
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
 import * as LogLevel from "effect/LogLevel"
@@ -27,13 +27,13 @@ interface Annotations extends Record<string, unknown> {
 type Write = (message: string, annotations: Annotations) => Effect.Effect<void>
 
 export const make: Effect.Effect<ThrottledLog, never, RelayConfig> = Effect.gen(function*() {
-  const clock = yield* Clock.clockWith(Effect.succeed)
+  const currentTimeMillis = MonotonicTime.millis(yield* Effect.clock)
   const config = yield* RelayConfig
   const intervals = new Map<string, { readonly since: number; written: number; leftOut: number }>()
 
   const throttled = (write: (message: string) => Effect.Effect<void>): Write => (message, annotations) =>
     Effect.suspend(() => {
-      const now = clock.unsafeCurrentTimeMillis()
+      const now = currentTimeMillis()
       let interval = intervals.get(message)
       let leftOut = 0
       if (interval === undefined || now - interval.since >= intervalMs) {

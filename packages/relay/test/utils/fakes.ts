@@ -65,6 +65,7 @@ export const fakePeer = Effect.map(Scope.make(), (scope) => {
     source: Source.fromAddress("192.0.2.2"),
     socket,
     since: 0,
+    sinceMonotonicMs: 0,
     scope,
     stage: "preamble",
     enter,
