@@ -77,6 +77,13 @@ export interface NodeConfigOptions {
    * relay that was away for less than half of it, and programs that connect wait longer than this.
    */
   readonly forwardPatienceMs: number
+
+  /**
+   * Whether a connection that ends without the other end's close_notify ends like any other, and does not fail with
+   * `truncated`. Default false. Only for protocols whose data says itself where it ends: anyone on the way can cut a connection
+   * off, and so can a failure of the other end.
+   */
+  readonly allowTruncated: boolean
 }
 
 /**
@@ -95,7 +102,8 @@ export const defaults: NodeConfigOptions = {
   allClearTimeoutMs: 10_000,
   reconnectMinMs: 500,
   reconnectMaxMs: 60_000,
-  forwardPatienceMs: 20_000
+  forwardPatienceMs: 20_000,
+  allowTruncated: false
 }
 
 /**

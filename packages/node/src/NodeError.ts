@@ -146,20 +146,28 @@ export class NoneReachable extends Schema.TaggedError<NoneReachable>("@tx3/node/
 export type ConnectError = AddressError | ConnectToOneError | NoneReachable
 
 /**
- * A connection can no longer be read or written: `lost` (reset by the other end or by the network, as `cause` says),
- * `closed` (by this end), `ended` (written to after its `end`; reading goes on).
+ * A connection can no longer be read or written:
+ *
+ * - `lost`: reset by the other end, a relay or the network, as `cause` says;
+ * - `truncated`: it ended, but not by the other end's `end`, which TLS marks with a close_notify (RFC 8446, section 6.1): the
+ *   other end failed, or a relay or the network cut the connection off. All that came before has been read;
+ * - `closed`: by this end;
+ * - `ended`: written to after its `end`; reading goes on.
  *
  * @since 0.1.0
  * @category errors
  */
 export class ConnectionError extends Schema.TaggedError<ConnectionError>("@tx3/node/ConnectionError")(
   "ConnectionError",
-  { reason: Schema.Literal("lost", "closed", "ended"), cause: Schema.optional(Schema.Defect) }
+  { reason: Schema.Literal("lost", "truncated", "closed", "ended"), cause: Schema.optional(Schema.Defect) }
 ) {
   override get message(): string {
     switch (this.reason) {
       case "lost":
         return `the connection is lost: ${textOf(this.cause)}`
+      case "truncated":
+        return "the connection was cut off, so what came may be incomplete: the other end, a relay or the network ended it " +
+          "without TLS's close_notify; try again, or allow truncation if the data itself says where it ends"
       case "closed":
         return "the connection is closed; read and write before closing it"
       case "ended":

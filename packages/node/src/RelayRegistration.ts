@@ -82,7 +82,8 @@ export const make = (options: {
     const fail = (reason: RegistrationError["reason"]) => (cause?: unknown) =>
       new RegistrationError({ relay: relay.toString(), reason, cause })
 
-    const register = connect(relay, context, config).pipe(
+    // Any end of a control stream means the same, and the original ends none with a close_notify.
+    const register = connect(relay, context, { ...config, allowTruncated: true }).pipe(
       Effect.catchTags({
         DialError: fail("unreachable"),
         TimedOut: fail("unreachable"),
@@ -104,7 +105,7 @@ export const make = (options: {
       Effect.gen(function*() {
         const connection = yield* tcp.dial(relayAddress, config.attemptTimeoutMs)
         connection.socket.write(token)
-        return Tx3Connection.make(yield* Handshake.accept(connection.socket, context), connection)
+        return Tx3Connection.make(yield* Handshake.accept(connection.socket, context, config), connection)
       })
 
     const nextToken = (control: Tx3Connection.Tx3Connection) =>

@@ -84,10 +84,7 @@ export const make = (
     tlsSocket.destroy()
   })
 
-  // On the TCP socket, since TLS does not pass an empty write on.
-  const confirmEnd = duplex.confirmEnd(tlsSocket, tcp.socket)
-
-  const readable = Stream.repeatEffectOption(duplex.read(tlsSocket)).pipe(Stream.concat(Stream.execute(confirmEnd)))
+  const readable = Stream.repeatEffectOption(duplex.read(tlsSocket))
 
   const run: Socket.Socket["run"] = (handler, options) =>
     Effect.zipRight(options?.onOpen ?? Effect.void, internalSocket.read({ readable }, handler))

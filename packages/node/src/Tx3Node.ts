@@ -129,7 +129,7 @@ export const make = (
         accept(
           Effect.acquireRelease(Effect.succeed(connection.socket), (socket) => Effect.sync(() => socket.destroy()))
             .pipe(
-              Effect.flatMap((socket) => Handshake.accept(socket, context)),
+              Effect.flatMap((socket) => Handshake.accept(socket, context, config)),
               Effect.map((secured) => Tx3Connection.make(secured, connection))
             )
         ))

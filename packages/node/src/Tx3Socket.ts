@@ -6,6 +6,7 @@ import * as Socket from "@effect/platform/Socket"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { read, write } from "./internal/socket.js"
+import { ConnectionError } from "./NodeError.js"
 import type { Tx3Connection } from "./Tx3Connection.js"
 import * as Tx3Node from "./Tx3Node.js"
 
@@ -13,7 +14,8 @@ import * as Tx3Node from "./Tx3Node.js"
  * A `Socket` whose `run` connects to a node. It fails with the reason `Open`, or `OpenTimeout`, and the `ConnectError` as
  * its cause where that cannot be done, and may be run again, as @effect/rpc's clients do to reconnect. Handlers begin in the
  * order of their chunks, up to 64 at a time; when so many are not done, nothing more is read, and the other end has to wait.
- * Writers wait until the connection is open, and after a `run` has ended for the next.
+ * Writers wait until the connection is open, and after a `run` has ended for the next. A chunk that is written while the
+ * connection is being lost is lost with it; `run` fails then.
  *
  * @since 0.1.0
  * @category constructors
@@ -38,7 +40,9 @@ export const make = (destination: Tx3Node.Destination): Effect.Effect<Socket.Soc
 
     const writeWhenOpen = (chunk: Uint8Array | string | Socket.CloseEvent): Effect.Effect<void, Socket.SocketError> =>
       Effect.suspend(() =>
-        current === undefined ? Effect.zipRight(open.await, writeWhenOpen(chunk)) : write(current, chunk)
+        current === undefined
+          ? Effect.zipRight(open.await, writeWhenOpen(chunk))
+          : Effect.catchIf(write(current, chunk), isLoss, () => Effect.void)
       )
 
     const run: Socket.Socket["run"] = (handler, options) =>
@@ -57,6 +61,10 @@ export const make = (destination: Tx3Node.Destination): Effect.Effect<Socket.Soc
       )
     })
   })
+
+const isLoss = (error: Socket.SocketError) =>
+  error.reason === "Write" && error.cause instanceof ConnectionError &&
+  (error.cause.reason === "lost" || error.cause.reason === "truncated")
 
 const connect = (node: Tx3Node.Tx3Node["Type"], destination: Tx3Node.Destination) =>
   Effect.mapError(

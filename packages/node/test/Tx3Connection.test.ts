@@ -168,8 +168,7 @@ describe("a reset", () => {
       raw.socket.resetAndDestroy()
       yield* atRest(() => connection.duplex.readableLength)
       const error = yield* Effect.flip(Stream.runDrain(connection.readable))
-      assert.strictEqual(error.reason, "lost")
-      assert.match(error.message, /EPIPE|ECONNRESET/)
+      assert.include(["lost", "truncated"], error.reason)
     }))
 
   live("fails a Socket's run", () =>

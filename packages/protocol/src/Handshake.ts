@@ -6,9 +6,11 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import type * as net from "node:net"
 import type { Duplex } from "node:stream"
 import * as tls from "node:tls"
 import type * as CertDigest from "./CertDigest.js"
+import { Tap } from "./internal/tap.js"
 import * as Tls from "./Tls.js"
 
 /**
@@ -48,6 +50,33 @@ export class HandshakeError extends Schema.TaggedError<HandshakeError>("@tx3/pro
 }
 
 /**
+ * A connection ended without the other end's close_notify (RFC 8446, section 6.1): the other end failed or was ended, or a relay
+ * or the network cut the connection off. What came before may be a part of what was sent.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class Truncated extends Schema.TaggedError<Truncated>("@tx3/protocol/Truncated")("Truncated", {}) {
+  override get message(): string {
+    return "the connection ended without TLS's close_notify"
+  }
+}
+
+/**
+ * What to do about a connection that ends without the other end's close_notify.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  /**
+   * Whether it ends as one that the other end has ended. Default false: when all bytes have been read, its socket is destroyed
+   * with {@link Truncated}.
+   */
+  readonly allowTruncated?: boolean | undefined
+}
+
+/**
  * Waits for the other end to begin TLS.
  *
  * @since 0.1.0
@@ -55,9 +84,10 @@ export class HandshakeError extends Schema.TaggedError<HandshakeError>("@tx3/pro
  */
 export const accept = (
   stream: Duplex,
-  context: tls.SecureContext
+  context: tls.SecureContext,
+  options: Options = {}
 ): Effect.Effect<Secured, HandshakeError, Scope.Scope> =>
-  secured("secure", () => new tls.TLSSocket(stream, Tls.serverOptions(context)))
+  secured(stream, options, "secure", (tap) => new tls.TLSSocket(tap, Tls.serverOptions(context)))
 
 /**
  * Begins TLS. Whether the digest is the expected one is for the caller to say.
@@ -67,17 +97,27 @@ export const accept = (
  */
 export const connect = (
   stream: Duplex,
-  context: tls.SecureContext
+  context: tls.SecureContext,
+  options: Options = {}
 ): Effect.Effect<Secured, HandshakeError, Scope.Scope> =>
-  secured("secureConnect", () => tls.connect({ socket: stream, ...Tls.clientOptions(context) }))
+  secured(stream, options, "secureConnect", (tap) => tls.connect({ socket: tap, ...Tls.clientOptions(context) }))
 
-const secured = (secureEvent: "secure" | "secureConnect", open: () => tls.TLSSocket) =>
+type SecureEvent = "secure" | "secureConnect"
+
+const secured = (stream: Duplex, options: Options, secureEvent: SecureEvent, open: (tap: Tap) => tls.TLSSocket) =>
   Effect.acquireRelease(
-    Effect.sync(() => endingInNextTurn(open())),
-    (socket) => Effect.sync(() => socket.destroy())
+    Effect.sync(() => {
+      const tap = new Tap(stream)
+      const socket = open(tap)
+      endInNextTurn(socket)
+      tellEnds(socket, tap, options.allowTruncated ?? false)
+      nameEnds(socket, stream)
+      return { socket, tap }
+    }),
+    ({ socket }) => Effect.sync(() => socket.destroy())
   ).pipe(
-    Effect.tap((socket) => untilSecure(socket, secureEvent)),
-    Effect.flatMap((socket) =>
+    Effect.tap(({ socket, tap }) => untilSecure(socket, tap, secureEvent)),
+    Effect.flatMap(({ socket }) =>
       Option.match(Tls.peerDigest(socket), {
         onNone: () => Effect.fail(new HandshakeError({ reason: "untrusted" })),
         onSome: (digest) => Effect.succeed<Secured>({ socket, digest })
@@ -89,15 +129,43 @@ const secured = (secureEvent: "secure" | "secureConnect", open: () => tls.TLSSoc
  * To end a TLS socket Node lets OpenSSL look for the other end's end, which drops what was received and not decrypted yet.
  * There is such when a socket is ended between two records of one piece, so it is ended in the next turn of the event loop.
  */
-const endingInNextTurn = (socket: tls.TLSSocket) => {
+const endInNextTurn = (socket: tls.TLSSocket) => {
   const end = socket._final
   socket._final = (callback) => void setImmediate(() => end.call(socket, callback))
-  return socket
 }
 
-const untilSecure = (socket: tls.TLSSocket, secureEvent: "secure" | "secureConnect") =>
+/**
+ * Node does not say whether a TLS socket ends because of a close_notify or because the stream below it has ended. It has ended
+ * because of the first if the second has not happened yet. In the other case the socket fails where it would have ended, which
+ * is when its reader has all bytes.
+ */
+const tellEnds = (socket: tls.TLSSocket, tap: Tap, allowTruncated: boolean) => {
+  const { emit, push } = socket
+  socket.push = (chunk, encoding) => {
+    if (chunk === null && tap.secured && tap.readableEnded) {
+      const error = tap.failure ?? (allowTruncated ? undefined : new Truncated())
+      if (error !== undefined) {
+        socket.emit = (event: string, ...args: Array<unknown>) =>
+          event === "end" ? socket.destroy(error).destroyed : Reflect.apply(emit, socket, [event, ...args])
+      }
+    }
+    return push.call(socket, chunk, encoding)
+  }
+}
+
+/** Over another stream than a TCP socket, Node's TLS socket does not know where it leads. */
+const nameEnds = (socket: tls.TLSSocket, stream: Duplex) => {
+  for (const name of ["remoteAddress", "remoteFamily", "remotePort", "localAddress", "localFamily", "localPort"]) {
+    Object.defineProperty(socket, name, { get: () => (stream as net.Socket)[name as "remoteAddress"] })
+  }
+}
+
+const untilSecure = (socket: tls.TLSSocket, tap: Tap, secureEvent: SecureEvent) =>
   Effect.async<void, HandshakeError>((resume) => {
-    const onSecure = () => settle(Effect.void)
+    const onSecure = () => {
+      tap.secured = true
+      settle(Effect.void)
+    }
     const onClose = () => settle(new HandshakeError({ reason: "closed" }))
     const onError = (cause: NodeJS.ErrnoException) =>
       settle(new HandshakeError(cause.code === "ECONNRESET" ? { reason: "closed" } : { reason: "failed", cause }))

@@ -36,7 +36,7 @@ export const connect = (
       if (address.scheme === "tx3-rst") {
         connection.socket.write(CertDigest.toBytes(expected))
       }
-      const secured = yield* Handshake.connect(connection.socket, context).pipe(
+      const secured = yield* Handshake.connect(connection.socket, context, config).pipe(
         Effect.mapError((error) =>
           address.scheme === "tx3-rst" && isHangUp(error) ? new PeerUnavailable({ digest: expected }) : error
         )

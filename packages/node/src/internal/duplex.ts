@@ -2,6 +2,7 @@
  * Reading and writing a Node stream by pulling: nothing is read that nobody asked for, and a write is done when it has
  * left this process. Neither attaches anything to the stream beyond its own duration, and neither owns the stream.
  */
+import * as Handshake from "@tx3/protocol/Handshake"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { Duplex } from "node:stream"
@@ -9,11 +10,19 @@ import { ConnectionError } from "../NodeError.js"
 
 const lost = (cause: unknown) => new ConnectionError({ reason: "lost", cause })
 
+/** What an error of a stream means for its connection. */
+export const failureOf = (error: Error): ConnectionError =>
+  error instanceof ConnectionError
+    ? error
+    : error instanceof Handshake.Truncated
+    ? new ConnectionError({ reason: "truncated" })
+    : lost(error)
+
 /** Why a stream that is closed is closed. A write that this end's close cut off is no loss; Node 24 reports it as one. */
-const closedBy = (duplex: Duplex) =>
-  duplex.errored === null || (duplex.errored as NodeJS.ErrnoException).code === "ECANCELED"
+const closedBy = ({ errored }: Duplex) =>
+  errored === null || (errored as NodeJS.ErrnoException).code === "ECANCELED"
     ? new ConnectionError({ reason: "closed" })
-    : lost(duplex.errored)
+    : failureOf(errored)
 
 /**
  * The next bytes: all that are there, or exactly `size` of them, fewer only at the end. Fails with none after the other
@@ -25,6 +34,9 @@ export const read = (duplex: Duplex, size?: number): Effect.Effect<Uint8Array, O
       const bytes: Uint8Array | null = duplex.read(size)
       if (bytes !== null) {
         settle(Effect.succeed(bytes))
+      } else if (duplex.errored !== null) {
+        // Also where all was read: a stream that fails in place of its end counts as ended, too.
+        settle(Effect.fail(Option.some(closedBy(duplex))))
       } else if (duplex.readableEnded) {
         settle(Effect.fail(Option.none()))
       } else if (duplex.closed) {
@@ -50,7 +62,7 @@ export const write = (duplex: Duplex, bytes: Uint8Array): Effect.Effect<void, Co
     }
     duplex.write(bytes, (error) => {
       // Node reports success for the write under way when a socket is destroyed.
-      resume(duplex.destroyed ? closedBy(duplex) : error ? lost(error) : Effect.void)
+      resume(duplex.destroyed ? closedBy(duplex) : error ? failureOf(error) : Effect.void)
     })
   })
 
