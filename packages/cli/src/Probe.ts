@@ -11,7 +11,6 @@ import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { randomBytes } from "node:crypto"
-import { problemOf } from "./internal/problemOf.js"
 
 /**
  * What is tried, in this order:
@@ -135,7 +134,7 @@ const problemIn = (error: unknown, timeoutMs: number): string => {
     return `not done within ${timeoutMs} ms`
   }
   if (error instanceof WireClient.Ended) {
-    return error.cause === undefined ? "the relay closed the connection" : problemOf(error.cause)
+    return error.cause === undefined ? "the relay closed the connection" : problemIn(error.cause, timeoutMs)
   }
   return error instanceof Error ? error.message : String(error)
 }

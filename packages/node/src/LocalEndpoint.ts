@@ -2,6 +2,7 @@
  * Where a program of this machine, or of its network, takes connections or opens them: HOST:PORT or unix:PATH. Sockets and
  * listeners end with the scope they were opened in.
  */
+import * as Dial from "@tx3/sockets/Dial"
 import { bindPrivately, longestPath } from "@tx3/sockets/UnixSocket"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
@@ -58,8 +59,8 @@ export class LocalError extends Schema.TaggedError<LocalError>("@tx3/node/LocalE
   cause: Schema.Defect
 }) {
   override get message(): string {
-    const { code, message } = this.cause as NodeJS.ErrnoException
-    return `cannot ${this.action} ${this.endpoint}: ${problems[code ?? ""] ?? message}`
+    const problem = this.cause instanceof Dial.DialError ? this.cause.reasons(problemOf) : problemOf(this.cause)
+    return `cannot ${this.action} ${this.endpoint}: ${problem}`
   }
 }
 
@@ -69,8 +70,12 @@ const problems: Record<string, string> = {
   EADDRNOTAVAIL: "this machine has no such address",
   ECONNREFUSED: "nothing listens there",
   ENOENT: "there is no such file or folder",
-  ENOTFOUND: "the name has no address",
-  ETIMEDOUT: "no answer"
+  ENOTFOUND: "the name has no address"
+}
+
+const problemOf = (cause: unknown) => {
+  const { code, message } = cause as NodeJS.ErrnoException
+  return problems[code ?? ""] ?? message
 }
 
 /**
@@ -120,11 +125,9 @@ const refuseLongPath = (action: LocalError["action"], endpoint: LocalEndpoint) =
     )
     : Effect.void
 
-/** What went wrong is told to whoever reads or writes at the time; this keeps it from ending the process. */
-const prepare = (socket: net.Socket) => socket.setKeepAlive(true, 7_000).on("error", () => {})
-
 /**
- * Opens a connection, half-open and unread.
+ * Opens a connection, half-open and unread. `timeoutMs` is for all of it; of several addresses of a name the first that answers
+ * is taken.
  *
  * @since 0.1.0
  * @category connecting
@@ -132,23 +135,46 @@ const prepare = (socket: net.Socket) => socket.setKeepAlive(true, 7_000).on("err
 export const connect = (
   endpoint: LocalEndpoint,
   timeoutMs: number
-): Effect.Effect<net.Socket, LocalError, Scope.Scope> => {
-  const fail = (cause: unknown) => new LocalError({ action: "connect to", endpoint: format(endpoint), cause })
-  return refuseLongPath("connect to", endpoint).pipe(Effect.zipRight(Effect.acquireRelease(
-    Effect.sync(() => prepare(net.connect({ ...optionsOf(endpoint), allowHalfOpen: true, noDelay: true }))),
+): Effect.Effect<net.Socket, LocalError, Scope.Scope> =>
+  refuseLongPath("connect to", endpoint).pipe(
+    Effect.zipRight(
+      $match(endpoint, {
+        Tcp: (endpoint) =>
+          Dial.connect({ ...endpoint, attemptTimeoutMs: timeoutMs, timeoutMs }).pipe(
+            Effect.map(({ socket }) => socket)
+          ),
+        Unix: ({ path }) => connectUnix(path, timeoutMs)
+      })
+    ),
+    Effect.mapError((cause) =>
+      cause._tag === "LocalError"
+        ? cause
+        : new LocalError({
+          action: "connect to",
+          endpoint: format(endpoint),
+          cause: cause._tag === "UnixError" ? cause.error : cause
+        })
+    )
+  )
+
+class UnixError extends Data.TaggedError("UnixError")<{ readonly error: Error }> {}
+
+const connectUnix = (path: string, timeoutMs: number) =>
+  Effect.acquireRelease(
+    Effect.sync(() => net.connect({ path, allowHalfOpen: true }).on("error", () => {})),
     (socket) => Effect.sync(() => socket.destroy())
-  ))).pipe(
+  ).pipe(
     Effect.tap((socket) =>
-      Effect.async<void, LocalError>((resume) => {
-        socket.once("connect", () => resume(Effect.void)).once("error", (cause) => resume(fail(cause)))
+      Effect.async<void, UnixError>((resume) => {
+        socket.once("connect", () => resume(Effect.void))
+        socket.once("error", (error) => resume(new UnixError({ error })))
       })
     ),
     Effect.timeoutFail({
       duration: timeoutMs,
-      onTimeout: () => fail(new Error(`no answer within ${timeoutMs} ms`))
+      onTimeout: () => new UnixError({ error: new Error(`no answer within ${timeoutMs} ms`) })
     })
   )
-}
 
 /**
  * Listens until the scope closes, which leaves the sockets alone that it accepted: those are their taker's, half-open and
@@ -165,7 +191,7 @@ export const listen = (
     Effect.async<net.Server, LocalError>((resume) => {
       const server = net.createServer(
         { allowHalfOpen: true, noDelay: true, pauseOnConnect: true },
-        (socket) => onConnection(prepare(socket))
+        (socket) => onConnection(Dial.prepare(socket))
       )
       server.once(
         "error",

@@ -30,8 +30,8 @@ export interface NodeConfigOptions {
   readonly connectTimeoutMs: number
 
   /**
-   * TCP to one address of a name, before the next is tried. Default 5000: two lost SYNs are survived (they are sent
-   * again after 1 and 3 s, RFC 6298), and a name with three dead addresses still leaves time for a fourth.
+   * TCP to one address. The next address of a name is tried 250 ms after it, at the latest (RFC 8305). Default 5000: two
+   * lost SYNs are survived, which are sent again after 1 and 3 s (RFC 6298).
    */
   readonly attemptTimeoutMs: number
 

@@ -5,8 +5,20 @@
 import type { AddressError } from "@tx3/protocol/Address"
 import { CertDigest } from "@tx3/protocol/CertDigest"
 import type { HandshakeError } from "@tx3/protocol/Handshake"
+import { DialError } from "@tx3/sockets/Dial"
 import * as Schema from "effect/Schema"
 import { hostPort } from "./internal/hostPort.js"
+
+export {
+  /**
+   * No address of a host took a TCP connection. `failures` has each address that was tried, in that order; for a name that
+   * did not resolve it has the name itself.
+   *
+   * @since 0.1.0
+   * @category errors
+   */
+  DialError
+}
 
 const codeOf = (cause: unknown) => (cause as NodeJS.ErrnoException).code ?? ""
 
@@ -32,33 +44,6 @@ export class BindError extends Schema.TaggedError<BindError>("@tx3/node/BindErro
 }) {
   override get message(): string {
     return `cannot listen at ${hostPort(this.host, this.port)}: ${bindAdvice[codeOf(this.cause)] ?? textOf(this.cause)}`
-  }
-}
-
-const dialProblems: Record<string, string> = {
-  ECONNREFUSED: "connection refused",
-  EHOSTUNREACH: "no route to this host",
-  ENETUNREACH: "no route to this network",
-  ENOTFOUND: "the name has no address"
-}
-
-/**
- * No address of a host took a TCP connection. `failures` has each address that was tried, in that order; for a name
- * that did not resolve it has the name itself.
- *
- * @since 0.1.0
- * @category errors
- */
-export class DialError extends Schema.TaggedError<DialError>("@tx3/node/DialError")("DialError", {
-  host: Schema.String,
-  port: Schema.Int,
-  failures: Schema.Array(Schema.Struct({ address: Schema.String, cause: Schema.Defect }))
-}) {
-  override get message(): string {
-    const failures = this.failures.map(({ address, cause }) =>
-      `${address}: ${dialProblems[codeOf(cause)] ?? textOf(cause)}`
-    )
-    return `cannot connect to ${hostPort(this.host, this.port)} (${failures.join("; ")}); is it running and reachable?`
   }
 }
 

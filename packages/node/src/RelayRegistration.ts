@@ -7,6 +7,7 @@
 import type { AddressWithDigest } from "@tx3/protocol/Address"
 import * as Handshake from "@tx3/protocol/Handshake"
 import * as Preamble from "@tx3/protocol/Preamble"
+import * as Dial from "@tx3/sockets/Dial"
 import * as Data from "effect/Data"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
@@ -21,7 +22,6 @@ import { connect } from "./internal/connect.js"
 import * as duplex from "./internal/duplex.js"
 import type { Inbound } from "./internal/inbound.js"
 import * as network from "./internal/network.js"
-import * as tcp from "./internal/tcp.js"
 import type { NodeConfigOptions } from "./NodeConfig.js"
 import { RegistrationError } from "./NodeError.js"
 import * as Tx3Connection from "./Tx3Connection.js"
@@ -101,9 +101,9 @@ export const make = (options: {
       )
 
     // Not by the relay's name, which may stand for several relays: only this one knows the token.
-    const dialBack = (relayAddress: tcp.Endpoint, token: Uint8Array) =>
+    const dialBack = (relayAddress: Dial.Endpoint, token: Uint8Array) =>
       Effect.gen(function*() {
-        const connection = yield* tcp.dial(relayAddress, config.attemptTimeoutMs)
+        const connection = yield* Dial.connect({ ...relayAddress, attemptTimeoutMs: config.attemptTimeoutMs })
         connection.socket.write(token)
         return Tx3Connection.make(yield* Handshake.accept(connection.socket, context, config), connection)
       })

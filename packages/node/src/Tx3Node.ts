@@ -64,7 +64,7 @@ export class Tx3Node extends Context.Tag("@tx3/node/Tx3Node")<Tx3Node, {
 
   /**
    * Connects to another node, directly or through a relay, and makes sure that it is the one the address names. Every
-   * IP address of a name is tried in turn. Of several addresses of the node, the next is tried `connectStaggerMs` after the
+   * IP address of a name is tried, 250 ms apart, and the first that answers is taken (RFC 8305). Of several addresses of the node, the next is tried `connectStaggerMs` after the
    * one before it or as soon as that has failed, and the first that completes is taken. The connection is closed with the
    * scope. A relay's own address is none to connect to: the relay takes whoever does for a node that registers.
    */

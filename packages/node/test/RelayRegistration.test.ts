@@ -8,6 +8,7 @@ import * as CertDigest from "@tx3/protocol/CertDigest"
 import * as Handshake from "@tx3/protocol/Handshake"
 import * as Identity from "@tx3/protocol/Identity"
 import * as Tls from "@tx3/protocol/Tls"
+import { Lookup, LookupError } from "@tx3/sockets/Lookup"
 import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
@@ -20,7 +21,6 @@ import * as TestClock from "effect/TestClock"
 import { randomBytes } from "node:crypto"
 import type { Socket } from "node:net"
 import { Interfaces } from "../src/internal/network.js"
-import { Lookup } from "../src/internal/tcp.js"
 import * as FakeRelay from "./utils/FakeRelay.js"
 import { alice, bob, live, received, sendAll, taken, untilState } from "./utils/nodes.js"
 
@@ -136,7 +136,7 @@ describe("a registration", () => {
       assert.deepStrictEqual(waits, [500, 500, 2000, 2000, 8000, 8000, 32_000, 30_000, 60_000, 30_000])
     }).pipe(
       Effect.scoped,
-      Effect.provideService(Lookup, () => Promise.reject(new Error("down"))),
+      Effect.provideService(Lookup, () => new LookupError({ cause: new Error("down") })),
       // All of the wait and half of it, in turns.
       Effect.withRandom(Random.fixed([1, 0]))
     ))
@@ -165,7 +165,7 @@ describe("a lost registration", () => {
       assert.deepStrictEqual(yield* states.take, RelayRegistration.State.Connecting({ attempt: 3 }))
     }).pipe(
       Effect.scoped,
-      Effect.provideService(Lookup, () => Promise.reject(new Error("down"))),
+      Effect.provideService(Lookup, () => new LookupError({ cause: new Error("down") })),
       Effect.provideService(Interfaces, () => ({
         eth0: addresses.eth0.map((address) => ({ address, internal: false }) as never),
         lo: [{ address: String(Math.random()), internal: true } as never]
@@ -187,7 +187,7 @@ describe("a lost registration", () => {
       assert.deepStrictEqual(yield* states.take, RelayRegistration.State.Connecting({ attempt: 2 }))
     }).pipe(
       Effect.scoped,
-      Effect.provideService(Lookup, () => Promise.reject(new Error("down"))),
+      Effect.provideService(Lookup, () => new LookupError({ cause: new Error("down") })),
       Effect.provideService(Interfaces, () => ({}))
     ))
 })
@@ -338,7 +338,7 @@ describe("splice tokens", () => {
       const asked: Array<string> = []
       const lookup = (host: string) => {
         asked.push(host)
-        return Promise.resolve([{ address: "127.0.0.1", family: 4 }])
+        return Effect.succeed([{ address: "127.0.0.1", family: 4 }])
       }
       yield* boundAt(relay.address.toString().replace("127.0.0.1", "relay.test")).pipe(
         Effect.provideService(Lookup, lookup)

@@ -2,6 +2,7 @@ import { assert, describe } from "@effect/vitest"
 import * as NodeConfig from "@tx3/node/NodeConfig"
 import * as Tx3Node from "@tx3/node/Tx3Node"
 import * as Tls from "@tx3/protocol/Tls"
+import { Lookup, LookupError } from "@tx3/sockets/Lookup"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -12,7 +13,6 @@ import * as net from "node:net"
 import * as os from "node:os"
 import * as tls from "node:tls"
 import { Worker } from "node:worker_threads"
-import { Lookup } from "../src/internal/tcp.js"
 import { addressOf, alice, bob, closed, eventually, live, received, sendAll, silent, taken } from "./utils/nodes.js"
 
 const bind = ["tx3-st://127.0.0.1:0"]
@@ -25,7 +25,10 @@ const withConfig = (options: Partial<NodeConfig.NodeConfigOptions>) => Effect.pr
 
 /** Makes a name stand for these addresses. */
 const withName = (...addresses: ReadonlyArray<string>) =>
-  Effect.provideService(Lookup, () => Promise.resolve(addresses.map((address) => ({ address, family: 4 }))))
+  Effect.provideService(
+    Lookup,
+    () => Effect.succeed(addresses.map((address) => ({ address, family: net.isIP(address) })))
+  )
 
 /** A port that nobody listens at. */
 const freePort = Effect.map(Effect.scoped(listening), (node) => addressOf(node).port)
@@ -185,17 +188,18 @@ describe("connecting", () => {
     Effect.gen(function*() {
       const error = yield* connecting.pipe(
         Effect.flatMap((bobs) => bobs.connect(`tx3-st://nobody.test:1/${alice.digest}`)),
-        Effect.provideService(Lookup, () => Promise.reject(Object.assign(new Error("no"), { code: "ENOTFOUND" }))),
+        Effect.provideService(Lookup, () =>
+          new LookupError({ cause: Object.assign(new Error("no"), { code: "ENOTFOUND" }) })),
         Effect.flip
       )
-      assert.include(error.message, "cannot connect to nobody.test:1 (nobody.test: the name has no address)")
+      assert.include(error.message, "cannot connect to nobody.test:1 (the name has no address)")
     }))
 
   live("connectTimeoutMs ends a resolver and a handshake that are not done", () =>
     Effect.gen(function*() {
       const bobs = yield* withConfig({ connectTimeoutMs: 50 })(connecting)
       const dial = yield* bobs.connect(`tx3-st://slow.test:1/${alice.digest}`).pipe(
-        Effect.provideService(Lookup, () => new Promise(() => {})),
+        Effect.provideService(Lookup, () => Effect.never),
         Effect.flip
       )
       assert.deepInclude(dial, { _tag: "TimedOut", stage: "dial", timeoutMs: 50 })

@@ -11,6 +11,7 @@ import * as Identity from "@tx3/protocol/Identity"
 import * as Preamble from "@tx3/protocol/Preamble"
 import * as SpliceToken from "@tx3/protocol/SpliceToken"
 import * as Tls from "@tx3/protocol/Tls"
+import * as Dial from "@tx3/sockets/Dial"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -153,19 +154,11 @@ export const connect = (
   relay: Address.Address,
   { localAddress }: ConnectOptions = {}
 ): Effect.Effect<RawStream, Ended, Scope.Scope> =>
-  Effect.acquireRelease(
-    Effect.sync(() =>
-      Net.connect({ allowHalfOpen: true, host: relay.host, localAddress, noDelay: true, port: relay.port })
-    ),
-    (socket) => Effect.sync(() => socket.destroy())
-  ).pipe(
-    Effect.tap((socket) =>
-      Effect.async<void, Ended>((resume) => {
-        socket.once("error", (cause) => resume(new Ended({ reset: true, received: Buffer.alloc(0), cause })))
-        socket.once("connect", () => resume(Effect.void))
-      })
-    ),
-    Effect.map(rawStream)
+  Dial.connect({ host: relay.host, port: relay.port, localAddress, attemptTimeoutMs: Dial.timeoutMs }).pipe(
+    Effect.mapBoth({
+      onFailure: (cause) => new Ended({ reset: true, received: Buffer.alloc(0), cause }),
+      onSuccess: ({ socket }) => rawStream(socket)
+    })
   )
 
 /**

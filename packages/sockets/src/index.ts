@@ -1,5 +1,8 @@
 export * as DeadPeers from "./DeadPeers.js"
 export * as DescriptorLimit from "./DescriptorLimit.js"
+export * as Dial from "./Dial.js"
+export * as FirstOf from "./FirstOf.js"
+export * as Lookup from "./Lookup.js"
 export * as SocketCalls from "./SocketCalls.js"
 export * as TcpInfo from "./TcpInfo.js"
 export * as UnixSocket from "./UnixSocket.js"

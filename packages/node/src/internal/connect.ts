@@ -5,6 +5,8 @@
 import type { AddressWithDigest } from "@tx3/protocol/Address"
 import * as CertDigest from "@tx3/protocol/CertDigest"
 import * as Handshake from "@tx3/protocol/Handshake"
+import * as Dial from "@tx3/sockets/Dial"
+import { firstOf } from "@tx3/sockets/FirstOf"
 import type * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
@@ -13,8 +15,6 @@ import type { NodeConfigOptions } from "../NodeConfig.js"
 import { type ConnectToOneError, DigestMismatch, NoneReachable, PeerUnavailable, TimedOut } from "../NodeError.js"
 import * as Tx3Connection from "../Tx3Connection.js"
 import { closeOnFailure } from "./closeOnFailure.js"
-import { firstOf } from "./firstOf.js"
-import * as tcp from "./tcp.js"
 
 /**
  * Connects to whom an address names, and makes sure that it is who answers. Through a relay the address's digest is the
@@ -31,7 +31,7 @@ export const connect = (
     const timeoutMs = config.connectTimeoutMs
     let stage: TimedOut["stage"] = "dial"
     return Effect.gen(function*() {
-      const connection = yield* tcp.dial(address, config.attemptTimeoutMs)
+      const connection = yield* Dial.connect({ ...address, attemptTimeoutMs: config.attemptTimeoutMs, timeoutMs })
       stage = "handshake"
       if (address.scheme === "tx3-rst") {
         connection.socket.write(CertDigest.toBytes(expected))

@@ -1,10 +1,9 @@
-import { assert, describe } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
+import { firstOf } from "@tx3/sockets/FirstOf"
 import { Deferred, Effect } from "effect"
-import { firstOf } from "../src/internal/firstOf.js"
-import { live } from "./utils/nodes.js"
 
 describe("firstOf", () => {
-  live(
+  it.scopedLive(
     "gives back what every other way has taken, before it gives the one that succeeded",
     () =>
       Effect.gen(function*() {
@@ -22,7 +21,7 @@ describe("firstOf", () => {
       })
   )
 
-  live("fails with every error in the order of the ways, and has given all back", () =>
+  it.scopedLive("fails with every error in the order of the ways, and has given all back", () =>
     Effect.gen(function*() {
       let open = 0
       const failing = (error: string) =>

@@ -1,6 +1,8 @@
 /**
- * Trying several ways to one end, which are likely to be equally good: each begins a while after the one before it, or as soon
- * as that has failed, and the first that succeeds is taken. What the others took is given back before it is.
+ * Races several ways to the same end. Each way begins a while after the one before it, or as soon as that has failed. The
+ * first that succeeds is taken, and what the others acquired is released before it is returned.
+ *
+ * @since 0.1.0
  */
 import type * as Arr from "effect/Array"
 import * as Deferred from "effect/Deferred"
@@ -9,7 +11,13 @@ import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 
-/** Fails with every error, in the order of the ways, when none is left. */
+/**
+ * Starts the ways `staggerMs` apart and gives the first success. Fails with every error, in the order of the ways, when
+ * none is left. What the taken way acquired stays in the caller's scope.
+ *
+ * @since 0.1.0
+ * @category racing
+ */
 export const firstOf = <A, E, R>(
   ways: Arr.NonEmptyReadonlyArray<Effect.Effect<A, E, R>>,
   staggerMs: number
