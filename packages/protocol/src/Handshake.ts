@@ -3,6 +3,7 @@
  * below, ends with the scope; nothing else is acquired. Deadlines are the caller's (protocol, section 3).
  */
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
@@ -27,8 +28,8 @@ export interface Secured {
 }
 
 /**
- * TLS did not come about: `closed` (the other end went away), `untrusted` (its certificate is not the well-known CA's),
- * `failed` (TLS itself, as `cause` says; RFC 8446, section 6).
+ * TLS did not come about: `closed` (the other end went away), `untrusted` (its certificate is refused; `cause` is a
+ * `PeerCertificate.Refused` that says why), `failed` (TLS itself, as `cause` says; RFC 8446, section 6).
  *
  * @since 0.1.0
  * @category errors
@@ -42,12 +43,14 @@ export class HandshakeError extends Schema.TaggedError<HandshakeError>("@tx3/pro
       case "closed":
         return "the other end closed the connection during the TLS handshake"
       case "untrusted":
-        return "the other end's certificate is not issued by the well-known CA: it does not speak tx3"
+        return `the other end's certificate is not one of tx3: ${textOf(this.cause)}`
       case "failed":
-        return `the TLS handshake failed: ${this.cause instanceof Error ? this.cause.message : String(this.cause)}`
+        return `the TLS handshake failed: ${textOf(this.cause)}`
     }
   }
 }
+
+const textOf = (cause: unknown) => cause instanceof Error ? cause.message : String(cause)
 
 /**
  * A connection ended without the other end's close_notify (RFC 8446, section 6.1): the other end failed or was ended, or a relay
@@ -118,9 +121,13 @@ const secured = (stream: Duplex, options: Options, secureEvent: SecureEvent, ope
   ).pipe(
     Effect.tap(({ socket, tap }) => untilSecure(socket, tap, secureEvent)),
     Effect.flatMap(({ socket }) =>
-      Option.match(Tls.peerDigest(socket), {
-        onNone: () => Effect.fail(new HandshakeError({ reason: "untrusted" })),
-        onSome: (digest) => Effect.succeed<Secured>({ socket, digest })
+      Option.match(Tls.peer(socket), {
+        // It was destroyed in the meantime.
+        onNone: () => Effect.fail(new HandshakeError({ reason: "closed" })),
+        onSome: Either.match({
+          onLeft: (cause) => Effect.fail(new HandshakeError({ reason: "untrusted", cause })),
+          onRight: (digest) => Effect.succeed<Secured>({ socket, digest })
+        })
       })
     )
   )

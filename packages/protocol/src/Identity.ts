@@ -9,8 +9,8 @@ import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { createPrivateKey, createPublicKey, randomBytes, X509Certificate } from "node:crypto"
 import * as CertDigest from "./CertDigest.js"
-import * as der from "./internal/der.js"
 import * as pem from "./internal/pem.js"
+import * as PeerCertificate from "./PeerCertificate.js"
 import * as WellKnownCa from "./WellKnownCa.js"
 
 /**
@@ -34,6 +34,7 @@ const Reason = Schema.Literal(
   "PrivateKeyMissing",
   "PrivateKeyMalformed",
   "ForeignIssuer",
+  "CertificateRefused",
   "KeyMismatch"
 )
 
@@ -43,6 +44,7 @@ const messages: Record<typeof Reason.Type, string> = {
   PrivateKeyMissing: "there is no PRIVATE KEY block; give a PEM text with a CERTIFICATE and a PRIVATE KEY block",
   PrivateKeyMalformed: "the private key is not readable; it must be a PKCS#8 key in DER, not encrypted",
   ForeignIssuer: "the certificate is not issued by the well-known CA; use one that a tx3 program made",
+  CertificateRefused: "other tx3 programs refuse the certificate; use one that a tx3 program made",
   KeyMismatch: "the private key does not belong to the certificate; use the key that was made with it"
 }
 
@@ -54,10 +56,23 @@ const messages: Record<typeof Reason.Type, string> = {
  * @category errors
  */
 export class IdentityError extends Schema.TaggedError<IdentityError>("@tx3/protocol/IdentityError")("IdentityError", {
-  reason: Reason
+  reason: Reason,
+  cause: Schema.optional(Schema.Defect)
 }) {
   override get message(): string {
-    return messages[this.reason]
+    return messages[this.reason] + (this.cause instanceof Error ? ` (${this.cause.message})` : "")
+  }
+}
+
+const refusedBy = (cause: PeerCertificate.Refused) => {
+  switch (cause.reason) {
+    case "Malformed":
+      return new IdentityError({ reason: "CertificateMalformed" })
+    case "Issuer":
+    case "Signature":
+      return new IdentityError({ reason: "ForeignIssuer" })
+    default:
+      return new IdentityError({ reason: "CertificateRefused", cause })
   }
 }
 
@@ -110,9 +125,9 @@ export const generate: Effect.Effect<Identity> = Effect.promise(async () => {
 })
 
 /**
- * The identity made of a certificate in DER and its key in PKCS#8 DER, which must belong together. The issuer's bytes
- * and signature must be the well-known CA's (protocol, section 3). The kind of key is left to TLS 1.3: the original
- * makes P-256 keys, but nothing depends on that.
+ * The identity made of a certificate in DER and its key in PKCS#8 DER, which must belong together. The
+ * certificate must be one that peers accept (`PeerCertificate`). One that is not valid yet passes: some machines start
+ * with a clock that is decades behind, and only the clocks of the peers count.
  *
  * @since 0.1.0
  * @category constructors
@@ -123,26 +138,21 @@ export const fromDer = (options: {
 }): Either.Either<Identity, IdentityError> =>
   Either.gen(function*() {
     const privateKey = Redacted.value(options.privateKey)
-    const certificate = yield* Either.try({
-      try: () => {
-        const leaf = new X509Certificate(options.certificate)
-        return { leaf, issuer: der.issuerOf(leaf.raw), publicKey: leaf.publicKey }
-      },
+    const certificateKey = yield* Either.try({
+      try: () => new X509Certificate(options.certificate).publicKey,
       catch: fail("CertificateMalformed")
-    }).pipe(
-      // Node also reads PEM, and DER with bytes after it; both would have another digest than the one a peer computes.
-      Either.filterOrLeft(({ leaf }) => leaf.raw.equals(options.certificate), fail("CertificateMalformed"))
-    )
+    })
     const publicKey = yield* Either.try({
       try: () => createPublicKey(createPrivateKey({ key: Buffer.from(privateKey), format: "der", type: "pkcs8" })),
       catch: fail("PrivateKeyMalformed")
     })
-    if (!WellKnownCa.isIssuerOf(certificate.leaf) || !certificate.issuer.equals(WellKnownCa.name)) {
-      return yield* Either.left(new IdentityError({ reason: "ForeignIssuer" }))
-    }
-    if (!publicKey.equals(certificate.publicKey)) {
+    if (!publicKey.equals(certificateKey)) {
       return yield* Either.left(new IdentityError({ reason: "KeyMismatch" }))
     }
+    yield* Either.orElse(
+      PeerCertificate.check(options.certificate, Date.now()),
+      (refused) => refused.reason === "NotYetValid" ? Either.right(undefined) : Either.left(refusedBy(refused))
+    )
     return make(options.certificate, privateKey)
   })
 

@@ -2,13 +2,14 @@
  * How tx3 speaks TLS, for both roles: which version, suites and certificates, and who the peer turned out to be. It
  * gives parameters for node:tls; the sockets are the caller's (protocol, section 3).
  */
+import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
-import { X509Certificate } from "node:crypto"
 import * as tls from "node:tls"
-import * as CertDigest from "./CertDigest.js"
+import type * as CertDigest from "./CertDigest.js"
 import type { Identity } from "./Identity.js"
 import * as pem from "./internal/pem.js"
+import * as PeerCertificate from "./PeerCertificate.js"
 import * as WellKnownCa from "./WellKnownCa.js"
 
 /**
@@ -32,8 +33,7 @@ export const secureContext = (identity: Identity): tls.SecureContext =>
 
 /**
  * Options for `new tls.TLSSocket(socket, options)` in the server's role. A client without a certificate fails the
- * handshake. One whose certificate is not the well-known CA's completes it, since a `TLSSocket` made directly leaves
- * that check to its owner: after `"secure"`, {@link peerDigest} is none for it.
+ * handshake. A client with any certificate completes it: ask {@link peer} after `"secure"`.
  *
  * @since 0.1.0
  * @category options
@@ -46,8 +46,12 @@ export const serverOptions = (context: tls.SecureContext): tls.TLSSocketOptions 
 })
 
 /**
- * Options for `tls.connect({ socket, ...options })`. The host name is not compared with the certificate, because an
- * address names the certificate itself: after `"secureConnect"`, compare {@link peerDigest} with the address's digest.
+ * Options for `tls.connect({ socket, ...options })`. The handshake completes with any certificate: after
+ * `"secureConnect"` ask {@link peer}, and compare the digest with the address's.
+ *
+ * That Node does not reject by OpenSSL's verdict takes nothing away. TLS 1.3 makes the server prove that it owns the
+ * key of its certificate in any case; {@link peer} decides on the certificate; and the chain it would have verified
+ * leads to a CA whose private key is public.
  *
  * @since 0.1.0
  * @category options
@@ -55,24 +59,36 @@ export const serverOptions = (context: tls.SecureContext): tls.TLSSocketOptions 
 export const clientOptions = (context: tls.SecureContext): tls.ConnectionOptions => ({
   secureContext: context,
   servername: "tx3",
-  rejectUnauthorized: true,
+  rejectUnauthorized: false,
   checkServerIdentity: () => undefined
 })
 
 /**
- * The digest of the peer's certificate. Ask after the handshake (`"secure"` on a server's socket, `"secureConnect"` on
- * a client's), when the peer has proved that it owns the key. None where the socket is destroyed, or the certificate is
- * not issued by the well-known CA.
+ * The digest of the peer's certificate, or why it is refused. Ask after the handshake (`"secure"` on a server's socket,
+ * `"secureConnect"` on a client's), when the peer has proved that it owns the key. It decides in both roles by
+ * `PeerCertificate.check`, on resumed sessions as on new ones. None where the socket has no certificate of the peer,
+ * since it is destroyed or the handshake is not done.
  *
- * A server's socket has it also when the client resumed a session. A client's has it not, because Node keeps no
- * certificate for those; a client resumes only when it is given a `session`, so give it none.
+ * A server's socket has the certificate also when the client resumed a session. A client's has it not, because Node
+ * keeps no certificate for those; a client resumes only when it is given a `session`, so give it none.
+ *
+ * @since 0.1.0
+ * @category getters
+ */
+export const peer = (
+  socket: tls.TLSSocket
+): Option.Option<Either.Either<CertDigest.CertDigest, PeerCertificate.Refused>> =>
+  // Not `getPeerX509Certificate`: on a client's socket Node 20 gives the certificate away with the first call.
+  Option.map(
+    Option.fromNullable(socket.getPeerCertificate()?.raw),
+    (certificate) => PeerCertificate.check(certificate, Date.now())
+  )
+
+/**
+ * The digest of the peer's certificate, where {@link peer} has one.
  *
  * @since 0.1.0
  * @category getters
  */
 export const peerDigest = (socket: tls.TLSSocket): Option.Option<CertDigest.CertDigest> =>
-  // Not `getPeerX509Certificate`: on a client's socket Node 20 gives the certificate away with the first call.
-  Option.fromNullable(socket.getPeerCertificate()?.raw).pipe(
-    Option.filter((certificate) => WellKnownCa.isIssuerOf(new X509Certificate(certificate))),
-    Option.map(CertDigest.ofCertificate)
-  )
+  Option.flatMap(peer(socket), Either.getRight)

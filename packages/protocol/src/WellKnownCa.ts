@@ -3,7 +3,7 @@
  * private key is public, anyone may sign with it, and a valid chain therefore says nothing about who the peer is. Trust
  * comes from comparing certificate digests, nothing else (protocol, section 3).
  */
-import { X509Certificate } from "node:crypto"
+import { type KeyObject, X509Certificate } from "node:crypto"
 
 /**
  * The authority's private key, an EC P-256 key as PKCS#8 DER (protocol, section 3). It is public on purpose and guards
@@ -50,13 +50,10 @@ export const certificate: Uint8Array = Buffer.from(
   "base64"
 )
 
-const anchor = new X509Certificate(certificate)
-
 /**
- * Whether a certificate names the authority as its issuer and carries its signature. Dates and key usages are TLS's to
- * check.
+ * The authority's public key, to verify its signatures with.
  *
  * @since 0.1.0
- * @category predicates
+ * @category constants
  */
-export const isIssuerOf = (leaf: X509Certificate): boolean => leaf.checkIssued(anchor) && leaf.verify(anchor.publicKey)
+export const publicKey: KeyObject = new X509Certificate(certificate).publicKey

@@ -3,11 +3,21 @@ import { Identity, WellKnownCa } from "@tx3/protocol"
 import { Effect, Either, Redacted } from "effect"
 import { createPrivateKey, generateKeyPairSync, X509Certificate } from "node:crypto"
 import { inspect } from "node:util"
-import { caName, caNamePrintable, forge, upstream, upstreamConfig, upstreamDigest } from "./utils/certificates.js"
+import { caNamePrintable, forge, upstream, upstreamConfig, upstreamDigest } from "./utils/certificates.js"
 import * as der from "./utils/der.js"
+import type { Fields } from "./utils/leaves.js"
+import { ec, generalizedTime, leaf, utcTime } from "./utils/leaves.js"
 
 const reasonOf = (result: Either.Either<Identity.Identity, Identity.IdentityError>) =>
   Either.match(result, { onLeft: ({ reason }) => reason, onRight: () => "none" })
+
+const fromLeaf = (change?: Partial<Fields>) => {
+  const { certificate, privateKey } = leaf(change)
+  return Identity.fromDer({
+    certificate,
+    privateKey: Redacted.make(privateKey.export({ format: "der", type: "pkcs8" }))
+  })
+}
 
 const ed25519Key = Redacted.make<Uint8Array>(
   generateKeyPairSync("ed25519").privateKey.export({ format: "der", type: "pkcs8" })
@@ -122,10 +132,26 @@ describe("Identity.fromDer", () => {
   })
 
   it("refuses certificates that the well-known CA did not sign, or not under its exact name", async () => {
-    assert.strictEqual(reasonOf(Identity.fromDer(await forge(caName))), "ForeignIssuer")
+    assert.strictEqual(reasonOf(fromLeaf({ signingKey: ec("P-256").privateKey })), "ForeignIssuer")
     const printable = await forge(caNamePrintable, WellKnownCa.privateKey)
     assert.strictEqual(reasonOf(Identity.fromDer(printable)), "ForeignIssuer")
-    assert.strictEqual(reasonOf(Identity.fromDer(await forge(caName, WellKnownCa.privateKey))), "none")
+    assert.strictEqual(reasonOf(fromLeaf()), "none")
+  })
+
+  it("refuses certificates that peers would refuse, and says why", () => {
+    const error = Either.getOrThrow(Either.flip(fromLeaf({ extensions: undefined })))
+    assert.strictEqual(error.reason, "CertificateRefused")
+    assert.strictEqual(
+      error.message,
+      "other tx3 programs refuse the certificate; use one that a tx3 program made (it has no extensions)"
+    )
+    const expired = { validity: [utcTime("750101000000Z"), utcTime("990101000000Z")] }
+    assert.strictEqual(reasonOf(fromLeaf(expired)), "CertificateRefused")
+  })
+
+  it("reads a certificate that is not valid yet, as on a machine whose clock has not been set", () => {
+    const validity = [generalizedTime("39990101000000Z"), generalizedTime("40960101000000Z")]
+    assert.strictEqual(reasonOf(fromLeaf({ validity })), "none")
   })
 
   it("says what to do", () => {
