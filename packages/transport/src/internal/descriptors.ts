@@ -37,6 +37,8 @@ export const goneAgain: ReadonlyArray<number> = [-103, -4, -71]
 export const noDescriptors: ReadonlyArray<number> = [-24, -23]
 
 export const epollIn = 0x1
+/** TCP urgent data have come (RFC 6093). */
+export const epollUrgent = 0x2
 export const epollErr = 0x8
 const epollOut = 0x4
 const epollHup = 0x10
@@ -334,7 +336,10 @@ export class Descriptors {
     }
   }
 
-  /** Moves what a socket has received into an empty pipe: bytes moved, 0 at the end, or the negative errno. */
+  /**
+   * Moves what a socket has received into an empty pipe: bytes moved, 0 at the end, or the negative errno. splice(2) does
+   * not get past urgent data: there it moves nothing, and says so as at an end or as if nothing had come. `receive` does.
+   */
   fill(pipe: Pipe, from: Descriptor, most = pipeBytes): number {
     const moved = orErrno(c.splice(this.own(from), null, this.own(pipe.to), null, most, spliceFlags))
     if (moved > 0) {
@@ -407,13 +412,15 @@ const watchFor = (operation: number, poll: Descriptor, descriptor: Descriptor, k
   }
 }
 
-/** Events of a connection: bytes, its end, its failure; each once. 0, or the negative errno. */
+const connectionEvents = epollIn | epollUrgent | epollRdHup | epollEdgeTriggered
+
+/** Events of a connection: bytes, urgent ones, its end, its failure; each once. 0, or the negative errno. */
 export const watchConnection = (poll: Descriptor, socket: Descriptor, key: number) =>
-  control(poll, 1, socket, key, epollIn | epollRdHup | epollEdgeTriggered)
+  control(poll, 1, socket, key, connectionEvents)
 
 /** The same, and room to send after there was none. What is so already is told at once. */
 export const watchRoomToo = (poll: Descriptor, socket: Descriptor, key: number) =>
-  watchFor(3, poll, socket, key, epollIn | epollOut | epollRdHup | epollEdgeTriggered)
+  watchFor(3, poll, socket, key, connectionEvents | epollOut)
 
 /** Connections that wait to be accepted, for one of several threads. */
 export const watchListener = (poll: Descriptor, listener: Descriptor, key: number) =>

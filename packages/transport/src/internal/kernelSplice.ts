@@ -9,7 +9,7 @@
 import type { SpliceOutcome } from "../Transport.js"
 import { Allowance } from "./allowance.js"
 import type { Descriptor, Descriptors, Pipe } from "./descriptors.js"
-import { again, epollErr, hangUps, pipeBytes, watchRoomToo } from "./descriptors.js"
+import { again, epollErr, epollUrgent, hangUps, pipeBytes, watchRoomToo } from "./descriptors.js"
 
 /** For pieces that cost less to copy twice than to send through a pipe. Nothing stays in it between two calls. */
 const buffer = new Uint8Array(16 * 1024)
@@ -28,7 +28,9 @@ export class End {
     readonly connection: number,
     readonly socket: Descriptor,
     /** Whether its connection has failed, as epoll tells. */
-    public failed: boolean
+    public failed: boolean,
+    /** Whether urgent data have come, behind which a read that gives less than was asked for may leave more. */
+    public urgent: boolean
   ) {}
 
   /** From the first time that the socket takes no more, events tell when it does again. */
@@ -93,6 +95,7 @@ export class KernelSplice {
     from.hangingUp ||= (bits & hangUps) !== 0
     to.writable = true
     end.failed ||= (bits & epollErr) !== 0
+    end.urgent ||= (bits & epollUrgent) !== 0
     this.move()
   }
 
@@ -257,13 +260,14 @@ class Direction {
     }
     this.pipe = pipe
     const taken = descriptors.fill(pipe, this.from.socket, most)
-    if (taken <= 0) {
-      this.takePipeBack(pipe)
-    } else {
+    if (taken > 0) {
       carried[this.count]! += taken
       this.bulk = taken > buffer.length
+      return taken
     }
-    return taken
+    this.takePipeBack(pipe)
+    // Of urgent data that have come in this moment only this look would tell, and they would pass for the end.
+    return taken === 0 || taken === again && this.from.urgent ? this.takeThroughBuffer(buffer.length) : taken
   }
 
   private takeThroughBuffer(most: number): number {
@@ -272,8 +276,8 @@ class Direction {
     if (taken > 0) {
       carried[this.count]! += taken
       this.bulk = taken === buffer.length
-      // A read that could have had more has emptied the socket, and what comes next makes an event.
-      this.readable = taken === most || this.hangingUp
+      // A read that could have had more has emptied the socket, and what comes next makes an event; but for urgent data.
+      this.readable = taken === most || this.hangingUp || this.from.urgent
       const sent = descriptors.send(this.to.socket, buffer, taken)
       if (sent < 0 && sent !== again) {
         return sent

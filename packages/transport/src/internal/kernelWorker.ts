@@ -202,6 +202,7 @@ class Headless {
 /** A connection that nobody has decided about yet. */
 class Waiting {
   failed = false
+  urgent = false
   private reported = false
   private hungUp = false
   /** What has come of the preamble; undefined when that is complete, and the socket the main thread's. */
@@ -217,6 +218,7 @@ class Waiting {
   onEvents(bits: number) {
     const ended = !this.readPreamble() || (bits & Os.hangUps) !== 0
     const failed = (bits & Os.epollErr) !== 0
+    this.urgent ||= (bits & Os.epollUrgent) !== 0
     if (ended && !this.hungUp || failed && !this.failed) {
       this.hungUp = true
       this.failed ||= failed
@@ -307,7 +309,8 @@ const host: SpliceHost = {
 /** A failure may have come after the main thread was told of a hang-up, or before the socket came to this thread. */
 const endOf = ([connection, socket, , failed]: Side) => {
   const waiting = watched.get(connection)
-  return new End(connection, socket, failed || waiting instanceof Waiting && waiting.failed)
+  const before = waiting instanceof Waiting ? waiting : undefined
+  return new End(connection, socket, failed || before?.failed === true, before?.urgent === true)
 }
 
 const carry = (

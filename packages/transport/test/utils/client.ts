@@ -1,5 +1,6 @@
 /** A TCP client on node:net that remembers what happened to it. */
 import { Effect } from "effect"
+import koffi from "koffi"
 import { randomBytes } from "node:crypto"
 import * as Fs from "node:fs"
 import * as Net from "node:net"
@@ -79,6 +80,11 @@ export class Client {
     )
   )
 
+  /** All that has come. */
+  rest(): Buffer {
+    return this.take(this.unreadBytes)
+  }
+
   private take(count: number) {
     const all = Buffer.concat(this.unread.splice(0))
     if (all.length > count) {
@@ -117,6 +123,41 @@ export class Client {
 
   readonly isClosed: Effect.Effect<void> = Effect.suspend(() => this.until("the close", () => this.closed))
 }
+
+const send = koffi.load(null).func("intptr_t send(int fd, void *buffer, size_t length, int flags)") as (
+  fd: number,
+  buffer: Buffer,
+  length: number,
+  flags: number
+) => number
+const [msgOob, msgDontWait] = [0x1, 0x40]
+
+/** The byte that `sendUrgent` sends as urgent data, and that `withoutUrgent` takes out of what was received. */
+const urgentByte = 0xff
+
+/** Bytes among which an urgent one can be told. */
+export const ordinary = (size: number) => payload(size).map((byte) => byte === urgentByte ? 0 : byte)
+
+/**
+ * What was received, without urgent bytes. Whether such a byte is part of the stream depends on when it is read: the
+ * receiver leaves the last one out (RFC 6093, section 2).
+ */
+export const withoutUrgent = (received: Buffer) => received.filter((byte) => byte !== urgentByte)
+
+/** Sends bytes and behind them an urgent one, through the socket's descriptor, of which Node writes nothing meanwhile. */
+export const sendUrgent = ({ socket }: Client, bytes: Uint8Array): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    const { fd } = (socket as unknown as { readonly _handle: { readonly fd: number } })._handle
+    let rest = Buffer.from(bytes)
+    while (rest.length > 0) {
+      const sent = send(fd, rest, rest.length, msgDontWait)
+      rest = rest.subarray(Math.max(0, sent))
+      yield* sent < 0 ? Effect.sleep(1) : Effect.void
+    }
+    while (send(fd, Buffer.of(urgentByte), 1, msgOob | msgDontWait) < 0) {
+      yield* Effect.sleep(1)
+    }
+  })
 
 /** libuv reports a reset right behind unread data as an end; one more read(2) tells them apart. */
 const resetBehind = (socket: Net.Socket) => {
