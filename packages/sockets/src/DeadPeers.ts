@@ -11,34 +11,11 @@
 import * as Effect from "effect/Effect"
 import type * as Net from "node:net"
 import type { SocketCalls } from "./SocketCalls.js"
-import { load, loaded } from "./SocketCalls.js"
-import { deadAfterMs, isDead } from "./TcpInfo.js"
-
-/**
- * Milliseconds between two looks at each socket.
- *
- * @since 0.1.0
- * @category constants
- */
-export const lookEveryMs = 2_000
+import { descriptorOf, load, loaded } from "./SocketCalls.js"
+import { deadAfterMs, isDead, lookEveryMs, probeIntervalMs } from "./TcpInfo.js"
 
 /** Sockets looked at before the event loop gets its turn: about a millisecond. */
 const looksPerTurn = 256
-
-/**
- * Milliseconds between two retransmissions or window probes at most, where the kernel lets a socket bound them. Four fit
- * into `deadAfterMs`.
- *
- * @since 0.1.0
- * @category constants
- */
-export const probeIntervalMs = 7_000
-
-/** The descriptor of an open socket. A TLSSocket tells that of the TCP socket below it. */
-const descriptorOf = (socket: Net.Socket): number | undefined => {
-  const fd = (socket as unknown as { readonly _handle: { readonly fd?: number } | null })._handle?.fd
-  return fd !== undefined && fd >= 0 ? fd : undefined
-}
 
 /** What the kernel reports when keep-alive finds an end dead. */
 const timedOut = (): NodeJS.ErrnoException =>

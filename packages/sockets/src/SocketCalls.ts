@@ -4,6 +4,7 @@
  *
  * @since 0.1.0
  */
+import type * as Net from "node:net"
 import type { TcpInfo } from "./TcpInfo.js"
 
 /**
@@ -55,3 +56,26 @@ export const load = (): Promise<SocketCalls | undefined> =>
  * @category getters
  */
 export const loaded = (): SocketCalls | undefined => calls
+
+/**
+ * Returns the descriptor of an open socket. A TLSSocket has that of the TCP socket below it.
+ *
+ * @since 0.1.0
+ * @category getters
+ */
+export const descriptorOf = (socket: Net.Socket): number | undefined => {
+  const fd = (socket as unknown as { readonly _handle: { readonly fd?: number } | null })._handle?.fd
+  return fd !== undefined && fd >= 0 ? fd : undefined
+}
+
+/**
+ * Returns how many bytes the kernel has for a socket's other end that it has not acknowledged; undefined where the system
+ * does not tell, or `load` has not loaded the calls.
+ *
+ * @since 0.1.0
+ * @category getters
+ */
+export const unacknowledgedBytes = (socket: Net.Socket): number | undefined => {
+  const fd = descriptorOf(socket)
+  return fd === undefined ? undefined : loaded()?.unacknowledgedBytes(fd)
+}

@@ -72,6 +72,23 @@ export const parse = (struct: DataView, length: number): TcpInfo => ({
 export const deadAfterMs = 28_000
 
 /**
+ * Milliseconds between two looks at a connection.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const lookEveryMs = 2_000
+
+/**
+ * Milliseconds between two retransmissions or window probes at most, where the kernel lets a socket bound them. Four fit
+ * into `deadAfterMs`.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const probeIntervalMs = 7_000
+
+/**
  * Tells whether the other end is dead: it has sent nothing for `afterMs`, and two transmissions in a row wait for its
  * answer.
  *

@@ -8,6 +8,7 @@
  * @since 0.1.0
  */
 import * as Preamble from "@tx3/protocol/Preamble"
+import * as DeadPeers from "@tx3/sockets/DeadPeers"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Net from "node:net"
@@ -219,6 +220,7 @@ class PortableConnection implements Connection {
       for (const chunk of held.reverse()) {
         socket.unshift(chunk)
       }
+      Tcp.limitSilence(socket)
       return Effect.succeed(socket)
     })
   }
@@ -247,13 +249,12 @@ const splice: typeof Transport.Service["splice"] = (left, right, options, onEnd)
 
 /**
  * A transport on this process's own sockets. It needs nothing but Node, has no descriptors of its own, and never fails.
+ * On Linux with koffi it also finds dead ends that have bytes to acknowledge, and receivers that drain the kernel's queue.
  *
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<Transport> = Layer.succeed(Transport, {
-  kind: "portable",
-  listen,
-  ownDescriptors: 0,
-  splice
-})
+export const layer: Layer.Layer<Transport> = Layer.effect(
+  Transport,
+  Effect.as(DeadPeers.explain, { kind: "portable" as const, listen, ownDescriptors: 0, splice })
+)

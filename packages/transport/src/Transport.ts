@@ -86,7 +86,9 @@ export interface Bound {
 }
 
 /**
- * One accepted TCP connection. Keep-alive and TCP_NODELAY are set.
+ * One accepted TCP connection. TCP_NODELAY is set, and keep-alive, which finds a dead end within half a minute while
+ * nothing is unacknowledged. Where something is, on a splice or a Duplex, Linux' tcp_info tells within the same time,
+ * on either implementation, if koffi can be loaded (`DeadPeers` of @tx3/sockets).
  *
  * @since 0.1.0
  * @category models
@@ -119,13 +121,18 @@ export interface Connection {
 /**
  * When a splice ends by itself, and how fast it may be.
  *
+ * Silent is a splice that carries no byte and of whose bytes no receiver acknowledges one. A slow reader that never
+ * pauses is not cut, though the kernel holds all that it has still to read. The kernel is asked only when the time is
+ * over, so with bytes in its queue a silence may last twice as long before the splice ends. Where it cannot be asked
+ * (without koffi, or not on Linux), a splice does not end while bytes wait in this process for a receiver.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface SpliceOptions {
-  /** Milliseconds without a byte after which a half-closed splice ends. */
+  /** Milliseconds of silence after which a half-closed splice ends. */
   readonly lingerTimeoutMs: number
-  /** Milliseconds without a byte after which a splice that is open both ways ends; undefined: never. */
+  /** Milliseconds of silence after which a splice that is open both ways ends; undefined: never. */
   readonly idleTimeoutMs: number | undefined
   /**
    * What it may carry: it takes bytes only when each of these has some to give, and each counts them. A splice that waits

@@ -44,7 +44,9 @@ describe("Descriptors", () => {
       receive: () => others.receive(socket, buffer),
       reset: () => others.reset(socket),
       send: () => others.send(socket, buffer, 1),
-      shutdown: () => others.shutdown(socket)
+      shutdown: () => others.shutdown(socket),
+      tcpInfo: () => others.tcpInfo(socket),
+      unacknowledged: () => others.unacknowledged(socket)
     }
     for (const [name, act] of Object.entries(acts)) {
       assert.throws(act, belongsTo(ours), name)

@@ -50,6 +50,21 @@ describe("Timers", () => {
     assert.deepStrictEqual(expired(), ["longer"])
   })
 
+  it("pass on so many at a time, the others at once the next time", () => {
+    for (const item of ["one", "two", "three"]) {
+      timers.start(item, 10)
+    }
+    assert.isTrue(timers.has("three", 10))
+    assert.isFalse(timers.has("three", 20))
+    now += 10
+    const items: Array<string> = []
+    timers.expire((item) => items.push(item), 2)
+    assert.deepStrictEqual(items, ["one", "two"])
+    assert.strictEqual(timers.nextMs(), 0)
+    assert.deepStrictEqual(expired(), ["three"])
+    assert.isFalse(timers.has("three", 10))
+  })
+
   it("start again from now, with another length too", () => {
     timers.start("same", 10)
     timers.start("other", 10)

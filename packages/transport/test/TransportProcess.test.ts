@@ -138,13 +138,17 @@ describe("pipes", () => {
 })
 
 describe("AutoTransport in a process of its own", () => {
-  it.scopedLive("without koffi is portable, works, and says why in one line", () =>
+  it.scopedLive("without koffi is portable, works, and says why and what is missing", () =>
     Effect.gen(function*() {
       const server = yield* transportProcess({ first: withoutKoffi, transport: "auto" })
       const { kind, port } = yield* server.ready
       assert.strictEqual(kind, "portable")
       assert.isTrue((yield* ask(port)).answered)
       assert.deepStrictEqual(server.all("log"), [{
+        level: "INFO",
+        message: "a connection whose other end dies with data in flight is noticed only after up to 16 minutes: " +
+          "the optional package koffi cannot be loaded; npm install koffi"
+      }, {
         level: "INFO",
         message: "bytes are carried by this process (transport portable): " +
           "the optional package koffi is not installed, or cannot be loaded; npm install koffi"

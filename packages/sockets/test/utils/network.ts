@@ -3,8 +3,7 @@
  * to it by one cable each. Needs root, iproute2, iptables and util-linux. A namespace ends with the last process in it,
  * so a test that is killed leaves nothing behind.
  */
-import type { Scope } from "effect"
-import { Effect } from "effect"
+import { Effect, Exit, Scope } from "effect"
 import koffi from "koffi"
 import type { ChildProcess } from "node:child_process"
 import { execFileSync, spawn } from "node:child_process"
@@ -39,16 +38,24 @@ const setns = libc.func("int setns(int fd, int type)") as (fd: number, type: num
 const orDie = (what: string, result: number) =>
   result === 0 ? Effect.void : Effect.dieMessage(`${what}: errno ${koffi.errno()}`)
 
+/** Brings this thread back into the network where it is now. */
+const returning = (enter: Effect.Effect<void>) =>
+  Effect.acquireRelease(
+    Effect.tap(Effect.sync(() => Fs.openSync("/proc/self/ns/net", "r")), enter),
+    (before) =>
+      Effect.suspend(() => orDie("setns", setns(before, newNetwork))).pipe(
+        Effect.ensuring(Effect.sync(() => Fs.closeSync(before)))
+      )
+  )
+
 /** Moves this thread, and what it starts, into a network namespace of its own, until the scope closes. */
-export const ownNetwork: Effect.Effect<void, never, Scope.Scope> = Effect.acquireRelease(
-  Effect.sync(() => Fs.openSync("/proc/self/ns/net", "r")).pipe(
-    Effect.tap(() => Effect.suspend(() => orDie("unshare", unshare(newNetwork)))),
-    Effect.tap(() => Effect.sync(() => run("ip", "link", "set", "lo", "up")))
-  ),
-  (before) =>
-    Effect.suspend(() => orDie("setns", setns(before, newNetwork))).pipe(
-      Effect.ensuring(Effect.sync(() => Fs.closeSync(before)))
+export const ownNetwork: Effect.Effect<void, never, Scope.Scope> = Effect.asVoid(
+  returning(
+    Effect.zipRight(
+      Effect.suspend(() => orDie("unshare", unshare(newNetwork))),
+      Effect.sync(() => run("ip", "link", "set", "lo", "up"))
     )
+  )
 )
 
 /** A machine at the other end of a cable. */
@@ -58,6 +65,11 @@ export interface Machine {
   readonly here: string
   /** Starts a program on it, which ends with the machine. */
   readonly spawn: (command: string, ...args: ReadonlyArray<string>) => ChildProcess
+  /**
+   * Connects from it: sockets that this thread opens meanwhile are this machine's, for as long as they are open. Nothing
+   * else may open sockets at the same time.
+   */
+  readonly inside: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
   /** From now on nothing that it sends arrives anywhere, and it hears nothing: its power has failed. */
   readonly powerOff: () => void
   /** Takes the cable's other end out: this end has no carrier any more. */
@@ -93,6 +105,19 @@ export const machine: Effect.Effect<Machine, never, Scope.Scope> = Effect.gen(fu
   return {
     here,
     host,
+    inside: (effect) =>
+      Effect.acquireUseRelease(
+        Effect.flatMap(Scope.make(), (scope) =>
+          returning(
+            Effect.acquireUseRelease(
+              Effect.sync(() => Fs.openSync(`/proc/${holder.pid}/ns/net`, "r")),
+              (network) => Effect.suspend(() => orDie("setns", setns(network, newNetwork))),
+              (network) => Effect.sync(() => Fs.closeSync(network))
+            )
+          ).pipe(Scope.extend(scope), Effect.as(scope))),
+        () => effect,
+        (scope) => Scope.close(scope, Exit.void)
+      ),
     spawn: (command, ...args) => {
       const child = spawn("nsenter", [...inside, command, ...args], { stdio: "pipe" })
       started.push(child)

@@ -16,6 +16,9 @@
  * 6. A pipe is empty and in the pool, or lent to one direction of one splice. One that still holds bytes when its
  *    splice ends is closed.
  */
+import * as SocketCalls from "@tx3/sockets/SocketCalls"
+import type { TcpInfo } from "@tx3/sockets/TcpInfo"
+import { probeIntervalMs } from "@tx3/sockets/TcpInfo"
 import koffi from "koffi"
 import { getSystemErrorName } from "node:util"
 
@@ -47,6 +50,9 @@ const epollExclusive = 2 ** 28
 const epollEdgeTriggered = 2 ** 31
 /** The remote end has sent its end, or is gone. */
 export const hangUps = epollRdHup | epollHup | epollErr
+
+// Both go through koffi, which this module needs at once.
+const socketCalls = (await SocketCalls.load())!
 
 const libc = koffi.load(null)
 
@@ -233,8 +239,8 @@ export class Descriptors {
   }
 
   /**
-   * A listening socket. What is set on it, the sockets accepted from it inherit: TCP_NODELAY, and keep-alive after 7 s,
-   * every 7 s, 3 times (protocol section 5).
+   * A listening socket. What is set on it, the sockets accepted from it inherit: TCP_NODELAY, keep-alive after 7 s,
+   * every 7 s, 3 times (protocol section 5), and a bound of the time between two probes, where the kernel has one.
    */
   listen(host: string, port: number, ipv6Only: boolean, backlog: number): Incoming {
     const list: [unknown] = [null]
@@ -256,6 +262,7 @@ export class Descriptors {
           setOption(fd, 6, option, value)
         }
         setOption(fd, 1, 9, 1)
+        socketCalls.setProbeInterval(fd, probeIntervalMs)
         orThrow("bind", c.bind(fd, address, addressLength))
         orThrow("listen", c.listen(fd, backlog))
         socketAddressLength[0] = socketAddress.length
@@ -295,6 +302,16 @@ export class Descriptors {
   /** Sends the end of the stream. */
   shutdown(socket: Descriptor): number {
     return orErrno(c.shutdown(this.own(socket), 1))
+  }
+
+  /** What the kernel knows of a connection; undefined if it does not tell. */
+  tcpInfo(socket: Descriptor): TcpInfo | undefined {
+    return socketCalls.tcpInfo(this.own(socket))
+  }
+
+  /** Bytes sent to a socket that its other end has not acknowledged. */
+  unacknowledged(socket: Descriptor): number {
+    return socketCalls.unacknowledgedBytes(this.own(socket)) ?? 0
   }
 
   /** A pipe for bytes on their way; undefined when as many are lent as may be, or there is no descriptor for it. */

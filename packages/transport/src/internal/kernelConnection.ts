@@ -86,6 +86,7 @@ export class KernelConnection implements Connection {
       this.hangUpListener = undefined
       this.duplex = new Net.Socket({ allowHalfOpen: true, fd: this.thread.giveAway(this) })
       this.duplex.on("error", Tcp.ignoreError)
+      Tcp.limitSilence(this.duplex)
       return Effect.succeed(this.duplex)
     })
   }

@@ -6,6 +6,7 @@
  * receiver that does not read stops the sender, and an idle splice keeps nothing: pipes are lent. A direction under
  * rates takes what they give, and when they give nothing, the splice waits.
  */
+import { isDead, isSettled } from "@tx3/sockets/TcpInfo"
 import type { SpliceOutcome } from "../Transport.js"
 import { Allowance } from "./allowance.js"
 import type { Descriptor, Descriptors, Pipe } from "./descriptors.js"
@@ -49,6 +50,8 @@ export interface SpliceHost {
   readonly carried: Float64Array
   /** The splice has moved bytes, has become half-closed, or waits for its rates no longer: its silence begins anew. */
   readonly stirred: (splice: KernelSplice) => void
+  /** It has sent something, which its receiver has to acknowledge. */
+  readonly sent: (splice: KernelSplice) => void
   /** It could move more, and lets others go first. */
   readonly yielded: (splice: KernelSplice) => void
   /** Its rates let it take nothing for so long. */
@@ -83,9 +86,36 @@ export class KernelSplice {
     return this.fromLeft.ended || this.fromRight.ended
   }
 
+  private get stirredCount() {
+    return this.fromLeft.stirred + this.fromRight.stirred
+  }
+
   limit(rates: ReadonlyArray<SharedArrayBuffer>) {
     this.fromLeft.limit(rates)
     this.fromRight.limit(rates)
+  }
+
+  /**
+   * Whether a receiver drains what has been sent to it: it has not acknowledged everything, and some more than when this
+   * was asked before, or this has not been asked since bytes moved.
+   */
+  drains(): boolean {
+    const [left, right] = [this.fromLeft.drains(), this.fromRight.drains()]
+    return left || right
+  }
+
+  /** Ends it if one of its ends is dead. Whether an end has still something to acknowledge. */
+  look(): boolean {
+    let settled = true
+    for (const { socket } of [this.left, this.right]) {
+      const info = this.host.descriptors.tcpInfo(socket)
+      if (info !== undefined && isDead(info)) {
+        this.end("reset")
+        return false
+      }
+      settled &&= info === undefined || isSettled(info)
+    }
+    return !settled
   }
 
   /** Takes what epoll says of one of its sockets. */
@@ -104,7 +134,7 @@ export class KernelSplice {
     if (this.over) {
       return
     }
-    const stirredBefore = this.fromLeft.stirred + this.fromRight.stirred
+    const stirredBefore = this.stirredCount
     const left = this.fromLeft.move()
     // The system tells of a failure once; asked again, it would pass for an end.
     const right = left === "failed" ? "failed" : this.fromRight.move()
@@ -113,10 +143,14 @@ export class KernelSplice {
     } else if (this.fromLeft.ended && this.fromRight.ended) {
       this.end("completed")
     } else {
+      const stirred = this.stirredCount !== stirredBefore
+      if (stirred) {
+        this.host.sent(this)
+      }
       const throttled = left === "throttled" || right === "throttled"
       if (throttled) {
         this.host.throttled(this, Math.min(this.fromLeft.waitMs(left), this.fromRight.waitMs(right)))
-      } else if (this.throttled || this.fromLeft.stirred + this.fromRight.stirred !== stirredBefore) {
+      } else if (this.throttled || stirred) {
         this.host.stirred(this)
       }
       this.throttled = throttled
@@ -155,6 +189,8 @@ class Direction {
   ended = false
   /** Counts what happened to it. */
   stirred = 0
+  /** What the receiver had to acknowledge at the last look, and how often it had been stirred then. */
+  private queued = { bytes: Infinity, stirred: 0 }
   private pipe: Pipe | undefined
   private kept: Uint8Array | undefined
   /** Whether the source sends much. */
@@ -173,6 +209,13 @@ class Direction {
 
   limit(rates: ReadonlyArray<SharedArrayBuffer>) {
     this.allowance ??= new Allowance(rates)
+  }
+
+  drains(): boolean {
+    const before = this.queued.stirred === this.stirred ? this.queued.bytes : Infinity
+    const bytes = this.host.descriptors.unacknowledged(this.to.socket)
+    this.queued = { bytes, stirred: this.stirred }
+    return bytes > 0 && bytes < before
   }
 
   move(): Progress {

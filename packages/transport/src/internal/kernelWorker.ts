@@ -6,6 +6,7 @@
  * stop; then it ends all of them.
  */
 import * as Preamble from "@tx3/protocol/Preamble"
+import { lookEveryMs } from "@tx3/sockets/TcpInfo"
 import { parentPort, receiveMessageOnPort, workerData } from "node:worker_threads"
 import type { Descriptor } from "./descriptors.js"
 import * as Os from "./descriptors.js"
@@ -32,6 +33,8 @@ const unheardMax = 1024
 const pauseMs = 10
 /** The main thread is told of a connection with its preamble, which comes at once as a rule, or after so long. */
 const reportWithinMs = 5
+/** Splices whose ends are looked at in a turn, whether they are dead: a fraction of a millisecond. */
+const looksPerTurn = 64
 
 /** Events find what they are about by their key: 0 is the bell; see also `listenerKey` and `connectionKey`. */
 const bellKey = 0
@@ -45,6 +48,8 @@ const headless = new Timers<Headless>()
 const unreported = new Timers<Waiting>()
 const paused = new Timers<Listening>()
 const silences = new Timers<KernelSplice>()
+/** Splices with something unacknowledged. On the others, keep-alive finds a dead end. */
+const unsettled = new Timers<KernelSplice>()
 const throttled = new Timers<KernelSplice>()
 let reports: Array<Report> = []
 let accepted = 0
@@ -290,6 +295,11 @@ const host: SpliceHost = {
       silences.start(splice, ms)
     }
   },
+  sent: (splice) => {
+    if (!unsettled.has(splice, lookEveryMs)) {
+      unsettled.start(splice, lookEveryMs)
+    }
+  },
   yielded: (splice) => yielded.add(splice),
   throttled: (splice, ms) => {
     silences.cancel(splice)
@@ -298,6 +308,7 @@ const host: SpliceHost = {
   ended: (splice, outcome) => {
     splices.delete(splice.number)
     silences.cancel(splice)
+    unsettled.cancel(splice)
     throttled.cancel(splice)
     yielded.delete(splice)
     watched.delete(splice.left.connection)
@@ -406,7 +417,14 @@ const sendReports = () => {
 }
 
 const timeoutMs = () => {
-  const next = Math.min(headless.nextMs(), unreported.nextMs(), paused.nextMs(), silences.nextMs(), throttled.nextMs())
+  const next = Math.min(
+    headless.nextMs(),
+    unreported.nextMs(),
+    paused.nextMs(),
+    silences.nextMs(),
+    unsettled.nextMs(),
+    throttled.nextMs()
+  )
   return yielded.size > 0 ? 0 : next === Infinity ? -1 : Math.ceil(next)
 }
 
@@ -420,7 +438,10 @@ while (Atomics.load(signals, Signal.stop) === 0) {
     splice.move()
   }
   throttled.expire((splice) => splice.move())
-  silences.expire((splice) => splice.end(splice.halfClosed ? "lingered" : "idle"))
+  silences.expire((splice) =>
+    splice.drains() ? host.stirred(splice) : splice.end(splice.halfClosed ? "lingered" : "idle")
+  )
+  unsettled.expire((splice) => splice.look() && host.sent(splice), looksPerTurn)
   headless.expire((waiting) => waiting.expire())
   unreported.expire((waiting) => waiting.report())
   paused.expire((listening) => listening.resume())

@@ -6,6 +6,8 @@
  * more stops the reading of the other. So do rates: what one read gave is passed on in the pieces that they allow, and
  * there is at most another read in the stream behind it.
  */
+import * as DeadPeers from "@tx3/sockets/DeadPeers"
+import { unacknowledgedBytes } from "@tx3/sockets/SocketCalls"
 import type * as Net from "node:net"
 import type { Rate } from "../Rate.js"
 import type { Splice, SpliceOptions, SpliceOutcome, SpliceReport } from "../Transport.js"
@@ -64,11 +66,13 @@ export class PortableSplice implements Splice {
 
   private limitSilence(outcome: SpliceOutcome, ms: number) {
     clearTimeout(this.silence)
-    // Whoever waits for their rates has something to say.
-    this.silence = setTimeout(
-      () => this.left.throttled || this.right.throttled ? this.bytesMoved() : this.end(outcome),
-      ms
-    )
+    this.silence = setTimeout(() => this.isSilent() ? this.end(outcome) : this.bytesMoved(), ms)
+  }
+
+  /** Bytes that wait for their rates, or that the kernel still has for a receiver that takes some, are no silence. */
+  private isSilent() {
+    const drains = [this.left, this.right].filter((side) => side.drains())
+    return drains.length === 0 && !this.left.throttled && !this.right.throttled
   }
 
   socketClosed(cleanly: boolean) {
@@ -103,6 +107,8 @@ class Side {
   /** What has been read and must wait: for the rates, or behind something that does. */
   private readonly kept: Array<Buffer> = []
   private wait: NodeJS.Timeout | undefined
+  /** What this end had to acknowledge at the last look; undefined: there was none since bytes were sent to it. */
+  private queued: number | undefined
 
   constructor(
     private readonly socket: Net.Socket,
@@ -118,7 +124,18 @@ class Side {
     return this.wait !== undefined
   }
 
+  /**
+   * Whether this end takes what was sent to it: it has not acknowledged everything, and more than at the last look. Where
+   * the system does not tell, it is thought to do so as long as the kernel does not take everything from this process.
+   */
+  drains(): boolean {
+    const before = this.queued ?? Infinity
+    this.queued = unacknowledgedBytes(this.socket)
+    return this.queued === undefined ? this.socket.writableLength > 0 : this.queued > 0 && this.queued < before
+  }
+
   start({ closed, held }: Released) {
+    DeadPeers.watch(this.socket)
     this.socket.on("data", this.onData).on("end", this.onEnd).on("drain", this.onDrain).on("close", this.onClose)
     for (const chunk of held) {
       this.onData(chunk)
@@ -145,6 +162,7 @@ class Side {
   private pass(chunk: Buffer): boolean {
     this.carried += chunk.length
     this.splice.bytesMoved()
+    this.other.queued = undefined
     return this.other.socket.write(chunk)
   }
 
@@ -181,6 +199,7 @@ class Side {
 
   private readonly onDrain = () => {
     this.splice.bytesMoved()
+    this.queued = undefined
     this.other.goOn()
   }
 

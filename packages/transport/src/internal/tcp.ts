@@ -1,4 +1,6 @@
 /** What is set on every TCP socket of this project (protocol section 5). */
+import * as DeadPeers from "@tx3/sockets/DeadPeers"
+import { descriptorOf } from "@tx3/sockets/SocketCalls"
 import * as Fs from "node:fs"
 import type * as Net from "node:net"
 
@@ -17,6 +19,15 @@ type SetKeepAlive = (enable: boolean, initialDelayMs: number, intervalMs: number
 export const keepAlive = (socket: Net.Socket) =>
   (socket.setKeepAlive as SetKeepAlive)(true, keepAliveMs, keepAliveMs, keepAliveProbes)
 
+/**
+ * For a socket that becomes a handshake and a control stream: its end is dead that leaves bytes unacknowledged as long as
+ * an idle one may be silent. The node never pauses, so nothing holds its acknowledgements back.
+ */
+export const limitSilence = (socket: Net.Socket) => {
+  DeadPeers.limitUnacknowledged(socket)
+  DeadPeers.watch(socket)
+}
+
 /** For 'error' on a socket whose 'close' is listened to: it follows, and says that there was an error. */
 export const ignoreError = () => {}
 
@@ -28,8 +39,8 @@ const oneByte = Buffer.alloc(1)
  * has been passed on, and not from a socket that has been shut down.
  */
 export const endedByReset = (socket: Net.Socket): boolean => {
-  const fd = (socket as unknown as { readonly _handle: { readonly fd: number } | null })._handle?.fd
-  if (fd === undefined || fd < 0) {
+  const fd = descriptorOf(socket)
+  if (fd === undefined) {
     return false
   }
   try {

@@ -29,6 +29,11 @@ export class Timers<A> {
     return false
   }
 
+  /** Whether the item has a timer of this length. */
+  has(item: A, ms: number): boolean {
+    return this.queues.get(ms)?.has(item) === true
+  }
+
   /** Milliseconds until the first one is due; Infinity if there is none. */
   nextMs(): number {
     let next = Infinity
@@ -38,16 +43,20 @@ export class Timers<A> {
     return Math.max(0, next - performance.now())
   }
 
-  /** Takes out those that are due and passes them on, unless that of another has cancelled or restarted them. */
-  expire(onDue: (item: A) => void) {
+  /**
+   * Takes out those that are due, `most` of each length, and passes them on, unless that of another has cancelled or
+   * restarted them.
+   */
+  expire(onDue: (item: A) => void, most = Infinity) {
     if (this.queues.size === 0) {
       return
     }
     const now = performance.now()
     const due: Array<readonly [item: A, at: number, queue: Map<A, number>]> = []
     for (const queue of this.queues.values()) {
+      let left = most
       for (const [item, at] of queue) {
-        if (at > now) {
+        if (at > now || left-- === 0) {
           break
         }
         due.push([item, at, queue])

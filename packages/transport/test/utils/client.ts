@@ -136,13 +136,13 @@ const [msgOob, msgDontWait] = [0x1, 0x40]
 const urgentByte = 0xff
 
 /** Bytes among which an urgent one can be told. */
-export const ordinary = (size: number) => payload(size).map((byte) => byte === urgentByte ? 0 : byte)
+export const ordinary = (size: number) => Buffer.from(payload(size).map((byte) => byte === urgentByte ? 0 : byte))
 
 /**
  * What was received, without urgent bytes. Whether such a byte is part of the stream depends on when it is read: the
  * receiver leaves the last one out (RFC 6093, section 2).
  */
-export const withoutUrgent = (received: Buffer) => received.filter((byte) => byte !== urgentByte)
+export const withoutUrgent = (received: Buffer) => Buffer.from(received.filter((byte) => byte !== urgentByte))
 
 /** Sends bytes and behind them an urgent one, through the socket's descriptor, of which Node writes nothing meanwhile. */
 export const sendUrgent = ({ socket }: Client, bytes: Uint8Array): Effect.Effect<void> =>

@@ -943,6 +943,44 @@ export const transportSuite = <E>(name: string, layer: Layer.Layer<Transport.Tra
       )
 
       test(
+        "a reader slower than lingerTimeoutMs and idleTimeoutMs gets everything, for it never pauses",
+        Effect.gen(function*() {
+          const bytes = payload(mebibyte)
+          yield* Effect.forEach(["linger", "idle"] as const, (which) =>
+            Effect.gen(function*() {
+              const ms = 1_500
+              const pair = yield* spliced(
+                which === "linger"
+                  ? { lingerTimeoutMs: ms, rightReads: false }
+                  : { idleTimeoutMs: ms, rightReads: false }
+              )
+              const { left, right } = pair
+              left.client.socket.write(bytes)
+              if (which === "linger") {
+                left.client.socket.end()
+              }
+              // From here on the transport has nothing to move; what it has moved waits in the kernel.
+              yield* eventually("all of it to be taken", () => pair.carried().fromLeft === bytes.length)
+              const began = Date.now()
+              const received: Array<Buffer> = []
+              while (Date.now() - began < 2.5 * ms) {
+                yield* Effect.sleep(50)
+                const piece = right.client.socket.read(8 * 1024) as Buffer | null
+                if (piece !== null) {
+                  received.push(piece)
+                }
+                assert.isUndefined(right.client.ending)
+              }
+              // Else it has been faster than was meant.
+              assert.isBelow(Buffer.concat(received).length, bytes.length)
+              right.client.startReading()
+              received.push(yield* right.client.read(bytes.length - Buffer.concat(received).length))
+              assert.isTrue(Buffer.concat(received).equals(bytes))
+            }), { concurrency: "unbounded", discard: true })
+        })
+      )
+
+      test(
         "lingerTimeoutMs: a half-closed splice ends after so long without a byte",
         Effect.gen(function*() {
           for (const first of ["left", "right"] as const) {
