@@ -91,6 +91,31 @@ const ask = <A, E>(target: Target, question: (client: AdminClient.AdminClient) =
     )
   }).pipe(Effect.scoped)
 
+const proxyWarning = ({ suspectedProxy }: RelayStatus.Status) =>
+  suspectedProxy === null
+    ? []
+    : [
+      `${suspectedProxy.connections} connections come from ${suspectedProxy.source}, and few are left for others: if that ` +
+      "is a proxy, let it send the PROXY protocol and list it in proxyProtocolFrom; if many people share it, raise " +
+      "maxShareOfRelay"
+    ]
+
+/**
+ * What the relay that runs with this file has to say against its settings: nothing if none runs, or its file has no
+ * `admin`.
+ *
+ * @since 0.1.0
+ * @category commands
+ */
+export const warningsOf = (file: string) =>
+  Effect.flatMap(settingsOf(file), (values) =>
+    "admin" in values && values["admin"] !== "off"
+      ? Effect.map(ask({ admin: Option.none(), file }, (client) => client.status()), proxyWarning)
+      : Effect.succeed([])).pipe(
+      Effect.timeout("2 seconds"),
+      Effect.orElseSucceed((): ReadonlyArray<string> => [])
+    )
+
 const isAnswer = (error: unknown): error is Answer =>
   error instanceof AdminApi.NotFound || error instanceof AdminApi.NotReady || error instanceof AdminApi.Refused
 
@@ -132,6 +157,7 @@ const statusForPeople = (status: RelayStatus.Status) =>
   [
     `tx3-relay ${status.version}, ${status.state} for ${duration(status.uptimeSeconds)}, ${status.transport} transport`,
     ...status.addresses,
+    ...proxyWarning(status),
     "",
     `${status.connections.control} nodes, ${status.splices} splices, ${status.connections.pending} peers waiting`,
     "",

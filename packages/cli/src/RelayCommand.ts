@@ -172,7 +172,8 @@ const check = Command.make("check", which, (which) =>
           connections < config.maxInboundConnections
             ? `descriptors: for ${connections} connections only; raise the limit (ulimit -n, LimitNOFILE=)`
             : "descriptors: enough for maxInboundConnections"
-      })
+      }),
+      ...yield* OperateCommand.warningsOf(which.file)
     ].join("\n"))
   })).pipe(
     Command.withDescription("Checks the file and the machine, and says what a relay would do; leaves nothing running")

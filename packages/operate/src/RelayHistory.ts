@@ -6,6 +6,7 @@
  */
 import * as CertDigest from "@tx3/protocol/CertDigest"
 import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
+import * as Limiter from "@tx3/relay/Limiter"
 import * as Relay from "@tx3/relay/Relay"
 import type { Party } from "@tx3/relay/RelayEvents"
 import * as Clock from "effect/Clock"
@@ -156,6 +157,7 @@ export const layer: Layer.Layer<
           nodes: talkers(running.map(({ node }) => CertDigest.short(node)), nodes.bytes(ms)),
           sources: talkers(running.map(({ source }) => source), sources.bytes(ms))
         },
+        suspectedProxy: suspectedProxy(live.current(), relay, now.connections),
         eventLoopLagSeconds: lag(),
         residentBytes: process.memoryUsage.rss()
       }
@@ -234,6 +236,7 @@ const limitsOf = (
     onNone: () => [],
     onSome: (limit) => [{ name: "descriptors", used: now.connections, limit, unit: "count" as const }]
   }),
+  ...shareOfRelay(settings, relay),
   { name: "maxControlStreams", used: now.controlStreams, limit: settings.maxControlStreams, unit: "count" },
   { name: "maxHandshakes", used: connections.handshake, limit: settings.maxHandshakes, unit: "count" },
   {
@@ -253,6 +256,25 @@ const limitsOf = (
     return limit === undefined ? [] : [{ name, used: bytesOfMonth, limit, unit: "bytes" as const }]
   })
 ]
+
+const capacityOf = ({ maxInboundConnections }: Settings, relay: Relay.Relay["Type"]) =>
+  Math.min(maxInboundConnections, Option.getOrElse(relay.connectionsByDescriptors, () => Infinity))
+
+/** Of the source that has most, whether or not the limit bites at this moment. */
+const shareOfRelay = (settings: Settings, relay: Relay.Relay["Type"]): ReadonlyArray<LimitUse> => {
+  const limit = Limiter.shareOfRelay(settings, capacityOf(settings, relay))
+  return limit === Infinity
+    ? []
+    : [{ name: "maxShareOfRelay", used: most(relay.sources().values()), limit, unit: "count" }]
+}
+
+/** A source that has most of the sockets of a relay that has few left. */
+const suspectedProxy = (settings: Settings, relay: Relay.Relay["Type"], connections: number) => {
+  const all = Array.from(relay.sources(), ([source, connections]) => ({ source, connections }))
+  return Limiter.isCrowded(connections, capacityOf(settings, relay))
+    ? all.find(({ connections: own }) => 2 * own > connections) ?? null
+    : null
+}
 
 /** The longest wait for the event loop in about the last 10 seconds, in seconds. */
 const eventLoopLag = Effect.gen(function*() {

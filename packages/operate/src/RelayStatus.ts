@@ -163,6 +163,11 @@ export const Status = Schema.Struct({
   /** Over 10 seconds, a minute and 15 minutes. */
   rates: Schema.Struct({ last10s: Rates, last1m: Rates, last15m: Rates }),
   top: Schema.Struct({ nodes: Talkers, sources: Talkers }),
+  /**
+   * A source that has more than half of the open connections while `maxShareOfRelay` bites: a proxy that sends no PROXY
+   * headers, or one host that takes what it can get.
+   */
+  suspectedProxy: Schema.NullOr(Schema.Struct({ source: Schema.String, connections: Count })),
   /** How long, at most, something waited for the event loop in the last 10 seconds, in seconds. */
   eventLoopLagSeconds: Schema.Number,
   residentBytes: Schema.Number

@@ -162,3 +162,28 @@ describe("LogLevelSwitch", () => {
     )
   })
 })
+
+describe("suspectedProxy", () => {
+  it.live("is the source that has most of the sockets while few are left, and nobody before", () =>
+    withOperatedRelay(
+      { maxInboundConnections: 20, maxRelaysPerControl: 1 },
+      ({ address, history, relay }) =>
+        Effect.gen(function*() {
+          const sockets = (count: number) =>
+            Effect.zipRight(
+              Effect.replicateEffect(RelayTest.connect(address, { localAddress: "127.0.0.2" }), count),
+              RelayTest.eventually(
+                Effect.map(history.status, ({ limits }) =>
+                  limits.some(({ name, used }) => name === "maxShareOfRelay" && used === total + count))
+              )
+            )
+          let total = 0
+          yield* sockets(15)
+          assert.isNull((yield* history.status).suspectedProxy)
+          total = 15
+          yield* sockets(1)
+          assert.deepStrictEqual((yield* history.status).suspectedProxy, { source: "127.0.0.2", connections: 16 })
+          assert.strictEqual(relay.sources().size, 1)
+        })
+    ))
+})

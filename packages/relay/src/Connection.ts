@@ -96,7 +96,7 @@ export const make: Effect.Effect<
 
   const peer = (connection: Accepted, session: ControlSession.ControlSession) =>
     access.peer(session.node, Source.addressOf(connection.socket.remoteAddress)).pipe(
-      Effect.zipRight(limiter.relay(session.node, connection.source)),
+      Effect.zipRight(limiter.relay(session, connection.source)),
       Effect.map(() => pendingSplices.offer(connection, session))
     )
 
@@ -104,7 +104,7 @@ export const make: Effect.Effect<
     Effect.sync(() => {
       peer.enter("spliced")
       connection.enter("spliced")
-      splices.begin(peer, connection, session.node)
+      splices.begin(peer, connection, session)
     })
 
   return (connection) =>

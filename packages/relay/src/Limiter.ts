@@ -18,6 +18,7 @@ import * as Scope from "effect/Scope"
 import { ConnectionRates } from "./internal/connectionRates.js"
 import { portionOf } from "./internal/portion.js"
 import { Tally } from "./internal/tally.js"
+import type { Settings } from "./RelayConfig.js"
 import { RelayConfig } from "./RelayConfig.js"
 import type { RejectionReason } from "./RelayError.js"
 import { Rejected } from "./RelayError.js"
@@ -31,8 +32,8 @@ import { Rejected } from "./RelayError.js"
  */
 export class Limiter extends Context.Tag("@tx3/relay/Limiter")<Limiter, {
   /**
-   * Any accepted socket: `maxInboundConnections` and `maxSocketsPerIp` until it is closed, `maxInboundPerIp` until it is
-   * settled, and `connectionRatePerIp`.
+   * Any accepted socket: `maxInboundConnections`, `maxShareOfRelay` and `maxSocketsPerIp` until it is closed,
+   * `maxInboundPerIp` until it is settled, and `connectionRatePerIp`.
    */
   readonly inbound: (source: Source) => Effect.Effect<InboundPlace, Rejected, Scope.Scope>
 
@@ -48,12 +49,26 @@ export class Limiter extends Context.Tag("@tx3/relay/Limiter")<Limiter, {
     predecessor: ControlPlace | undefined
   ) => Effect.Effect<ControlPlace, Rejected, Scope.Scope>
 
-  /** A peer of a node, waiting or spliced: `maxRelaysPerControl`, and of them `maxShareOfNode` of one source. */
-  readonly relay: (node: CertDigest, source: Source) => Effect.Effect<void, Rejected, Scope.Scope>
+  /**
+   * A peer of a node, waiting or spliced: `maxRelaysPerControl`, and of them `maxShareOfNode` of one source. It counts
+   * to `maxShareOfRelay` of the source that registered the node as well, if it comes from another.
+   */
+  readonly relay: (node: RegisteredNode, source: Source) => Effect.Effect<void, Rejected, Scope.Scope>
 
   /** What is taken now. */
   readonly counts: () => Counts
 }>() {}
+
+/**
+ * A node that a peer asks for, and the source that registered it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface RegisteredNode {
+  readonly node: CertDigest
+  readonly source: Source
+}
 
 /**
  * The place of an accepted socket, from accept to close.
@@ -93,6 +108,8 @@ export interface Counts {
   readonly relays: ReadonlyMap<CertDigest, number>
   /** By node and source. */
   readonly shares: ReadonlyMap<string, number>
+  /** Peers from elsewhere, waiting or spliced, by the source that registered their node. */
+  readonly guests: ReadonlyMap<Source, number>
 }
 
 /** Descriptors that are not inbound sockets: standard streams, listeners, the event loop, files, name look-ups. */
@@ -110,6 +127,28 @@ export const inboundByDescriptors: Effect.Effect<Option.Option<number>, never, T
   Transport.Transport,
   (limit, { ownDescriptors }) => Option.map(limit, (limit) => Math.max(1, limit - reservedDescriptors - ownDescriptors))
 )
+
+/**
+ * Whether so many sockets of all that there may be leave less than a quarter free, which is when `maxShareOfRelay` bites.
+ *
+ * @since 0.1.0
+ * @category predicates
+ */
+export const isCrowded = (sockets: number, capacity: number): boolean => 4 * (capacity - sockets) < capacity
+
+/**
+ * The sockets that one source may have while a relay that can have `capacity` of them is crowded: its `maxShareOfRelay`, and
+ * never less than one node's full use, which is `maxRelaysPerControl` splices of two sockets, the node's control stream
+ * and seven more that are on their way.
+ *
+ * @since 0.1.0
+ * @category getters
+ */
+export const shareOfRelay = (
+  { maxRelaysPerControl, maxShareOfRelay }: Pick<Settings, "maxRelaysPerControl" | "maxShareOfRelay">,
+  capacity: number
+): number =>
+  maxShareOfRelay === 1 ? Infinity : Math.max(portionOf(maxShareOfRelay, capacity), 2 * maxRelaysPerControl + 8)
 
 /**
  * Begins with no place taken. The limits are those that `RelayConfig` has at the moment of a decision, so they may
@@ -130,6 +169,14 @@ export const layer: Layer.Layer<Limiter, never, RelayConfig | Transport.Transpor
     const controlStreams = new Tally<Source>()
     const relays = new Tally<CertDigest>()
     const shares = new Tally<string>()
+    const guests = new Tally<Source>()
+
+    /** Whether a source has all that `maxShareOfRelay` leaves it at this moment. */
+    const hasItsShare = (source: Source) => {
+      const capacity = Math.min(config.maxInboundConnections, descriptors)
+      return isCrowded(sockets.total, capacity) &&
+        sockets.of(source) + guests.of(source) >= shareOfRelay(config, capacity)
+    }
 
     return {
       inbound: (source) =>
@@ -137,6 +184,7 @@ export const layer: Layer.Layer<Limiter, never, RelayConfig | Transport.Transpor
           const { connectionRatePerIp = Infinity, maxSocketsPerIp = Infinity } = config
           if (sockets.total >= config.maxInboundConnections) return "maxInboundConnections"
           if (sockets.total >= descriptors) return "descriptors"
+          if (hasItsShare(source)) return "maxShareOfRelay"
           if (unsettled.of(source) >= config.maxInboundPerIp) return "maxInboundPerIp"
           if (sockets.of(source) >= maxSocketsPerIp) return "maxSocketsPerIp"
           if (connectionRatePerIp < Infinity && !rates.take(source, connectionRatePerIp)) return "connectionRatePerIp"
@@ -160,13 +208,15 @@ export const layer: Layer.Layer<Limiter, never, RelayConfig | Transport.Transpor
           return new Place(controlStreams, source)
         }),
 
-      relay: (node, source) =>
+      relay: ({ node, source: host }, source) =>
         take(() => {
           const share = `${node} ${source}`
           const mostOfSource = portionOf(config.maxShareOfNode, config.maxRelaysPerControl)
           if (relays.of(node) >= config.maxRelaysPerControl) return "maxRelaysPerControl"
           if (shares.of(share) >= mostOfSource) return "maxShareOfNode"
-          return new Place(relays, node, new Place(shares, share))
+          if (source !== host && hasItsShare(host)) return "maxShareOfRelay"
+          const guest = source === host ? undefined : new Place(guests, host)
+          return new Place(relays, node, new Place(shares, share, guest))
         }),
 
       counts: () => ({
@@ -175,7 +225,8 @@ export const layer: Layer.Layer<Limiter, never, RelayConfig | Transport.Transpor
         handshakes: handshakes.entries(),
         controlStreams: controlStreams.entries(),
         relays: relays.entries(),
-        shares: shares.entries()
+        shares: shares.entries(),
+        guests: guests.entries()
       })
     }
   })

@@ -159,9 +159,31 @@ export const layer: Layer.Layer<
     const reject = (connection: Live, reason: RejectionReason): Effect.Effect<void> => {
       statistics.rejected(connection, reason)
       const who = { connection: connection.id, source: connection.source, reason }
+      if (reason === "maxShareOfRelay" && isLikeProxy(connection.source)) {
+        return log.warn(
+          "most connections come from one source: if it is a proxy, let it send the PROXY protocol and list it in " +
+            "proxyProtocolFrom; if many people share it, raise maxShareOfRelay",
+          who
+        )
+      }
       return isLimit(reason)
         ? log.warn("connection turned away by a limit", who)
         : log.debug("connection came to nothing", () => who)
+    }
+
+    let named: { readonly source: Source.Source; readonly at: number } | undefined
+
+    /** Whether most connections are of this source and that has not been said in the last hour. */
+    const isLikeProxy = (source: Source.Source) => {
+      const now = currentTimeMillis()
+      if (2 * (limiter.counts().sockets.get(source) ?? 0) <= connections.size) {
+        return false
+      }
+      if (named?.source === source && now - named.at < hourMs) {
+        return false
+      }
+      named = { source, at: now }
+      return true
     }
 
     const endAll = (which: (connection: Live) => boolean) =>
@@ -237,6 +259,8 @@ export const layer: Layer.Layer<
     })
   })
 )
+
+const hourMs = 3_600_000
 
 /** The reason that a deadline gives to each stage it applies to. */
 const timeouts: { readonly [S in Stage]?: RejectionReason } = {

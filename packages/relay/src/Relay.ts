@@ -5,6 +5,7 @@
  */
 import type * as Address from "@tx3/protocol/Address"
 import type { CertDigest } from "@tx3/protocol/CertDigest"
+import type { Source } from "@tx3/protocol/Source"
 import * as AutoTransport from "@tx3/transport/AutoTransport"
 import * as KernelTransport from "@tx3/transport/KernelTransport"
 import * as PortableTransport from "@tx3/transport/PortableTransport"
@@ -62,6 +63,9 @@ export class Relay extends Context.Tag("@tx3/relay/Relay")<Relay, {
 
   /** Peers of each node, waiting or spliced. */
   readonly peers: () => ReadonlyMap<CertDigest, number>
+
+  /** Open sockets of each source. */
+  readonly sources: () => ReadonlyMap<Source, number>
 
   /**
    * Stops accepting, ends everything but splices, and waits for those as long as they last; the shutdown is what has a
@@ -147,6 +151,7 @@ export const layerNoDependencies: Layer.Layer<
       splices: splices.all,
       pending: pendingSplices.all,
       peers: () => limiter.counts().relays,
+      sources: () => limiter.counts().sockets,
       drain: listener.drain,
       inconsistencies: Effect.sync(() => {
         const counts = limiter.counts()
@@ -172,6 +177,16 @@ export const layerNoDependencies: Layer.Layer<
             counts.handshakes,
             connections.filter(({ stage }) => stage === "handshake").map(({ source }) => source)
           ),
+          ...differences(
+            "guests of source",
+            counts.guests,
+            [
+              ...pending.map(({ peer, session }) => ({ host: session.source, source: peer.source })),
+              ...running
+            ].filter(({ host, source }) => host !== source).map(({ host }) => host),
+            // A peer that is being closed waits no more, and has its place still.
+            stage.pending - pending.length
+          ),
           ...pending.length > stage.pending ? [`pending splices: ${pending.length} of ${stage.pending} peers`] : []
         ]
       })
@@ -182,18 +197,19 @@ export const layerNoDependencies: Layer.Layer<
 const total = (counts: ReadonlyMap<unknown, number>) =>
   Array.from(counts.values()).reduce((sum, count) => sum + count, 0)
 
-const difference = (what: string, counted: number, found: number) =>
-  counted === found ? [] : [`${what}: ${counted} counted, ${found} there`]
+const difference = (what: string, counted: number, found: number, leaving = 0) =>
+  counted >= found && counted <= found + leaving ? [] : [`${what}: ${counted} counted, ${found} there`]
 
 const differences = <Key extends string>(
   what: string,
   counted: ReadonlyMap<Key, number>,
-  found: ReadonlyArray<Key>
+  found: ReadonlyArray<Key>,
+  leaving = 0
 ) => {
   const tally = new Tally<Key>()
   found.forEach((key) => tally.add(key))
   return Array.from(new Set([...counted.keys(), ...found])).flatMap((key) =>
-    difference(`${what} ${key}`, counted.get(key) ?? 0, tally.of(key))
+    difference(`${what} ${key}`, counted.get(key) ?? 0, tally.of(key), leaving)
   )
 }
 

@@ -27,6 +27,15 @@ const knob = (defaultValue: number, description: string) =>
 
 const optionalKnob = (description: string) => Schema.optional(wholeNumber(description))
 
+const share = (defaultValue: number, description: string) =>
+  Schema.optionalWith(
+    Schema.Number.pipe(Schema.greaterThan(0), Schema.lessThanOrEqualTo(1)).annotations({
+      description,
+      message: () => ({ message: "must be a number above 0, up to 1", override: true })
+    }),
+    { default: () => defaultValue }
+  )
+
 const BindAddress = Address.FromString.pipe(
   Schema.filter((address) => address.scheme === "tx3-rst" || "a relay has tx3-rst://HOST:PORT addresses")
 )
@@ -108,13 +117,14 @@ export const Settings = Schema.Struct({
    * lone source open the 50 connections of a browser or of curl --parallel, and leaves eight places to all others. Of
    * fewer than eight peers one source may be all, as the protocol has it.
    */
-  maxShareOfNode: Schema.optionalWith(
-    Schema.Number.pipe(Schema.greaterThan(0), Schema.lessThanOrEqualTo(1)).annotations({
-      description: "the part of a node's peers that one source may have",
-      message: () => ({ message: "must be a number above 0, up to 1", override: true })
-    }),
-    { default: () => 0.875 }
-  ),
+  maxShareOfNode: share(0.875, "the part of a node's peers that one source may have"),
+
+  /**
+   * The part of all sockets that one source may have while less than a quarter of them is free, and never less than one
+   * node's full use, 2 * maxRelaysPerControl + 8. A peer also counts to the source that registered its node. A half, so
+   * that one host that registers, splices and leaves again and again cannot take all of them; 1 turns it off.
+   */
+  maxShareOfRelay: share(0.5, "the part of all sockets that one source may have when few are free"),
 
   /**
    * TLS handshakes in progress. Twice the nodes that may register: after a restart all of them come back at once, and

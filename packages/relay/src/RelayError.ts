@@ -14,6 +14,7 @@ import * as Data from "effect/Data"
  */
 export const limits = [
   "maxInboundConnections",
+  "maxShareOfRelay",
   "maxInboundPerIp",
   "maxSocketsPerIp",
   "connectionRatePerIp",

@@ -7,6 +7,7 @@
  */
 import * as CertDigest from "@tx3/protocol/CertDigest"
 import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
+import type { Source } from "@tx3/protocol/Source"
 import * as Transport from "@tx3/transport/Transport"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -18,6 +19,7 @@ import * as Scope from "effect/Scope"
 import type { Accepted } from "./Accepted.js"
 import { Bandwidth } from "./Bandwidth.js"
 import * as ThrottledLog from "./internal/throttledLog.js"
+import type { RegisteredNode } from "./Limiter.js"
 import { RelayConfig } from "./RelayConfig.js"
 import type { Party } from "./RelayEvents.js"
 import { Statistics } from "./Statistics.js"
@@ -30,7 +32,7 @@ import { Statistics } from "./Statistics.js"
  */
 export class Splices extends Context.Tag("@tx3/relay/Splices")<Splices, {
   /** Joins a peer and the connection that its node dialed back with. */
-  readonly begin: (peer: Accepted, node: Accepted, digest: CertDigest.CertDigest) => void
+  readonly begin: (peer: Accepted, node: Accepted, session: RegisteredNode) => void
 
   /** All that run, the oldest first. */
   readonly all: () => Iterable<RunningSplice>
@@ -49,6 +51,8 @@ export class Splices extends Context.Tag("@tx3/relay/Splices")<Splices, {
  * @category models
  */
 export interface RunningSplice extends Party {
+  /** The source that registered the node. */
+  readonly host: Source
   /** Milliseconds since the epoch. */
   readonly since: number
   /** Bytes so far; left is the peer. */
@@ -77,9 +81,9 @@ export const layer: Layer.Layer<Splices, never, RelayConfig | Statistics | Trans
     const running = new Set<Running>()
     const none = Effect.unsafeMakeLatch(true)
 
-    const begin = (peer: Accepted, node: Accepted, digest: CertDigest.CertDigest) => {
+    const begin = (peer: Accepted, node: Accepted, { node: digest, source: host }: RegisteredNode) => {
       const began = currentTimeMillis()
-      const splice = new Running(peer, digest, clock.unsafeCurrentTimeMillis())
+      const splice = new Running(peer, digest, host, clock.unsafeCurrentTimeMillis())
       statistics.spliceBegan(splice, began - peer.sinceMonotonicMs)
       const onEnd = (report: Transport.SpliceReport) => {
         const duration = currentTimeMillis() - began
@@ -134,6 +138,7 @@ class Running implements RunningSplice {
   constructor(
     private readonly peer: Accepted,
     readonly node: CertDigest.CertDigest,
+    readonly host: Source,
     readonly since: number
   ) {}
 

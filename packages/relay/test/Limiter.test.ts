@@ -12,10 +12,11 @@ type Service = typeof Limiter.Limiter.Service
 
 /** Every count there is, as plain data. */
 const countsOf = (limiter: Service) => {
-  const { controlStreams, handshakes, relays, shares, sockets, unsettled } = limiter.counts()
+  const { controlStreams, guests, handshakes, relays, shares, sockets, unsettled } = limiter.counts()
   return {
     sockets: Object.fromEntries(sockets),
     shares: Object.fromEntries(shares),
+    guests: Object.fromEntries(guests),
     unsettled: Object.fromEntries(unsettled),
     handshakes: Object.fromEntries(handshakes),
     controlStreams: Object.fromEntries(controlStreams),
@@ -23,7 +24,7 @@ const countsOf = (limiter: Service) => {
   }
 }
 
-const nothing = { sockets: {}, shares: {}, unsettled: {}, handshakes: {}, controlStreams: {}, relays: {} }
+const nothing = { sockets: {}, shares: {}, guests: {}, unsettled: {}, handshakes: {}, controlStreams: {}, relays: {} }
 
 const withLimiter = <A, E>(settings: Settings, body: (limiter: Service) => Effect.Effect<A, E, Scope.Scope>) =>
   Effect.gen(function*() {
@@ -40,6 +41,8 @@ const withLimiter = <A, E>(settings: Settings, body: (limiter: Service) => Effec
 const a = Source.fromAddress("192.0.2.1")
 const b = Source.fromAddress("192.0.2.2")
 const digest = () => CertDigest.fromBytes(randomBytes(32))
+/** A node that `a` has registered. */
+const nodeOf = (source: Source.Source, node = digest()): Limiter.RegisteredNode => ({ node, source })
 
 const refused = <A>(
   place: Effect.Effect<A, RelayError.Rejected, Scope.Scope>,
@@ -128,7 +131,7 @@ describe("Limiter", () => {
   it.effect("maxRelaysPerControl: of one node", () =>
     withLimiter({ maxRelaysPerControl: 2, maxShareOfNode: 1 }, (limiter) =>
       Effect.gen(function*() {
-        const [node, other] = [digest(), digest()]
+        const [node, other] = [nodeOf(a), nodeOf(a)]
         const giveBack = yield* take(limiter.relay(node, a))
         yield* limiter.relay(node, a)
         yield* refused(limiter.relay(node, a), "maxRelaysPerControl")
@@ -138,15 +141,15 @@ describe("Limiter", () => {
         yield* refused(limiter.relay(node, a), "maxRelaysPerControl")
         assert.deepStrictEqual(countsOf(limiter), {
           ...nothing,
-          relays: { [node]: 2, [other]: 1 },
-          shares: { [`${node} ${a}`]: 2, [`${other} ${a}`]: 1 }
+          relays: { [node.node]: 2, [other.node]: 1 },
+          shares: { [`${node.node} ${a}`]: 2, [`${other.node} ${a}`]: 1 }
         })
       })))
 
   it.effect("maxShareOfNode: one source opens 50 connections to a node, and leaves eight places for others", () =>
     withLimiter({}, (limiter) =>
       Effect.gen(function*() {
-        const node = digest()
+        const node = nodeOf(a)
         yield* Effect.replicateEffect(limiter.relay(node, a), 56)
         yield* refused(limiter.relay(node, a), "maxShareOfNode")
         yield* Effect.replicateEffect(limiter.relay(node, b), 8)
@@ -156,7 +159,7 @@ describe("Limiter", () => {
   it.effect("maxShareOfNode: of small numbers it is the protocol's, one source may have 3 of 3", () =>
     withLimiter({ maxRelaysPerControl: 3 }, (limiter) =>
       Effect.gen(function*() {
-        const node = digest()
+        const node = nodeOf(a)
         yield* Effect.replicateEffect(limiter.relay(node, a), 3)
         yield* refused(limiter.relay(node, a), "maxRelaysPerControl")
       })))
@@ -164,7 +167,7 @@ describe("Limiter", () => {
   it.effect("maxShareOfNode: rounded up, as a decimal fraction", () =>
     withLimiter({ maxRelaysPerControl: 90, maxShareOfNode: 0.7 }, (limiter) =>
       Effect.gen(function*() {
-        const node = digest()
+        const node = nodeOf(a)
         yield* Effect.replicateEffect(limiter.relay(node, a), 63)
         yield* refused(limiter.relay(node, a), "maxShareOfNode")
       })))
@@ -172,7 +175,7 @@ describe("Limiter", () => {
   it.effect("maxShareOfNode: a place that is given back can be taken again, by anybody", () =>
     withLimiter({ maxRelaysPerControl: 5, maxShareOfNode: 0.4 }, (limiter) =>
       Effect.gen(function*() {
-        const [node, other] = [digest(), digest()]
+        const [node, other] = [nodeOf(a), nodeOf(a)]
         const giveBack = yield* take(limiter.relay(node, a))
         yield* limiter.relay(node, a)
         yield* refused(limiter.relay(node, a), "maxShareOfNode")
@@ -186,7 +189,62 @@ describe("Limiter", () => {
       })))
 
   it.effect("maxShareOfNode: never less than one", () =>
-    withLimiter({ maxRelaysPerControl: 1 }, (limiter) => limiter.relay(digest(), a)))
+    withLimiter({ maxRelaysPerControl: 1 }, (limiter) => limiter.relay(nodeOf(a), a)))
+
+  const inbound = (limiter: Service, source: Source.Source, count: number) =>
+    Effect.replicateEffect(Effect.map(limiter.inbound(source), (place) => place.settle()), count)
+
+  it.effect("maxShareOfRelay: all sockets of one source, once less than a quarter is free", () =>
+    withLimiter({ maxInboundConnections: 1_000, maxShareOfRelay: 0.3 }, (limiter) =>
+      Effect.gen(function*() {
+        yield* inbound(limiter, a, 750)
+        const giveBack = yield* take(inbound(limiter, b, 1))
+        yield* refused(limiter.inbound(a), "maxShareOfRelay")
+        yield* giveBack
+        yield* inbound(limiter, a, 1)
+        yield* refused(limiter.inbound(a), "maxShareOfRelay")
+        yield* inbound(limiter, b, 249)
+        yield* refused(limiter.inbound(b), "maxInboundConnections")
+      })))
+
+  it.effect("maxShareOfRelay: a source within its share is not held back by others", () =>
+    withLimiter({ maxInboundConnections: 1_000, maxShareOfRelay: 0.3 }, (limiter) =>
+      Effect.gen(function*() {
+        yield* inbound(limiter, a, 751)
+        yield* inbound(limiter, b, 249)
+      })))
+
+  it.effect("maxShareOfRelay: never less than one node's full use, 2 x maxRelaysPerControl + 8", () =>
+    withLimiter(
+      { maxInboundConnections: 200, maxRelaysPerControl: 74, maxShareOfRelay: 0.001 },
+      (limiter) =>
+        Effect.gen(function*() {
+          yield* inbound(limiter, a, 156)
+          yield* refused(limiter.inbound(a), "maxShareOfRelay")
+        })
+    ))
+
+  it.effect("maxShareOfRelay 1 turns it off", () =>
+    withLimiter({ maxInboundConnections: 1_000, maxShareOfRelay: 1 }, (limiter) => inbound(limiter, a, 1_000)))
+
+  it.effect("maxShareOfRelay: a peer from elsewhere counts to the source that registered its node, too", () =>
+    withLimiter({ maxInboundConnections: 40, maxRelaysPerControl: 4 }, (limiter) =>
+      Effect.gen(function*() {
+        const [node, other] = [nodeOf(a), nodeOf(a)]
+        yield* inbound(limiter, a, 13)
+        yield* inbound(limiter, b, 18)
+        const giveBack = yield* take(Effect.replicateEffect(limiter.relay(node, b), 3))
+        yield* Effect.replicateEffect(limiter.relay(other, b), 4)
+        yield* limiter.relay(node, a)
+        assert.deepStrictEqual(countsOf(limiter).guests, { [a]: 7 })
+        yield* refused(limiter.inbound(a), "maxShareOfRelay")
+        yield* refused(limiter.relay(nodeOf(a), b), "maxShareOfRelay")
+        yield* limiter.relay(nodeOf(b), b)
+        yield* giveBack
+        yield* inbound(limiter, a, 3)
+        yield* refused(limiter.inbound(a), "maxShareOfRelay")
+        assert.deepStrictEqual(countsOf(limiter).guests, { [a]: 4 })
+      })))
 
   it.effect("maxSocketsPerIp: of one source, settled or not", () =>
     withLimiter({ maxSocketsPerIp: 2 }, (limiter) =>
@@ -221,7 +279,7 @@ describe("Limiter", () => {
       { maxHandshakes: 1, maxInboundConnections: 1, maxRelaysPerControl: 1, connectionRatePerIp: 1 },
       (limiter) =>
         Effect.gen(function*() {
-          const node = digest()
+          const node = nodeOf(a)
           yield* Effect.all([limiter.inbound(a), limiter.handshake(a), limiter.relay(node, a)])
           const before = countsOf(limiter)
           yield* Effect.scoped(Effect.gen(function*() {

@@ -2,10 +2,10 @@
  * The relay's limits through real sockets. Over each of them a connection is closed without a byte, and a place that
  * was given back can be taken again. The first four are the original's tests in other words.
  */
-import { describe, it } from "@effect/vitest"
-import { Identity } from "@tx3/protocol"
+import { assert, describe, it } from "@effect/vitest"
+import { Identity, Source, SpliceToken } from "@tx3/protocol"
 import { RelayTest } from "@tx3/relay"
-import { Effect } from "effect"
+import { Effect, Scope } from "effect"
 import { carries, refusedToRegister, stallHandshake } from "./utils/clients.js"
 import { withRelay } from "./utils/withRelay.js"
 
@@ -138,6 +138,41 @@ describe("Limits", () => {
         yield* has({ preamble: 3 })
         yield* rejected("maxInboundPerIp", 1)
       })))
+
+  it.live("maxShareOfRelay: register, splice, leave, again and again: others still register and are reached", () =>
+    withRelay(
+      { maxInboundConnections: 60, maxRelaysPerControl: 2 },
+      ({ address, has, relay }) =>
+        Effect.gen(function*() {
+          const attacker = { localAddress: "127.0.0.2" }
+          const scope = yield* Effect.scope
+          const unlessClosed = <A, E>(wanted: Effect.Effect<A, E>, stream: RelayTest.RawStream) =>
+            Effect.raceFirst(wanted, Effect.flatMap(stream.closed, () => Effect.fail("refused")))
+          const round = Effect.scoped(Effect.gen(function*() {
+            const node = yield* RelayTest.register(address, attacker)
+            const preamble = Buffer.from(node.identity.digest, "base64url")
+            for (let count = 0; count < 2; count++) {
+              const peer = yield* Scope.extend(RelayTest.sendPreamble(address, preamble, attacker), scope)
+              const token = yield* unlessClosed(node.token, peer)
+              const dialed = RelayTest.sendPreamble(address, SpliceToken.toBytes(token), attacker)
+              const inside = yield* Scope.extend(dialed, scope)
+              yield* unlessClosed(carries(inside, peer, "spliced"), inside)
+            }
+          }))
+          let rounds = 0
+          while (rounds < 20 && (yield* Effect.exit(round))._tag === "Success") {
+            rounds++
+          }
+          // Three quarters of 60, and one more.
+          assert.isAtLeast((yield* relay.snapshot).totals.rejections.maxShareOfRelay, 1)
+          assert.isAtMost(relay.sources().get(Source.fromAddress("127.0.0.2"))!, 46)
+
+          const node = yield* RelayTest.register(address)
+          const [inside, peer] = yield* Effect.all([node.accept, node.peer], { concurrency: 2 })
+          yield* carries(peer, inside, "hello")
+          yield* has({ control: 1 })
+        })
+    ))
 
   it.live("maxHandshakes: handshakes in progress have a bound of their own", () =>
     withRelay({ maxHandshakes: 2 }, ({ address, has, rejected }) =>

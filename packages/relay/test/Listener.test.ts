@@ -87,6 +87,28 @@ describe("Listener", () => {
       })
   )
 
+  it.live("a source that looks like a proxy without PROXY headers is named, once", () =>
+    Effect.gen(function*() {
+      const { lines } = yield* logged(
+        Effect.gen(function*() {
+          const { address, has, rejected } = yield* testRelay
+          yield* Effect.replicateEffect(RelayTest.connect(address), 16)
+          yield* has({ preamble: 16 })
+          for (let count = 0; count < 3; count++) {
+            yield* Effect.flatMap(RelayTest.connect(address), (surplus) => surplus.closed)
+          }
+          yield* rejected("maxShareOfRelay", 3)
+        }).pipe(
+          Effect.scoped,
+          Effect.zipLeft(empty),
+          Effect.provide(RelayTest.layer({ transport, maxInboundConnections: 20, maxRelaysPerControl: 1 }))
+        )
+      )
+      const named = lines.filter((line) => line.startsWith("WARN most connections come from one source"))
+      assert.strictEqual(named.length, 1)
+      assert.strictEqual(lines.filter((line) => line === "WARN connection turned away by a limit").length, 2)
+    }))
+
   it.live("a defect in one connection is logged, closes it, and is no concern of the others", () =>
     Effect.gen(function*() {
       const faulty = Layer.effect(

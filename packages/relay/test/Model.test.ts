@@ -21,13 +21,15 @@ type Leaving = typeof leavings[number]
 
 const node = FastCheck.nat({ max: 2 })
 const how = FastCheck.constantFrom(...leavings)
+/** Nodes are of one source, their peers of two. */
+const localAddress = FastCheck.constantFrom("127.0.0.1", "127.0.0.2")
 
 const step = FastCheck.oneof(
   FastCheck.record({ do: FastCheck.constant("partial" as const), bytes: FastCheck.nat({ max: 31 }) }),
   FastCheck.record({ do: FastCheck.constant("garbage" as const) }),
   FastCheck.record({ do: FastCheck.constant("register" as const), node }),
   FastCheck.record({ do: FastCheck.constant("speak" as const), node }),
-  { arbitrary: FastCheck.record({ do: FastCheck.constant("peer" as const), node }), weight: 4 },
+  { arbitrary: FastCheck.record({ do: FastCheck.constant("peer" as const), node, localAddress }), weight: 4 },
   { arbitrary: FastCheck.record({ do: FastCheck.constant("dialBack" as const), node }), weight: 3 },
   FastCheck.record({ do: FastCheck.constant("dialBackAgain" as const) }),
   { arbitrary: FastCheck.record({ do: FastCheck.constant("leave" as const), which: FastCheck.nat(), how }), weight: 3 }
@@ -117,7 +119,8 @@ class Model {
           const control = this.controls.get(step.node)
           const stream = yield* RelayTest.sendPreamble(
             address,
-            CertDigest.toBytes(this.identities[step.node]!.digest)
+            CertDigest.toBytes(this.identities[step.node]!.digest),
+            { localAddress: step.localAddress }
           )
           if (control === undefined || this.relaysOf(step.node) === maxRelaysPerControl) {
             yield* stream.closed
@@ -239,7 +242,14 @@ describe("Model", () => {
   const pace = FastCheck.nat({ max: 6 })
   const actor = FastCheck.oneof(
     FastCheck.record({ is: FastCheck.constant("node" as const), node, pace, accepts: FastCheck.nat({ max: 6 }), how }),
-    FastCheck.record({ is: FastCheck.constant("peer" as const), node, pace, split: FastCheck.nat({ max: 32 }), how }),
+    FastCheck.record({
+      is: FastCheck.constant("peer" as const),
+      node,
+      localAddress,
+      pace,
+      split: FastCheck.nat({ max: 32 }),
+      how
+    }),
     FastCheck.record({ is: FastCheck.constant("stranger" as const), pace, bytes: FastCheck.nat({ max: 70 }), how })
   )
   type Actor = Generated<typeof actor>
@@ -268,7 +278,9 @@ describe("Model", () => {
                   yield* actor.how === "reset" ? node.tcp.reset : node.control[actor.how]
                 } else if (actor.is === "peer") {
                   const preamble = Buffer.from(CertDigest.toBytes(identities[actor.node]!.digest))
-                  const peer = yield* RelayTest.sendPreamble(address, preamble.subarray(0, actor.split))
+                  const peer = yield* RelayTest.sendPreamble(address, preamble.subarray(0, actor.split), {
+                    localAddress: actor.localAddress
+                  })
                   yield* turns(actor.pace)
                   yield* peer.send(Buffer.concat([preamble.subarray(actor.split), Buffer.from("early")]))
                   yield* turns(2 * actor.pace)

@@ -25,6 +25,7 @@ const environment = (variables: Record<string, string>) =>
 const others = [
   "bind",
   "maxShareOfNode",
+  "maxShareOfRelay",
   "advertise",
   "proxyProtocolFrom",
   "transport",
@@ -47,6 +48,7 @@ describe("RelayConfig", () => {
       // section 6: 2, 4, 8, 10
       maxInboundPerIp: 512,
       maxShareOfNode: 0.875,
+      maxShareOfRelay: 0.5,
       maxHandshakes: 640,
       maxHandshakesPerIp: 8,
       controlWriteTimeoutMs: 2_000,
