@@ -80,7 +80,6 @@ export const make: Effect.Effect<
     }
     const session = yield* ControlSession.make({
       accepted: connection,
-      capacity: () => config.maxRelaysPerControl,
       node,
       stream,
       writeDeadlines

@@ -1,30 +1,34 @@
 /**
  * An actor: one registered node's control stream. Others put splice tokens into its mailbox; it writes them to the node,
- * one write at a time. Its fiber only waits for the end: woken for every token, it would cost more than the write.
+ * one write at a time, one token of each source in turns. Its fiber only waits for the end: woken for every token, it
+ * would cost more than the write.
  *
  * It owns the stream, until the node closes it, says a word (nodes never do: protocol section 4), does not take what it
- * is sent in time, or registers again.
+ * is sent in time, does not dial back, or registers again.
  *
  * @since 0.1.0
  */
 import type { CertDigest } from "@tx3/protocol/CertDigest"
 import * as Preamble from "@tx3/protocol/Preamble"
+import type { Source } from "@tx3/protocol/Source"
 import * as SpliceToken from "@tx3/protocol/SpliceToken"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { Duplex } from "node:stream"
 import type { Accepted } from "./Accepted.js"
+import { Mailbox } from "./internal/mailbox.js"
 import type { Party } from "./RelayEvents.js"
 
 /**
- * How a control stream ended: the node `closed` it, `spoke` on it, or `stalled`; the same node `replaced` it by a newer
- * one; an operator `kicked` it; or the relay `shutdown`.
+ * How a control stream ended: the node `closed` it, `spoke` on it, or `stalled`; it was
+ * `unresponsive`, so peers waited in vain; the same node `replaced` it by a newer one; an operator `kicked` it; or the
+ * relay `shutdown`.
  *
  * @since 0.1.0
  * @category models
  */
-export const endReasons = ["closed", "spoke", "stalled", "replaced", "kicked", "shutdown"] as const
+export const endReasons = ["closed", "spoke", "stalled", "unresponsive", "replaced", "kicked", "shutdown"] as const
 
 /**
  * One of {@link endReasons}.
@@ -52,8 +56,11 @@ export interface ControlSession extends Party {
   /** When it was accepted, in milliseconds since the epoch. */
   readonly since: number
 
-  /** Puts a token into the mailbox; false if it is full, or the stream has ended. */
-  readonly deliver: (token: SpliceToken.SpliceToken) => boolean
+  /** Puts the token of a peer that comes from `source` into the mailbox. Once the stream has ended, does nothing. */
+  readonly deliver: (token: SpliceToken.SpliceToken, source: Source) => void
+
+  /** Takes a token out of the mailbox; false if the node has been sent it. */
+  readonly withdraw: (token: SpliceToken.SpliceToken, source: Source) => boolean
 
   /** Calls `listener` when the stream ends, at once if it has, unless what it returns is called before. */
   readonly onEnd: (listener: (reason: EndReason) => void) => () => void
@@ -86,14 +93,13 @@ export const make = (options: {
   readonly node: CertDigest
   readonly accepted: Pick<Accepted, "id" | "since" | "source">
   readonly stream: Duplex
-  /** Tokens that may wait in the mailbox. */
-  readonly capacity: () => number
   /** The times in which nodes must take what they are sent. */
   readonly writeDeadlines: WriteDeadlines
 }): Effect.Effect<ControlSession, never, Scope.Scope> =>
   Effect.gen(function*() {
     const { stream } = options
-    const mailbox: Array<SpliceToken.SpliceToken> = []
+    // Holds tokens of waiting peers only, so maxRelaysPerControl bounds it.
+    const mailbox = new Mailbox()
     const listeners = new Set<(reason: EndReason) => void>()
     let ended: ControlStreamEnded | undefined
     // Tokens wait for the all-clear, and while the node is being written to.
@@ -102,7 +108,7 @@ export const make = (options: {
     const end = (reason: EndReason) => {
       if (ended === undefined) {
         ended = new ControlStreamEnded({ reason })
-        mailbox.length = 0
+        mailbox.clear()
         stream.destroy()
         listeners.forEach((listener) => listener(reason))
       }
@@ -124,8 +130,8 @@ export const make = (options: {
     }
 
     const writeTokens = () => {
-      if (!writing && mailbox.length > 0) {
-        write(Buffer.concat(mailbox.splice(0).map(SpliceToken.toBytes)))
+      if (!writing && !mailbox.isEmpty) {
+        write(Buffer.concat(mailbox.takeAll().map(SpliceToken.toBytes)))
       }
     }
 
@@ -142,16 +148,16 @@ export const make = (options: {
       node: options.node,
       since: options.accepted.since,
       source: options.accepted.source,
-      deliver: (token) => {
-        if (ended !== undefined || mailbox.length >= options.capacity()) {
-          return false
+      deliver: (token, source) => {
+        if (ended === undefined) {
+          if (mailbox.isEmpty) {
+            // Those that come in the same turn go out as one write.
+            queueMicrotask(writeTokens)
+          }
+          mailbox.add(token, source)
         }
-        if (mailbox.push(token) === 1) {
-          // Those that come in the same turn go out as one write.
-          queueMicrotask(writeTokens)
-        }
-        return true
       },
+      withdraw: (token, source) => mailbox.remove(token, source),
       onEnd: (listener) => {
         if (ended === undefined) {
           listeners.add(listener)

@@ -15,9 +15,9 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
-import { ConnectionRates } from "./internal/connectionRates.js"
 import { portionOf } from "./internal/portion.js"
 import { Tally } from "./internal/tally.js"
+import { TokenBuckets } from "./internal/tokenBuckets.js"
 import type { Settings } from "./RelayConfig.js"
 import { RelayConfig } from "./RelayConfig.js"
 import type { RejectionReason } from "./RelayError.js"
@@ -50,8 +50,8 @@ export class Limiter extends Context.Tag("@tx3/relay/Limiter")<Limiter, {
   ) => Effect.Effect<ControlPlace, Rejected, Scope.Scope>
 
   /**
-   * A peer of a node, waiting or spliced: `maxRelaysPerControl`, and of them `maxShareOfNode` of one source. It counts
-   * to `maxShareOfRelay` of the source that registered the node as well, if it comes from another.
+   * A peer of a node, waiting or spliced: `maxRelaysPerControl`, and of them `maxShareOfNode` of one source, which may
+   * have `peerRatePerIp` new ones. It counts to `maxShareOfRelay` of the source that registered the node as well, if it comes from another.
    */
   readonly relay: (node: RegisteredNode, source: Source) => Effect.Effect<void, Rejected, Scope.Scope>
 
@@ -162,7 +162,9 @@ export const layer: Layer.Layer<Limiter, never, RelayConfig | Transport.Transpor
   Effect.gen(function*() {
     const config = yield* RelayConfig
     const descriptors = Option.getOrElse(yield* inboundByDescriptors, () => Infinity)
-    const rates = new ConnectionRates(yield* Clock.clockWith((clock) => Effect.succeed(MonotonicTime.millis(clock))))
+    const currentTimeMillis = yield* Clock.clockWith((clock) => Effect.succeed(MonotonicTime.millis(clock)))
+    const rates = new TokenBuckets<Source>(currentTimeMillis)
+    const peerRates = new TokenBuckets<string>(currentTimeMillis)
     const sockets = new Tally<Source>()
     const unsettled = new Tally<Source>()
     const handshakes = new Tally<Source>()
@@ -215,6 +217,7 @@ export const layer: Layer.Layer<Limiter, never, RelayConfig | Transport.Transpor
           if (relays.of(node) >= config.maxRelaysPerControl) return "maxRelaysPerControl"
           if (shares.of(share) >= mostOfSource) return "maxShareOfNode"
           if (source !== host && hasItsShare(host)) return "maxShareOfRelay"
+          if (!peerRates.take(share, config.peerRatePerIp)) return "peerRatePerIp"
           const guest = source === host ? undefined : new Place(guests, host)
           return new Place(relays, node, new Place(shares, share, guest))
         }),

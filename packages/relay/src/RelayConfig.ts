@@ -120,6 +120,13 @@ export const Settings = Schema.Struct({
   maxShareOfNode: share(0.875, "the part of a node's peers that one source may have"),
 
   /**
+   * New peers a second of one source to one node, in the long run; ten seconds' worth may come at once. Each costs the
+   * node a connection and a handshake, also if the peer is gone by then. 100 is more than browsers and tools open, and a
+   * fraction of what a node answers.
+   */
+  peerRatePerIp: knob(100, "new peers a second of one source to one node"),
+
+  /**
    * The part of all sockets that one source may have while less than a quarter of them is free, and never less than one
    * node's full use, 2 * maxRelaysPerControl + 8. A peer also counts to the source that registered its node. A half, so
    * that one host that registers, splices and leaves again and again cannot take all of them; 1 turns it off.

@@ -24,6 +24,7 @@ export const limits = [
   "maxControlStreamsPerIp",
   "maxRelaysPerControl",
   "maxShareOfNode",
+  "peerRatePerIp",
   "descriptors"
 ] as const
 
@@ -37,8 +38,7 @@ export const limits = [
  * - `preambleTimeout`, `handshakeTimeout`, `pendingTimeout`: that stage was not done `connectionTimeoutMs` after accept,
  * - `unknownPreamble`: its 32 bytes name neither the relay, nor a live node, nor a waiting peer,
  * - `handshakeFailed`: TLS with a node did not come about,
- * - `controlStreamEnded`: the node that a peer waited for was gone,
- * - `controlStreamBusy`: that node has more tokens to take than it may have peers.
+ * - `controlStreamEnded`: the node that a peer waited for was gone.
  *
  * @since 0.1.0
  * @category models
@@ -53,8 +53,7 @@ export const rejectionReasons = [
   "pendingTimeout",
   "unknownPreamble",
   "handshakeFailed",
-  "controlStreamEnded",
-  "controlStreamBusy"
+  "controlStreamEnded"
 ] as const
 
 /**

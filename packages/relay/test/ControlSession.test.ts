@@ -30,17 +30,18 @@ class Stream extends Duplex {
   }
 }
 
+const [a, b] = [Source.fromAddress("192.0.2.1"), Source.fromAddress("192.0.2.2")]
+
 /** Lets the session's fiber and the stream's events come to rest. */
 const rest = Effect.promise(() => new Promise((resolve) => setImmediate(() => setImmediate(resolve))))
 
-const start = (capacity = 64) =>
+const start = () =>
   Effect.gen(function*() {
     const stream = new Stream()
     const scope = yield* Scope.make()
     const writeDeadlines = yield* Deadlines.make(() => 2_000, (stall: () => void) => stall()).pipe(Scope.extend(scope))
     const session = yield* ControlSession.make({
       accepted: { id: 1, since: 0, source: Source.fromAddress("192.0.2.1") },
-      capacity: () => capacity,
       node: CertDigest.fromBytes(randomBytes(32)),
       stream,
       writeDeadlines
@@ -61,27 +62,49 @@ describe("ControlSession", () => {
     Effect.gen(function*() {
       const { close, session, stream } = yield* start()
       const [first, second, third] = [SpliceToken.random(), SpliceToken.random(), SpliceToken.random()]
-      assert.isTrue(session.deliver(first))
+      session.deliver(first, a)
       yield* rest
       assert.deepStrictEqual(stream.written, [Buffer.from(Preamble.allClear)], "waits for the write before")
       stream.takeWrite()
       yield* rest
-      assert.isTrue(session.deliver(second))
-      assert.isTrue(session.deliver(third))
+      session.deliver(second, a)
+      session.deliver(third, a)
       stream.takeWrite()
       yield* rest
       assert.deepStrictEqual(stream.written.slice(1), [bytesOf(first), bytesOf(second, third)])
       yield* close
     }))
 
-  it.effect("its mailbox is bounded: what it has no room for is refused, until the node takes some", () =>
+  it.effect("what waits is written in turns, one token of each source", () =>
     Effect.gen(function*() {
-      const { close, session, stream } = yield* start(3)
-      assert.deepStrictEqual(tokens(4).map(session.deliver), [true, true, true, false])
+      const { close, session, stream } = yield* start()
+      const [of1, of2] = [tokens(3), tokens(1)]
+      of1.forEach((token) => session.deliver(token, a))
+      of2.forEach((token) => session.deliver(token, b))
       stream.takeWrite()
       yield* rest
-      assert.strictEqual(stream.written[1]?.length, 3 * 32)
-      assert.deepStrictEqual(tokens(4).map(session.deliver), [true, true, true, false])
+      assert.deepStrictEqual(stream.written[1], bytesOf(of1[0]!, of2[0]!, of1[1]!, of1[2]!))
+      yield* close
+    }))
+
+  it.effect("a token that is withdrawn is not written, and one that was written cannot be", () =>
+    Effect.gen(function*() {
+      const { close, session, stream } = yield* start()
+      const [first, second] = [SpliceToken.random(), SpliceToken.random()]
+      session.deliver(first, a)
+      session.deliver(second, a)
+      assert.isTrue(session.withdraw(first, a))
+      assert.isFalse(session.withdraw(first, a))
+      stream.takeWrite()
+      yield* rest
+      assert.deepStrictEqual(stream.written[1], bytesOf(second))
+      assert.isFalse(session.withdraw(second, a))
+      stream.takeWrite()
+      yield* rest
+      session.deliver(first, a)
+      assert.isTrue(session.withdraw(first, a))
+      yield* rest
+      assert.strictEqual(stream.written.length, 2)
       yield* close
     }))
 
@@ -103,14 +126,14 @@ describe("ControlSession", () => {
       stream.takeWrite()
       yield* TestClock.adjust("1 day")
       for (const token of tokens(5)) {
-        session.deliver(token)
+        session.deliver(token, a)
         yield* rest
         yield* TestClock.adjust("1999 millis")
         stream.takeWrite()
         yield* rest
       }
       assert.deepStrictEqual(reasons, [])
-      session.deliver(SpliceToken.random())
+      session.deliver(SpliceToken.random(), a)
       yield* rest
       yield* TestClock.adjust("2 seconds")
       assert.strictEqual((yield* Fiber.join(serving)).reason, "stalled")
@@ -133,7 +156,9 @@ describe("ControlSession", () => {
         assert.deepStrictEqual(reasons, [reason])
         assert.isTrue(stream.destroyed)
         assert.strictEqual((yield* Fiber.join(serving)).reason, reason)
-        assert.isFalse(session.deliver(SpliceToken.random()))
+        session.deliver(SpliceToken.random(), a)
+        yield* rest
+        assert.strictEqual(stream.written.length, 1)
         yield* close
         assert.deepStrictEqual(reasons, [reason], "the first reason counts, once")
       }))
@@ -142,7 +167,7 @@ describe("ControlSession", () => {
   it.effect("ends, replaced, while it writes and more is waiting", () =>
     Effect.gen(function*() {
       const { close, reasons, serving, session, stream } = yield* start()
-      session.deliver(SpliceToken.random())
+      session.deliver(SpliceToken.random(), a)
       session.end("replaced")
       session.end("spoke")
       assert.strictEqual((yield* Fiber.join(serving)).reason, "replaced")

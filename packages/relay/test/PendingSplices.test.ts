@@ -1,10 +1,26 @@
 import { assert, describe, it } from "@effect/vitest"
+import type { CertDigest } from "@tx3/protocol"
 import { SpliceToken } from "@tx3/protocol"
-import { PendingSplices, Statistics } from "@tx3/relay"
-import { Effect, Layer } from "effect"
+import { Limiter, PendingSplices, Statistics } from "@tx3/relay"
+import { Effect, Layer, TestClock } from "effect"
 import { fakePeer, fakeSession } from "./utils/fakes.js"
 
-const layer = Layer.provide(PendingSplices.layer, Statistics.layer)
+/** Peers of each node that hold a place, waiting or spliced, beside those of the test. */
+const relays = new Map<CertDigest.CertDigest, number>()
+const none = new Map<never, number>()
+const limiter = Layer.mock(Limiter.Limiter, {
+  counts: () => ({
+    sockets: none,
+    unsettled: none,
+    handshakes: none,
+    controlStreams: none,
+    relays,
+    shares: none,
+    guests: none
+  })
+})
+
+const layer = Layer.provide(PendingSplices.layer, [limiter, Statistics.layer])
 
 /** A peer that waits for a node, and what must be gone when it does not any more. */
 const waiting = Effect.gen(function*() {
@@ -15,7 +31,8 @@ const waiting = Effect.gen(function*() {
   assert.deepStrictEqual(peer.entered, ["pending"])
   const isOver = Effect.sync(() => {
     assert.strictEqual(Array.from(pendingSplices.all()).length, 0)
-    assert.strictEqual(node.listeners.size, 0)
+    // One of the watch over the node, which lasts as long as its control stream.
+    assert.isAtMost(node.listeners.size, 1)
     assert.isFalse(peer.isWatched())
     assert.isUndefined(pendingSplices.claim(node.delivered[0]!))
   })
@@ -73,18 +90,6 @@ describe("PendingSplices", () => {
       assert.deepStrictEqual(peer.turnedAway, ["controlStreamEnded"])
     }).pipe(Effect.provide(layer)))
 
-  it.effect("controlStreamBusy: the node has no room for the token", () =>
-    Effect.gen(function*() {
-      const pendingSplices = yield* PendingSplices.PendingSplices
-      const node = fakeSession({ room: 0 })
-      const peer = yield* fakePeer
-      pendingSplices.offer(peer.peer, node.session)
-      assert.deepStrictEqual(peer.turnedAway, ["controlStreamBusy"])
-      assert.strictEqual(node.listeners.size, 0)
-      assert.isFalse(peer.isWatched())
-      assert.strictEqual(Array.from(pendingSplices.all()).length, 0)
-    }).pipe(Effect.provide(layer)))
-
   it.effect("a peer that is closed, at its deadline for one, waits no more", () =>
     Effect.gen(function*() {
       const { isOver, peer } = yield* waiting
@@ -115,5 +120,123 @@ describe("PendingSplices", () => {
         peer.hangUp()
       }
       yield* Effect.forEach(all, ({ isOver }) => isOver)
+    }).pipe(Effect.provide(layer)))
+})
+
+/** A node and its peers: what they do, and why its control stream was ended. */
+const watched = (options: { readonly dialedBack: boolean }) =>
+  Effect.gen(function*() {
+    const pendingSplices = yield* PendingSplices.PendingSplices
+    const node = fakeSession()
+    const arrive = Effect.map(fakePeer, (peer) => {
+      pendingSplices.offer(peer.peer, node.session)
+      return peer
+    })
+    const dialBack = (token = node.delivered.at(-1)!) =>
+      Effect.sync(() => pendingSplices.claim(token)?.peer.enter("spliced"))
+    const waitsInVain = Effect.gen(function*() {
+      const peer = yield* arrive
+      yield* TestClock.adjust("20 seconds")
+      peer.peer.turnAway("pendingTimeout")
+    })
+    if (options.dialedBack) {
+      yield* arrive
+      yield* dialBack()
+    }
+    return { arrive, dialBack, ended: node.ended, node, waitsInVain }
+  })
+
+describe("unresponsive", () => {
+  it.effect("a node that dialed back before: two peers in vain, 28 s after the first of them came", () =>
+    Effect.gen(function*() {
+      const { arrive, ended, waitsInVain } = yield* watched({ dialedBack: true })
+      yield* waitsInVain
+      const second = yield* arrive
+      yield* TestClock.adjust("7 seconds")
+      assert.deepStrictEqual(ended, [])
+      yield* TestClock.adjust("1 seconds")
+      assert.deepStrictEqual(ended, ["unresponsive"])
+      assert.deepStrictEqual(second.turnedAway, ["controlStreamEnded"])
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("later a second peer waits five seconds, not twenty", () =>
+    Effect.gen(function*() {
+      const { arrive, ended, waitsInVain } = yield* watched({ dialedBack: true })
+      yield* waitsInVain
+      yield* TestClock.adjust("1 hour")
+      assert.deepStrictEqual(ended, [], "one token proves nothing")
+      yield* arrive
+      yield* TestClock.adjust("4 seconds")
+      assert.deepStrictEqual(ended, [])
+      yield* TestClock.adjust("1 seconds")
+      assert.deepStrictEqual(ended, ["unresponsive"])
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("peers that leave before the node can dial back do not count, however many", () =>
+    Effect.gen(function*() {
+      const { arrive, ended } = yield* watched({ dialedBack: true })
+      for (let round = 0; round < 50; round++) {
+        const peers = yield* Effect.replicateEffect(arrive, 20)
+        yield* TestClock.adjust("4 seconds")
+        peers.forEach((peer) => peer.hangUp())
+      }
+      assert.deepStrictEqual(ended, [])
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("a dial-back for one of many peers clears the node, also for a peer that is gone", () =>
+    Effect.gen(function*() {
+      const { arrive, dialBack, ended, node } = yield* watched({ dialedBack: true })
+      for (let round = 0; round < 20; round++) {
+        const gone = yield* arrive
+        const token = node.delivered.at(-1)!
+        gone.hangUp()
+        const peers = yield* Effect.replicateEffect(arrive, 5)
+        yield* TestClock.adjust("19 seconds")
+        yield* dialBack(round % 2 === 0 ? token : undefined)
+        peers.forEach((peer) => peer.peer.turnAway("pendingTimeout"))
+      }
+      assert.deepStrictEqual(ended, [])
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("a flood of peers that are gone does not hide the node's dial-backs for them", () =>
+    Effect.gen(function*() {
+      const { arrive, dialBack, ended, node } = yield* watched({ dialedBack: true })
+      const flood = Effect.gen(function*() {
+        const from = node.delivered.length
+        const peers = yield* Effect.replicateEffect(arrive, 200)
+        peers.forEach((peer) => peer.hangUp())
+        return node.delivered.slice(from)
+      })
+      for (let round = 0; round < 10; round++) {
+        const backlog = yield* flood
+        const honest = yield* arrive
+        yield* TestClock.adjust("20 seconds")
+        honest.peer.turnAway("pendingTimeout")
+        // The node is that far behind.
+        yield* dialBack(backlog[0])
+      }
+      assert.deepStrictEqual(ended, [])
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("a node that never dialed back, as behind a firewall: four peers in vain, and two minutes", () =>
+    Effect.gen(function*() {
+      const { ended, waitsInVain } = yield* watched({ dialedBack: false })
+      yield* Effect.repeatN(waitsInVain, 4)
+      yield* TestClock.adjust("19 seconds")
+      assert.deepStrictEqual(ended, [])
+      yield* TestClock.adjust("1 seconds")
+      assert.deepStrictEqual(ended, ["unresponsive"])
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("a node with a splice, which may serve one peer at a time: as patient", () =>
+    Effect.gen(function*() {
+      const { ended, node, waitsInVain } = yield* watched({ dialedBack: true })
+      relays.set(node.session.node, 2)
+      yield* Effect.repeatN(waitsInVain, 4)
+      yield* TestClock.adjust("19 seconds")
+      assert.deepStrictEqual(ended, [])
+      yield* TestClock.adjust("1 seconds")
+      assert.deepStrictEqual(ended, ["unresponsive"])
+      relays.clear()
     }).pipe(Effect.provide(layer)))
 })

@@ -48,6 +48,7 @@ describe("RelayConfig", () => {
       // section 6: 2, 4, 8, 10
       maxInboundPerIp: 512,
       maxShareOfNode: 0.875,
+      peerRatePerIp: 100,
       maxShareOfRelay: 0.5,
       maxHandshakes: 640,
       maxHandshakesPerIp: 8,
@@ -83,7 +84,7 @@ describe("RelayConfig", () => {
   })
 
   it("every number must be a whole one that a timer can take", () => {
-    assert.strictEqual(numbers.length, 14)
+    assert.strictEqual(numbers.length, 15)
     for (const key of numbers) {
       for (const value of [0, -1, 1.5, NaN, Infinity, 2 ** 31, "5", "five", null, [5], {}, true]) {
         assert.strictEqual(

@@ -116,7 +116,7 @@ export const status = (changes: Partial<RelayStatus.Status> = {}): RelayStatus.S
     acceptErrors: 0,
     rejections: zeros(RelayError.rejectionReasons),
     controlStreams: 0,
-    controlStreamsEnded: { closed: 0, spoke: 0, stalled: 0, replaced: 0, kicked: 0, shutdown: 0 },
+    controlStreamsEnded: { closed: 0, spoke: 0, stalled: 0, unresponsive: 0, replaced: 0, kicked: 0, shutdown: 0 },
     unclaimedTokens: 0,
     splices: 0,
     bytesFromPeers: 0,
@@ -205,7 +205,7 @@ export const busy = (() => {
         ...status().totals,
         accepted: last.acceptedTotal,
         controlStreams: 61,
-        controlStreamsEnded: { closed: 9, spoke: 0, stalled: 2, replaced: 1, kicked: 0, shutdown: 0 },
+        controlStreamsEnded: { closed: 9, spoke: 0, stalled: 2, unresponsive: 0, replaced: 1, kicked: 0, shutdown: 0 },
         rejections: {
           ...status().totals.rejections,
           maxInboundPerIp: last.rejectedTotal - 31,

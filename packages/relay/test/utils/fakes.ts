@@ -11,8 +11,6 @@ import { randomBytes } from "node:crypto"
 export const fakeSession = (options: {
   readonly node?: CertDigest.CertDigest
   readonly address?: string
-  /** How many tokens it takes. */
-  readonly room?: number
 } = {}) => {
   const delivered: Array<SpliceToken.SpliceToken> = []
   const listeners = new Set<(reason: ControlSession.EndReason) => void>()
@@ -22,7 +20,11 @@ export const fakeSession = (options: {
     connection: 1,
     since: 0,
     source: Source.fromAddress(options.address ?? "192.0.2.1"),
-    deliver: (token) => delivered.length < (options.room ?? 64) && delivered.push(token) > 0,
+    deliver: (token) => {
+      delivered.push(token)
+    },
+    // All are written at once.
+    withdraw: () => false,
     onEnd: (listener) => {
       listeners.add(listener)
       return () => listeners.delete(listener)

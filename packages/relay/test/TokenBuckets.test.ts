@@ -1,16 +1,16 @@
 /**
- * How many sources it remembers, and whose tokens are worth forgetting.
+ * How many keys it remembers, and whose tokens are worth forgetting.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Source } from "@tx3/protocol"
-import { ConnectionRates } from "../src/internal/connectionRates.js"
+import { TokenBuckets } from "../src/internal/tokenBuckets.js"
 
 const source = (number: number) => Source.fromAddress(`10.${number >> 16 & 255}.${number >> 8 & 255}.${number & 255}`)
 
-describe("ConnectionRates", () => {
+describe("TokenBuckets", () => {
   it("forgets a source whose bucket is full again", () => {
     let now = 0
-    const rates = new ConnectionRates(() => now)
+    const rates = new TokenBuckets(() => now)
     for (let number = 0; number < 1_000; number++) {
       assert.isTrue(rates.take(source(number), 1))
     }
@@ -21,7 +21,7 @@ describe("ConnectionRates", () => {
   })
 
   it("remembers 65,536 at most, those that came last", () => {
-    const rates = new ConnectionRates(() => 0)
+    const rates = new TokenBuckets(() => 0)
     const drain = (number: number) => {
       for (let token = 0; token < 10; token++) {
         assert.isTrue(rates.take(source(number), 1))

@@ -1,0 +1,43 @@
+/** Keys remembered. Beyond them the one that came least recently is forgotten, and has all its tokens again. */
+const keysMax = 65_536
+
+/** Tokens that a key can save up: ten seconds' worth, as a page or a build that opens many connections at once needs. */
+const burstSeconds = 10
+
+/**
+ * A token bucket for each key, a source or a pair of node and source, in bounded memory. Of each it keeps when the tokens that it has used will be there
+ * again; a bucket that is full again is nothing to remember.
+ */
+export class TokenBuckets<Key extends string> {
+  /** In the order in which the keys came last. */
+  private readonly refilledAt = new Map<Key, number>()
+
+  constructor(private readonly currentTimeMillis: () => number) {}
+
+  /** Takes a token of the key, if it has one. */
+  take(key: Key, perSecond: number): boolean {
+    const now = this.currentTimeMillis()
+    const cost = 1000 / perSecond
+    const refilledAt = Math.max(now, this.refilledAt.get(key) ?? 0) + cost
+    if (refilledAt - now > Math.max(burstSeconds * 1000, cost)) {
+      return false
+    }
+    this.refilledAt.delete(key)
+    this.refilledAt.set(key, refilledAt)
+    this.forgetWhatNeedNotBeKept(now)
+    return true
+  }
+
+  get size() {
+    return this.refilledAt.size
+  }
+
+  private forgetWhatNeedNotBeKept(now: number) {
+    for (const [key, refilledAt] of this.refilledAt) {
+      if (refilledAt > now && this.refilledAt.size <= keysMax) {
+        return
+      }
+      this.refilledAt.delete(key)
+    }
+  }
+}
