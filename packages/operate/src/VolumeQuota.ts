@@ -60,7 +60,7 @@ export class VolumeQuotaError extends Schema.TaggedError<VolumeQuotaError>("@tx3
 
 /** What the file holds. */
 const Count = Schema.parseJson(Schema.Struct({
-  month: Schema.String.pipe(Schema.pattern(/^\d{4}-\d{2}$/)),
+  month: Schema.String.pipe(Schema.pattern(/^\d{4}-(0[1-9]|1[0-2])$/)),
   bytes: Schema.Finite.pipe(Schema.nonNegative())
 }))
 
@@ -85,6 +85,8 @@ export const layer: Layer.Layer<VolumeQuota, VolumeQuotaError, LiveSettings | Fi
     const isSet = Effect.unsafeMakeLatch(false)
     let month = monthOf(clock)
     let used = 0
+    /** The month before, to go back to when the clock was only ahead. */
+    let before: typeof Count.Type | undefined
     let announced: State = "within"
     let isLoaded = false
     let isChanged = false
@@ -118,18 +120,59 @@ export const layer: Layer.Layer<VolumeQuota, VolumeQuotaError, LiveSettings | Fi
 
     const rollOver = () => {
       const now = monthOf(clock)
-      if (now <= month) {
-        // A clock that is set back does not make what was carried undone.
+      if (now === month || now < month && !isFuture(month)) {
         return
       }
-      const before = { lastMonth: month, lastUsed: used }
+      const left = { month, bytes: used }
       month = now
-      used = 0
       isChanged = true
       announced = "within"
-      if (hasThreshold()) {
-        run(Effect.annotateLogs(Effect.logInfo("a new month begins"), { month, ...before }))
+      if (now < left.month) {
+        // What was carried while the clock was ahead was carried in the month that is.
+        used += before?.month === now ? before.bytes : 0
+        before = undefined
+        if (hasThreshold()) {
+          run(Effect.annotateLogs(Effect.logWarning("the clock was ahead: the month is an earlier one again"), {
+            month,
+            used,
+            was: left.month
+          }))
+        }
+        announce()
+        return
       }
+      before = left
+      used = 0
+      if (hasThreshold()) {
+        run(Effect.annotateLogs(Effect.logInfo("a new month begins"), {
+          month,
+          lastMonth: left.month,
+          lastUsed: left.bytes
+        }))
+      }
+    }
+
+    /**
+     * Whether a month begins later than a clock that runs wrong by minutes explains. Within a day of its begin a clock that is
+     * set back does not make what was carried undone.
+     */
+    const isFuture = (month: string) => Date.parse(`${month}-01T00:00:00Z`) - clock.unsafeCurrentTimeMillis() > dayMs
+
+    /** A clock that was ahead once has written the count of a month that has not begun. */
+    const setAside = ({ bytes, month }: typeof Count.Type) => {
+      const aside = `${path}.${month}`
+      return fs.rename(path, aside).pipe(
+        Effect.zipRight(Effect.annotateLogs(
+          Effect.logWarning("monthlyBytesFile is of a month that has not begun: a clock was ahead; it is kept aside"),
+          { month, bytes, file: aside }
+        )),
+        Effect.catchAll(({ message }) =>
+          Effect.annotateLogs(
+            Effect.logError("monthlyBytesFile is of a month that has not begun, and cannot be kept aside"),
+            { month, bytes, problem: message }
+          )
+        )
+      )
     }
 
     const fail = (problem: string) => new VolumeQuotaError({ path, problem })
@@ -145,9 +188,14 @@ export const layer: Layer.Layer<VolumeQuota, VolumeQuotaError, LiveSettings | Fi
           () => fail("does not hold a month's count; put back a copy that does, or remove it to begin this month at 0")
         )
         rollOver()
-        if (count.month >= month) {
+        if (isFuture(count.month)) {
+          yield* setAside(count)
+          isChanged = true
+        } else if (count.month >= month) {
           month = count.month
           used += count.bytes
+        } else {
+          before = count
         }
       }
       isLoaded = true
@@ -226,6 +274,8 @@ export const layer: Layer.Layer<VolumeQuota, VolumeQuotaError, LiveSettings | Fi
     }
   })
 )
+
+const dayMs = 86_400_000
 
 const monthOf = (clock: Clock.Clock) => new Date(clock.unsafeCurrentTimeMillis()).toISOString().slice(0, 7)
 

@@ -215,6 +215,58 @@ describe("VolumeQuota", () => {
       ))
   }
 
+  it.effect("sets a count aside whose month has not begun, and goes on with the month that is", () =>
+    withFolder(({ path, put, start }) =>
+      Effect.gen(function*() {
+        yield* put("{\"month\":\"2028-01\",\"bytes\":900}")
+        yield* start({ monthlyBytesHard: 800 }, ({ lines, quota }) =>
+          Effect.sync(() => {
+            assert.deepEqual([quota.month(), quota.used(), quota.state()], ["2026-11", 0, "within"])
+            assert.deepEqual(lines, [
+              "WARN monthlyBytesFile is of a month that has not begun: a clock was ahead; it is kept aside"
+            ])
+            quota.add(1)
+          }))
+        assert.deepEqual(JSON.parse(text(path)!), { month: "2026-11", bytes: 1 })
+        assert.deepEqual(JSON.parse(text(`${path}.2028-01`)!), { month: "2028-01", bytes: 900 })
+      })
+    ))
+
+  it.effect("a clock that is ahead for a while takes nothing from the month and adds no month to it", () =>
+    withFolder(({ path, start }) =>
+      Effect.gen(function*() {
+        yield* start({ monthlyBytesHard: 800 }, ({ lines, quota }) =>
+          Effect.gen(function*() {
+            quota.add(700)
+            yield* TestClock.setTime(Date.UTC(2028, 0, 5))
+            quota.add(50)
+            assert.deepEqual([quota.month(), quota.used()], ["2028-01", 50])
+            yield* TestClock.setTime(november)
+            assert.deepEqual([quota.month(), quota.used(), quota.state()], ["2026-11", 750, "within"])
+            quota.add(50)
+            assert.deepEqual(lines, [
+              "INFO a new month begins",
+              "WARN the clock was ahead: the month is an earlier one again",
+              hard
+            ])
+          }))
+        assert.deepEqual(JSON.parse(text(path)!), { month: "2026-11", bytes: 800 })
+      })
+    ))
+
+  it.effect("a clock that is set back by seconds at the begin of a month stays in it", () =>
+    withFolder(({ start }) =>
+      Effect.gen(function*() {
+        yield* TestClock.setTime(Date.UTC(2026, 11, 1))
+        yield* start({ monthlyBytesHard: 800 }, ({ quota }) =>
+          Effect.gen(function*() {
+            quota.add(50)
+            yield* TestClock.setTime(Date.UTC(2026, 11, 1) - 2_000)
+            assert.deepEqual([quota.month(), quota.used()], ["2026-12", 50])
+          }))
+      })
+    ))
+
   it.effect("takes thresholds from the settings of now", () =>
     withFolder(({ start }) =>
       start({ monthlyBytesHard: 100 }, ({ lines, quota, set }) =>
