@@ -1,4 +1,3 @@
-import type * as PlatformError from "@effect/platform/Error"
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Path from "@effect/platform/Path"
 import * as Effect from "effect/Effect"
@@ -6,6 +5,7 @@ import * as Redacted from "effect/Redacted"
 import { randomUUID } from "node:crypto"
 import { FileError } from "../FileError.js"
 import { UsageError } from "../UsageError.js"
+import { publish } from "./publish.js"
 
 /** Makes a file that only its owner may read, complete or not at all, and never in place of another. */
 export const writeSecret = (path: string, text: Redacted.Redacted<string>) =>
@@ -23,13 +23,14 @@ export const writeNew = (path: string, text: string, mode: number) =>
     )
     yield* file.writeAll(new TextEncoder().encode(text))
     yield* file.sync
-    // A link, unlike a rename, does not replace what is there.
-    yield* fs.link(unfinished, path)
-  }).pipe(Effect.scoped, Effect.mapError(problemOf(path)))
-
-const problemOf = (path: string) => (error: PlatformError.PlatformError) =>
-  error._tag === "SystemError" && error.reason === "AlreadyExists"
-    ? new UsageError({
-      message: `${path}: exists already and is left as it is; name another file, or remove it to get a new address`
-    })
-    : new FileError({ action: "write", path, cause: error.cause })
+    yield* Effect.tryPromise({ try: () => publish(unfinished, path), catch: (cause) => ({ cause }) })
+  }).pipe(
+    Effect.scoped,
+    Effect.mapError(({ cause }) =>
+      (cause as NodeJS.ErrnoException).code === "EEXIST"
+        ? new UsageError({
+          message: `${path}: exists already and is left as it is; name another file, or remove it to get a new address`
+        })
+        : new FileError({ action: "write", path, cause })
+    )
+  )
