@@ -1,2 +1,4 @@
 #!/usr/bin/env node
-import "../dist/tx3-relay.js"
+import { load } from "../dist/internal/load.js"
+
+await load("tx3-relay", () => import("../dist/tx3-relay.js"))

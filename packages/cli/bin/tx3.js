@@ -1,2 +1,4 @@
 #!/usr/bin/env node
-import "../dist/tx3.js"
+import { load } from "../dist/internal/load.js"
+
+await load("tx3", () => import("../dist/tx3.js"))

@@ -14,6 +14,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { FileError } from "./FileError.js"
 import * as lines from "./internal/lines.js"
+import { UsageError } from "./UsageError.js"
 
 /**
  * What a file of names has, or would have: which file, which line, and what is wrong.
@@ -45,22 +46,27 @@ export interface Known {
 
 /**
  * Where names are kept unless something else is said: at `$TX3_KNOWN`, else `tx3/known` in `$XDG_CONFIG_HOME` or `~/.config`.
+ * Fails where none of these is set.
  *
  * @since 0.1.0
  * @category constants
  */
-export const defaultPath: Effect.Effect<string, never, Path.Path> = Effect.gen(function*() {
+export const defaultPath: Effect.Effect<string, UsageError, Path.Path> = Effect.gen(function*() {
   const { join } = yield* Path.Path
   const [known, configHome, home] = yield* Effect.all(
     ["TX3_KNOWN", "XDG_CONFIG_HOME", "HOME"].map((name) => Config.option(Config.nonEmptyString(name)))
+  ).pipe(Effect.orDie)
+  const folder = Option.orElse(configHome!, () => Option.map(home!, (home) => join(home, ".config")))
+  return yield* Option.orElse(known!, () => Option.map(folder, (folder) => join(folder, "tx3", "known"))).pipe(
+    // The current folder may be anybody's, and the file says whom to trust.
+    Effect.mapError(() =>
+      new UsageError({
+        message:
+          "there is no HOME, so no file of names; name one with --known FILE (known: in tx3.yml), or set TX3_KNOWN"
+      })
+    )
   )
-  return Option.getOrElse(known!, () =>
-    join(
-      Option.getOrElse(configHome!, () => join(Option.getOrElse(home!, () => "."), ".config")),
-      "tx3",
-      "known"
-    ))
-}).pipe(Effect.orDie)
+})
 
 const isDigest = Schema.is(CertDigest.CertDigest)
 

@@ -22,10 +22,12 @@ import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
-import * as AllowList from "./AllowList.js"
+import { allow, allowFile, allowsOf, known, knownPath } from "./internal/allowed.js"
 import { endStdout } from "./internal/endStdout.js"
 import { addresses, argument, connectingNode, destinationOf, identity, listeningNode } from "./internal/nodes.js"
+import { printableLines } from "./internal/printable.js"
 import { problemOf } from "./internal/problemOf.js"
+import { repeatable } from "./internal/repeatable.js"
 import { bytes, duration, table } from "./internal/table.js"
 import { events, tell } from "./internal/tell.js"
 import * as KnownFile from "./KnownFile.js"
@@ -34,32 +36,7 @@ import * as UpFile from "./UpFile.js"
 import type * as UpStatus from "./UpStatus.js"
 import { UsageError } from "./UsageError.js"
 
-const known = Options.text("known").pipe(
-  Options.withPseudoName("FILE"),
-  Options.withDescription(
-    "The file of names, a digest and its name on each line; without it that of TX3_KNOWN, or ~/.config/tx3/known"
-  ),
-  Options.optional
-)
-
-const knownPath = (known: Option.Option<string>) =>
-  Option.match(known, { onNone: () => KnownFile.defaultPath, onSome: Effect.succeed })
-
-const allow = Options.text("allow").pipe(
-  Options.withPseudoName("DIGEST"),
-  Options.withDescription("Who may connect: the end of an address, or a name from the file of names; may be repeated"),
-  Options.repeated
-)
-
-const allowFile = Options.text("allow-file").pipe(
-  Options.withPseudoName("FILE"),
-  Options.withDescription(
-    "The same from a file, one on each line and comments behind #; it is read again when it changes"
-  ),
-  Options.optional
-)
-
-const via = Options.text("via").pipe(
+const via = repeatable("via").pipe(
   Options.withPseudoName("ADDRESS"),
   Options.withDescription(
     "Where to be reached: through a relay, at the address that it prints; or directly, at tx3-st://HOST:PORT of this " +
@@ -79,13 +56,7 @@ const expose = Command.make(
     Effect.gen(function*() {
       const target = yield* LocalEndpoint.parse(service)
       const path = yield* knownPath(known)
-      const allows = yield* AllowList.make({
-        entries: allow.length === 0 ? undefined : allow,
-        place: "--allow",
-        file: allowFile,
-        known: path,
-        tell
-      })
+      const allows = yield* allowsOf({ allow, allowFile, known })
       const node = yield* listeningNode(identity, via, { requireRegistration: false })
       if (Option.isNone(identity)) {
         yield* tell("without --identity the address is another one each time")
@@ -241,16 +212,13 @@ const status = Command.make(
       const status = yield* Effect.mapError(UpStatus.ask(path), (error) =>
         new UsageError({ message: `no tx3 up runs with ${config} (${path}: ${reasonOf(error)})` }))
       yield* Console.log(
-        json ? JSON.stringify(status, undefined, 2) : (yield* forPeople(status)).replaceAll(control, "")
+        json ? JSON.stringify(status, undefined, 2) : printableLines(yield* forPeople(status))
       )
     })
 ).pipe(Command.withDescription("Says what a running tx3 up is doing: every registration and every connection"))
 
 const reasonOf = ({ cause, message }: { readonly cause?: unknown; readonly message: string }) =>
   cause === undefined ? message : problemOf(cause)
-
-/** What a terminal would take for more than text. */
-const control = /(?!\n)\p{Cc}/gu
 
 const forPeople = ({ file, services, since, version }: UpStatus.Status) =>
   Effect.clockWith((clock) => clock.currentTimeMillis).pipe(Effect.map((now) => {

@@ -30,6 +30,7 @@ import * as KnownFile from "./KnownFile.js"
 import type * as UpFile from "./UpFile.js"
 import { UpFileError } from "./UpFile.js"
 import * as UpStatus from "./UpStatus.js"
+import type { UsageError } from "./UsageError.js"
 
 /**
  * A service that cannot be started now, though nothing is wrong with the file: its endpoint is taken, or this machine does
@@ -75,11 +76,14 @@ export const start = (
   up: UpFile.Up
 ): Effect.Effect<
   ReadonlyArray<{ readonly name: string; readonly at: string }>,
-  UpFileError | UpError,
+  UpFileError | UpError | UsageError,
   FileSystem.FileSystem | Path.Path | Scope.Scope
 > =>
   Effect.gen(function*() {
-    const known = yield* Option.match(up.known, { onNone: () => KnownFile.defaultPath, onSome: Effect.succeed })
+    const known = yield* Option.match(up.known, {
+      onNone: () => KnownFile.defaultPath,
+      onSome: (path) => Effect.succeed(path)
+    })
     const names = yield* KnownFile.namesIn(known)
     const since = yield* Clock.currentTimeMillis
     const failAt = (place: string) =>

@@ -453,3 +453,26 @@ describe("tx3-relay and signals", { timeout: 60_000 }, () => {
       assert.include(stderr, "tx3-relay: cannot write to stdout: no space left on device")
     }))
 })
+
+describe.runIf(process.platform === "linux")("stdout on a full disk", { timeout: 60_000 }, () => {
+  it.scopedLive("is told, and the relay goes on", () =>
+    Effect.gen(function*() {
+      const file = yield* programs.copyOfUpstreamFile
+      const program = yield* programs.start("tx3-relay", ["--config", file, "--bind=tx3-rst://127.0.0.1:0"], {
+        before: "exec >/dev/full"
+      })
+      const [, address] = yield* program.untilStderr(/message=listening addresses=(\S+)/)
+      yield* program.untilStderr(/tx3-relay: cannot write to stdout: no space left on device; going on without it\n/)
+      assert.strictEqual((yield* programs.run("tx3-relay", ["probe", address!])).code, 0)
+      program.kill("SIGTERM")
+      assert.strictEqual((yield* program.ended).code, 0)
+    }))
+
+  it.scopedLive("is told by tx3, which fails", () =>
+    Effect.gen(function*() {
+      const folder = yield* programs.temporaryFolder
+      const { code, stderr } = yield* programs.run("tx3", ["keygen", `${folder}/id.pem`], { before: "exec >/dev/full" })
+      assert.strictEqual(code, 1)
+      assert.strictEqual(stderr, "tx3: cannot write to stdout: no space left on device\n")
+    }))
+})

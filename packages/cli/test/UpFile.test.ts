@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { AllowList, IdentityFile, KnownFile, Up, UpFile } from "@tx3/cli"
 import { LocalEndpoint } from "@tx3/node"
 import type { CertDigest } from "@tx3/protocol"
-import { Effect, Option } from "effect"
+import { ConfigProvider, Effect, Option } from "effect"
 import { copyFileSync, readdirSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import * as programs from "./utils/programs.js"
@@ -168,5 +168,17 @@ describe("who may connect", () => {
       assert.deepStrictEqual(Array.from((yield* KnownFile.read(file)).names), [[me, "me"]])
       writeFileSync(file, `${me} me\n${me} you\n`)
       assert.include((yield* Effect.flip(KnownFile.read(file))).message, `line 2: ${me} has the name me already`)
+    }).pipe(Effect.provide(NodeContext.layer)))
+
+  it.effect("without HOME there is no file of names, and none in the current folder is taken", () =>
+    Effect.gen(function*() {
+      const pathWith = (...variables: ReadonlyArray<readonly [string, string]>) =>
+        Effect.withConfigProvider(KnownFile.defaultPath, ConfigProvider.fromMap(new Map(variables)))
+      const error = yield* Effect.flip(pathWith())
+      assert.strictEqual(error._tag, "UsageError")
+      assert.include(error.message, "name one with --known FILE")
+      assert.strictEqual(yield* pathWith(["HOME", "/h"]), "/h/.config/tx3/known")
+      assert.strictEqual(yield* pathWith(["HOME", "/h"], ["XDG_CONFIG_HOME", "/c"]), "/c/tx3/known")
+      assert.strictEqual(yield* pathWith(["TX3_KNOWN", "/k"]), "/k")
     }).pipe(Effect.provide(NodeContext.layer)))
 })

@@ -19,7 +19,10 @@ import * as Stream from "effect/Stream"
 import * as os from "node:os"
 import * as Util from "node:util"
 import { OutputError } from "../OutputError.js"
+import type { UsageError } from "../UsageError.js"
 import { mended } from "./bashCompletion.js"
+import { printable, printableLines } from "./printable.js"
+import { withSeparateValues } from "./repeatable.js"
 
 /** The exit codes, which the help of both programs lists. */
 const done = 0
@@ -50,7 +53,7 @@ export const run = <E extends Reportable>(options: {
 }) => {
   const { isService, name, usageErrors } = options
 
-  const report = (cause: Cause.Cause<E | ValidationError.ValidationError>): Effect.Effect<number> => {
+  const report = (cause: Cause.Cause<E | UsageError | ValidationError.ValidationError>): Effect.Effect<number> => {
     const failure = Option.getOrUndefined(Cause.failureOption(cause))
     if (failure === undefined) {
       return Effect.as(Console.error(`${name}: a bug, please report it:\n${Cause.pretty(cause)}`), failed)
@@ -60,12 +63,13 @@ export const run = <E extends Reportable>(options: {
       return Effect.as(Console.error(`${name}: see ${name} --help for the flags and commands there are`), calledWrongly)
     }
     return Effect.as(
-      Console.error(`${name}: ${failure.message}`),
+      Console.error(printableLines(`${name}: ${failure.message}`)),
       usageErrors.includes(failure._tag) ? calledWrongly : failed
     )
   }
 
   let codeOfInterruption = done
+  let saidThatStdoutFailed = false
   const onSignal = (signal: NodeJS.Signals) => {
     codeOfInterruption = isService ? done : endedBy(signal)
     // A second signal ends the program, but not the same one again: npm and npx pass on what the terminal sent already.
@@ -79,7 +83,12 @@ export const run = <E extends Reportable>(options: {
     }
     process.stdout.on("error", (cause) => {
       const error = new OutputError({ cause })
-      if (isService && error.isClosed) {
+      if (isService) {
+        // A relay that nobody hears is better than none.
+        if (!error.isClosed && !saidThatStdoutFailed) {
+          saidThatStdoutFailed = true
+          process.stderr.write(`${name}: ${error.message}; going on without it\n`)
+        }
         return
       }
       if (!error.isClosed) {
@@ -94,7 +103,8 @@ export const run = <E extends Reportable>(options: {
   })
 
   watch.pipe(
-    Effect.zipRight(options.cli(process.argv)),
+    Effect.zipRight(withSeparateValues(process.argv)),
+    Effect.flatMap(options.cli),
     Effect.zipLeft(stdoutTaken),
     Effect.as(done),
     Effect.catchAllCause((cause) => Cause.isInterruptedOnly(cause) ? Effect.interrupt : report(cause)),
@@ -133,7 +143,9 @@ export const onHangUp = <E>(action: Effect.Effect<unknown, E>): Effect.Effect<vo
 
 const stderrLogger = Logger.replace(
   Logger.defaultLogger,
-  process.stderr.isTTY ? Logger.prettyLogger({ stderr: true }) : Logger.withConsoleError(Logger.logfmtLogger)
+  process.stderr.isTTY
+    ? Logger.prettyLogger({ stderr: true })
+    : Logger.withConsoleError(Logger.map(Logger.logfmtLogger, printable))
 )
 
 /** Waits until all of stdout is written, or its failure is known. */

@@ -2,6 +2,7 @@
 import cliProgress from "cli-progress"
 import * as Effect from "effect/Effect"
 import type { Progress } from "../FileTransfer.js"
+import { printable } from "./printable.js"
 
 export const progressBar: Progress = (name, size) =>
   process.stderr.isTTY
@@ -14,7 +15,7 @@ export const progressBar: Progress = (name, size) =>
           format: "{name} [{bar}] {percentage}% {value}/{total} {eta_formatted}",
           formatValue: (value, _, type) => type === "value" || type === "total" ? humanSize(value) : String(value)
         }, cliProgress.Presets.legacy)
-        bar.start(size, 0, { name })
+        bar.start(size, 0, { name: printable(name) })
         return bar
       }),
       (bar) => Effect.sync(() => bar.stop())

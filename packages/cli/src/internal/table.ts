@@ -1,11 +1,16 @@
+import { printable } from "./printable.js"
+
 /** Rows under a heading, for people: columns as wide as their widest cell, numbers to the right. */
 export const table = (heading: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<string | number>>): string => {
-  const widths = heading.map((title, column) => Math.max(title.length, ...rows.map((row) => `${row[column]}`.length)))
+  const printed = rows.map((row) => row.map((cell) => typeof cell === "number" ? cell : printable(cell)))
+  const widths = heading.map((title, column) =>
+    Math.max(title.length, ...printed.map((row) => `${row[column]}`.length))
+  )
   const line = (cells: ReadonlyArray<string | number>) =>
     cells.map((cell, column) =>
       typeof cell === "number" ? `${cell}`.padStart(widths[column]!) : cell.padEnd(widths[column]!)
     ).join("  ").trimEnd()
-  return [line(heading), ...rows.map(line)].join("\n")
+  return [line(heading), ...printed.map(line)].join("\n")
 }
 
 const units = ["B", "KB", "MB", "GB", "TB", "PB"]

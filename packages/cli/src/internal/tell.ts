@@ -10,11 +10,12 @@ import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import * as KnownFile from "../KnownFile.js"
+import { printable } from "./printable.js"
 import { bytes, duration } from "./table.js"
 
 export type Tell = (text: string) => Effect.Effect<void>
 
-export const tell: Tell = (text) => Console.error(`tx3: ${text}`)
+export const tell: Tell = (text) => Console.error(`tx3: ${printable(text)}`)
 
 /** The same about one of several services. */
 export const about = (service: string): Tell => (text) => tell(`${service}: ${text}`)
@@ -40,26 +41,34 @@ export const registrations = (tell: Tell, node: Tx3Node.Tx3Node["Type"]) =>
       )
     }), { discard: true })
 
-/** How often it is told that somebody is refused, at most: strangers can come as often as they like. */
-const refusalsEveryMs = 1_000
+/** How often something is told that strangers cause, at most: they can come as often as they like. */
+const strangersEveryMs = 1_000
 
-/** Tells who came and went, and what went wrong. */
-export const events = (tell: Tell, names: KnownFile.Names) => {
-  const nameOf = (digest: CertDigest) => Effect.map(names(digest), (name) => KnownFile.called(digest, name))
+/** Tells what strangers cause, and with the next how many were not told of. */
+export const throttled = (tell: Tell, andMore: (untold: number) => string): Tell => {
   let quietUntil = -Infinity
   let untold = 0
-  const tellRefused = (name: string) =>
+  return (text) =>
     Effect.flatMap(Effect.clock, (clock) => {
       const now = MonotonicTime.millis(clock)()
       if (now < quietUntil) {
         untold++
         return Effect.void
       }
-      const more = untold === 0 ? "" : `; and so were ${untold} more connections since the last that was told of`
-      quietUntil = now + refusalsEveryMs
+      const more = untold === 0 ? "" : andMore(untold)
+      quietUntil = now + strangersEveryMs
       untold = 0
-      return tell(`refused ${name}, who is not allowed to connect${more}`)
+      return tell(`${text}${more}`)
     })
+}
+
+/** Tells who came and went, and what went wrong. */
+export const events = (tell: Tell, names: KnownFile.Names) => {
+  const nameOf = (digest: CertDigest) => Effect.map(names(digest), (name) => KnownFile.called(digest, name))
+  const tellRefused = throttled(
+    tell,
+    (more) => `; and so were ${more} more connections since the last that was told of`
+  )
 
   return (event: Expose.Event | Forward.Event): Effect.Effect<void> => {
     switch (event._tag) {
@@ -76,7 +85,10 @@ export const events = (tell: Tell, names: KnownFile.Names) => {
             )
         )
       case "Refused":
-        return Effect.flatMap(nameOf(event.peer), tellRefused)
+        return Effect.flatMap(
+          nameOf(event.peer),
+          (name) => tellRefused(`refused ${name}, who is not allowed to connect`)
+        )
       case "Unavailable":
         return Effect.flatMap(nameOf(event.peer), (name) => tell(`${event.because.message}; ${name} wanted it`))
       case "Waiting":
