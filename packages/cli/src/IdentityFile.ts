@@ -8,6 +8,7 @@ import type * as PlatformError from "@effect/platform/Error"
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Path from "@effect/platform/Path"
 import * as Identity from "@tx3/protocol/Identity"
+import * as SecretFile from "@tx3/relay/SecretFile"
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -46,7 +47,8 @@ const isCredential = (path: string) =>
   })
 
 /**
- * Reads a file that only its owner may read, or only this service of systemd's.
+ * Reads a file that only its owner may read, or only this service of systemd's, or one on a read-only mount as
+ * `SecretFile.isOpenToOthers` has it.
  *
  * @since 0.1.0
  * @category accessors
@@ -61,9 +63,9 @@ export const read = (
         ? fail("there is no such file; make one with: tx3 keygen FILE")
         : new FileError({ action: "read", path, cause: error.cause })
     const fs = yield* FileSystem.FileSystem
-    const { mode } = yield* Effect.mapError(fs.stat(path), unreadable)
-    if ((mode & ((yield* isCredential(path)) ? 0o007 : 0o077)) !== 0) {
-      return yield* fail(`others than its owner may read the private key in it; run: chmod 0400 ${path}`)
+    const allowed = (yield* isCredential(path)) ? 0o070 : 0
+    if (yield* Effect.mapError(SecretFile.isOpenToOthers(path, allowed), unreadable)) {
+      return yield* fail(SecretFile.problem(path, "private key"))
     }
     const text = yield* Effect.mapError(fs.readFileString(path), unreadable)
     return yield* Effect.mapError(Identity.fromPem(Redacted.make(text)), (error) => fail(error.message))

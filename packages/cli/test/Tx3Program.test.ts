@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Tx3Node } from "@tx3/node"
 import { Identity } from "@tx3/protocol"
+import { SecretFile } from "@tx3/relay"
 import { Effect, Redacted } from "effect"
 import { randomBytes } from "node:crypto"
 import { chmodSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs"
@@ -197,7 +198,7 @@ describe("tx3 --identity", { timeout: 60_000 }, () => {
       assert.strictEqual(code, 2)
       assert.strictEqual(
         stderr,
-        `tx3: ${file}: others than its owner may read the private key in it; run: chmod 0400 ${file}\n`
+        `tx3: ${file}: ${SecretFile.problem(file, "private key")}\n`
       )
     }))
 
@@ -444,4 +445,19 @@ describe("tx3 ping", { timeout: 60_000 }, () => {
       assert.strictEqual(stdout.toString(), `${address}\n`)
       assert.strictEqual(stderr, "")
     }))
+})
+
+describe.runIf(process.platform === "linux")("few descriptors", { timeout: 60_000 }, () => {
+  for (const name of ["tx3", "tx3-relay"] as const) {
+    it.scopedLive(`${name} says that it has too few, in place of a stack trace`, () =>
+      Effect.gen(function*() {
+        const { code, stderr } = yield* programs.run(name, ["--version"], { before: "ulimit -n 50" })
+        assert.strictEqual(code, 1)
+        assert.strictEqual(
+          stderr,
+          `${name}: cannot start with 50 descriptors; ` +
+            "raise the limit to 256 or more (ulimit -n 256, LimitNOFILE= of the unit)\n"
+        )
+      }))
+  }
 })

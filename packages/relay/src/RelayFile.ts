@@ -16,6 +16,7 @@ import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as Yaml from "yaml"
 import * as RelayConfig from "./RelayConfig.js"
+import * as SecretFile from "./SecretFile.js"
 
 /**
  * The port of a new file, so that a relay's address stays what it is from one start to the next.
@@ -62,14 +63,14 @@ export const read = (path: string): Effect.Effect<RelayFile, RelayFileError, Fil
   Effect.gen(function*() {
     const fail = (problem: string) => new RelayFileError({ path, problem })
     const fs = yield* FileSystem.FileSystem
-    const { mode } = yield* Effect.mapError(fs.stat(path), (error) => fail(problemOf(error)))
+    const isOpen = yield* Effect.mapError(SecretFile.isOpenToOthers(path), (error) => fail(problemOf(error)))
     const text = yield* Effect.mapError(fs.readFileString(path), (error) => fail(problemOf(error)))
     const { tlsCertDer, tlsCertPkDer, ...values } = yield* Either.mapLeft(parse(text), fail)
     const settings = { place: (key: string) => `${path}: ${key}`, values }
     const hasIdentity = tlsCertDer !== undefined || tlsCertPkDer !== undefined
     const secret = hasIdentity ? "private key" : "adminToken" in values ? "adminToken" : undefined
-    if (secret !== undefined && (mode & 0o077) !== 0) {
-      return yield* fail(`others than its owner may read the ${secret} in it; run: chmod 0400 ${path}`)
+    if (secret !== undefined && isOpen) {
+      return yield* fail(SecretFile.problem(path, secret))
     }
     if (!hasIdentity) {
       return { identity: Option.none(), settings }
