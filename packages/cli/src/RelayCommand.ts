@@ -13,6 +13,7 @@ import * as OperatorFile from "@tx3/operate/OperatorFile"
 import * as RelayActions from "@tx3/operate/RelayActions"
 import * as Identity from "@tx3/protocol/Identity"
 import * as Limiter from "@tx3/relay/Limiter"
+import * as Listener from "@tx3/relay/Listener"
 import * as Relay from "@tx3/relay/Relay"
 import * as RelayConfig from "@tx3/relay/RelayConfig"
 import * as RelayFile from "@tx3/relay/RelayFile"
@@ -29,6 +30,7 @@ import * as Redacted from "effect/Redacted"
 import * as IdentityFile from "./IdentityFile.js"
 import * as Program from "./internal/program.js"
 import { relayFile } from "./internal/relayFile.js"
+import { repeatable } from "./internal/repeatable.js"
 import { version } from "./internal/version.js"
 import { writeNew, writeSecret } from "./internal/writeNew.js"
 import * as OperateCommand from "./OperateCommand.js"
@@ -39,7 +41,7 @@ const init = Options.boolean("init").pipe(
   Options.withDescription("Write a new file with a new identity, and exit; a file that exists is left as it is")
 )
 
-const bind = Options.text("bind").pipe(
+const bind = repeatable("bind").pipe(
   Options.withPseudoName("ADDRESS"),
   Options.withDescription("An address to listen on, tx3-rst://HOST:PORT, in place of the file's; may be repeated"),
   Options.repeated
@@ -120,6 +122,7 @@ const addressesOf = (config: RelayConfig.RelayConfig["Type"]) =>
   Effect.map(Relay.Relay, ({ addresses }) => addresses.map(String)).pipe(
     Effect.provide(Relay.layer),
     Effect.provideService(RelayConfig.RelayConfig, config),
+    Effect.provideService(Listener.PortPatience, 0),
     Logger.withMinimumLogLevel(LogLevel.None),
     Effect.catchIf(
       (error): error is Transport.ListenError => error._tag === "ListenError" && error.cause.code === "EADDRINUSE",

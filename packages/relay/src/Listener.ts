@@ -22,6 +22,7 @@ import * as FiberId from "effect/FiberId"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Runtime from "effect/Runtime"
+import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Dns from "node:dns"
 import * as Net from "node:net"
@@ -67,6 +68,18 @@ export class Listener extends Context.Tag("@tx3/relay/Listener")<Listener, {
 }>() {}
 
 /**
+ * For how many milliseconds a relay that starts tries again to listen on a port that another socket has. An outgoing
+ * connection of any program can have got the port by chance (`net.ipv4.ip_local_port_range`), and is soon over. With 0 it
+ * fails at once.
+ *
+ * @since 0.1.0
+ * @category references
+ */
+export class PortPatience extends Context.Reference<PortPatience>()("@tx3/relay/PortPatience", {
+  defaultValue: () => 8_000
+}) {}
+
+/**
  * Binds what `RelayConfig` says and accepts from then on. Fails if an address cannot be listened on, and with that
  * leaves none bound.
  *
@@ -88,6 +101,7 @@ export const layer: Layer.Layer<
   Effect.gen(function*() {
     const clock = yield* Clock.clockWith(Effect.succeed)
     const config = yield* RelayConfig
+    const portPatienceMs = yield* PortPatience
     const currentTimeMillis = MonotonicTime.millis(clock)
     const limiter = yield* Limiter.Limiter
     const log = yield* ThrottledLog.make
@@ -226,6 +240,26 @@ export const layer: Layer.Layer<
         }
       })
 
+    const listenOnceFree = (host: string, port: number, ipv6Only: boolean) => {
+      const attempt = listen(host, port, ipv6Only)
+      return Effect.catchIf(
+        attempt,
+        isTaken,
+        (error) =>
+          portPatienceMs === 0 ? Effect.fail(error) : Effect.logWarning(error.message).pipe(
+            Effect.annotateLogs({ tryingAgainForMs: portPatienceMs }),
+            Effect.zipRight(Effect.retry(attempt, {
+              while: isTaken,
+              // Counted, and not Schedule.upTo, which goes by the wall clock.
+              schedule: Schedule.intersect(
+                Schedule.spaced(tryPortEveryMs),
+                Schedule.recurs(Math.floor(portPatienceMs / tryPortEveryMs))
+              )
+            }))
+          )
+      )
+    }
+
     const withDigest = ({ host, port, scheme }: Pick<Address.Address, "host" | "port" | "scheme">) =>
       new Address.Address({ scheme, host, port, digest: Option.some(config.identity.digest) })
 
@@ -235,7 +269,7 @@ export const layer: Layer.Layer<
           // Where IPv4 has a listener of its own on the port, a dual-stack one cannot have it too.
           const ipv6Only = host === "::" &&
             config.bind.some((other) => other.host === "0.0.0.0" && other.port === address.port)
-          return Effect.map(listen(host, address.port, ipv6Only), (bound) =>
+          return Effect.map(listenOnceFree(host, address.port, ipv6Only), (bound) =>
             PublishedHosts.fromBound(bound.host, Os.networkInterfaces()).map((published) =>
               withDigest({ scheme: "tx3-rst", host: published, port: bound.port })
             ))
@@ -347,6 +381,10 @@ class Live implements Accepted {
     )
   }
 }
+
+const isTaken = ({ cause }: Transport.ListenError) => cause.code === "EADDRINUSE"
+
+const tryPortEveryMs = 250
 
 /** The numeric addresses of a host: itself, or what its name resolves to. */
 const addressesOf = ({ host, port }: Address.Address): Effect.Effect<ReadonlyArray<string>, Transport.ListenError> =>

@@ -58,13 +58,49 @@ describe("Listener", () => {
         const build = Layer.build(
           RelayTest.layer({ transport, bind: [`tx3-rst://127.0.0.2:${address.port}`, `${address}`] })
         )
-        const error = yield* Effect.flip(Effect.asVoid(Effect.scoped(build)))
+        const error = yield* Effect.flip(Effect.asVoid(Effect.scoped(build))).pipe(
+          Effect.provideService(Listener.PortPatience, 0)
+        )
         assert.instanceOf(error, Transport.ListenError)
         assert.include(error.message, `127.0.0.1:${address.port}: another program listens there already`)
 
         yield* refusedToConnect(other)
         yield* serves(address)
       })))
+
+  it.live("waits at its start for a port that an outgoing connection has", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const server = yield* Effect.acquireRelease(
+        Effect.async<Net.Server>((resume) => {
+          const server = Net.createServer((socket) => void socket.on("error", () => {}))
+          server.listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
+        }),
+        (server) => Effect.sync(() => server.close())
+      )
+      const to = server.address() as Net.AddressInfo
+      const outgoing = yield* Effect.async<Net.Socket>((resume) => {
+        const socket = Net.connect(to.port, "127.0.0.1")
+        socket.once("connect", () => resume(Effect.succeed(socket)))
+      })
+      // Chosen by the system: one that was asked for could be shared with a listener.
+      const port = outgoing.localPort!
+      const lines: Array<string> = []
+      const logger = Logger.make<unknown, void>(({ message }) => {
+        lines.push(String(message))
+        if (lines.at(-1)!.includes(`127.0.0.1:${port}: another program`)) {
+          outgoing.resetAndDestroy()
+        }
+      })
+      const { address } = yield* Effect.provide(
+        testRelay,
+        yield* Layer.build(RelayTest.layer({ transport, bind: [`tx3-rst://127.0.0.1:${port}`] })).pipe(
+          Effect.provide(Logger.replace(Logger.defaultLogger, logger)),
+          Effect.ensuring(Effect.sync(() => outgoing.destroy()))
+        )
+      )
+      assert.strictEqual(lines.filter((line) => line.includes("another program")).length, 1)
+      yield* serves(address)
+    })))
 
   it.live.skipIf(!hasIpv6)("0.0.0.0 and [::] can have the same port", () =>
     Effect.scoped(Effect.gen(function*() {

@@ -214,7 +214,8 @@ export class ListenError extends Data.TaggedError("ListenError")<{
 }
 
 const listenAdvice: Record<string, string> = {
-  EADDRINUSE: "another program listens there already; stop it or choose another port",
+  EADDRINUSE:
+    "another program listens there already, or has a connection from that port; stop it or choose another port",
   EADDRNOTAVAIL: "this machine has no such address; bind one of its own, or 0.0.0.0 or [::] for all of them",
   EACCES: "not permitted; ports below 1024 need privileges, choose a higher one",
   EAFNOSUPPORT: "this machine does not support that address family"

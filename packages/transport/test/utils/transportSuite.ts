@@ -72,7 +72,7 @@ export const transportSuite = <E>(name: string, layer: Layer.Layer<Transport.Tra
           assert.strictEqual(error.cause.code, "EADDRINUSE")
           assert.strictEqual(
             error.message,
-            `cannot listen on 127.0.0.1:${port}: another program listens there already; stop it or choose another port`
+            `cannot listen on 127.0.0.1:${port}: another program listens there already, or has a connection from that port; stop it or choose another port`
           )
         })
       )
