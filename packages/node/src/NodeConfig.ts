@@ -48,8 +48,22 @@ export interface NodeConfigOptions {
   readonly handshakeTimeoutMs: number
 
   /**
-   * Inbound handshakes in progress at once, over all addresses. One more gives up the oldest, so that any number of
-   * silent connections cannot keep out one that speaks. Default 64, as many peers as a relay lets one node have.
+   * Inbound connections in all, from accept to close. One more is closed at once. Default 4096, some 200 MB of TLS, and
+   * never more than half of what the descriptor limit (`ulimit -n`) leaves, since `Expose` opens a second one for each.
+   */
+  readonly maxInbound: number
+
+  /**
+   * The same of one source of direct connections, an IPv4 address or an IPv6 /64, and never more than half of all. One
+   * more is closed at once; those that are open stay. Default 512: an office or a carrier's NAT is one source, and eight
+   * such sources are needed to take a node from others. A relay does not tell sources, and bounds them itself.
+   */
+  readonly maxInboundPerSource: number
+
+  /**
+   * Inbound handshakes in progress at once, over all addresses. One more gives up another: one that has been silent for
+   * half a second, else the one that has made no progress for longest, of the source or relay that has most. So silent
+   * connections, however many, cannot keep out one that speaks. Default 64, as many peers as a relay lets one node have.
    */
   readonly maxHandshakes: number
 
@@ -58,6 +72,13 @@ export interface NodeConfigOptions {
    * largest size a relay lets through.
    */
   readonly maxBacklog: number
+
+  /**
+   * The part of `maxHandshakes` and of `maxBacklog` that one source or relay may have, of the backlog one digest too, and
+   * of `maxInbound` one relay; rounded up. Default 0.875, as a relay's `maxShareOfNode`: a lone client that opens 50
+   * connections at once is served, and leaves eight places to others.
+   */
+  readonly maxShareOfSource: number
 
   /** From the end of TLS with a relay to its all-clear. Default 10000; a relay has nothing left to wait for by then. */
   readonly allClearTimeoutMs: number
@@ -97,8 +118,11 @@ export const defaults: NodeConfigOptions = {
   attemptTimeoutMs: 5_000,
   connectStaggerMs: 250,
   handshakeTimeoutMs: 20_000,
+  maxInbound: 4_096,
+  maxInboundPerSource: 512,
   maxHandshakes: 64,
   maxBacklog: 64,
+  maxShareOfSource: 0.875,
   allClearTimeoutMs: 10_000,
   reconnectMinMs: 500,
   reconnectMaxMs: 60_000,

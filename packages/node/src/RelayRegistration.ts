@@ -5,7 +5,6 @@
  * the registration is lost.
  */
 import type { AddressWithDigest } from "@tx3/protocol/Address"
-import * as Handshake from "@tx3/protocol/Handshake"
 import * as Preamble from "@tx3/protocol/Preamble"
 import * as Dial from "@tx3/sockets/Dial"
 import * as Data from "effect/Data"
@@ -24,7 +23,7 @@ import type { Inbound } from "./internal/inbound.js"
 import * as network from "./internal/network.js"
 import type { NodeConfigOptions } from "./NodeConfig.js"
 import { RegistrationError } from "./NodeError.js"
-import * as Tx3Connection from "./Tx3Connection.js"
+import type * as Tx3Connection from "./Tx3Connection.js"
 
 /**
  * Where a registration stands:
@@ -65,7 +64,7 @@ export interface RelayRegistration {
 }
 
 /**
- * Starts a registration. `accept` is given each peer's dial-back and TLS handshake, to be run in a scope of its own.
+ * Starts a registration. `accept` is given each peer's dial-back, to be run in a scope of its own.
  *
  * @since 0.1.0
  * @category constructors
@@ -78,6 +77,7 @@ export const make = (options: {
 }): Effect.Effect<RelayRegistration, never, Scope.Scope> =>
   Effect.gen(function*() {
     const { accept, config, context, relay } = options
+    const from = { kind: "relay", name: relay.toString() } as const
     const state = yield* SubscriptionRef.make<State>(State.Connecting({ attempt: 1 }))
     const fail = (reason: RegistrationError["reason"]) => (cause?: unknown) =>
       new RegistrationError({ relay: relay.toString(), reason, cause })
@@ -105,7 +105,7 @@ export const make = (options: {
       Effect.gen(function*() {
         const connection = yield* Dial.connect({ ...relayAddress, attemptTimeoutMs: config.attemptTimeoutMs })
         connection.socket.write(token)
-        return Tx3Connection.make(yield* Handshake.accept(connection.socket, context, config), connection)
+        return connection
       })
 
     const nextToken = (control: Tx3Connection.Tx3Connection) =>
@@ -124,7 +124,7 @@ export const make = (options: {
       yield* SubscriptionRef.set(state, State.Live({ since: yield* DateTime.now }))
       yield* Effect.logInfo("registered")
       while (true) {
-        accept(dialBack(control.remoteAddress, yield* nextToken(control)))
+        accept({ from, open: dialBack(control.remoteAddress, yield* nextToken(control)) })
       }
     })
     yield* Effect.gen(function*() {

@@ -6,9 +6,9 @@
 import type { AddressError, AddressWithDigest } from "@tx3/protocol/Address"
 import * as Address from "@tx3/protocol/Address"
 import type { CertDigest } from "@tx3/protocol/CertDigest"
-import * as Handshake from "@tx3/protocol/Handshake"
 import * as Identity from "@tx3/protocol/Identity"
 import * as PublishedHosts from "@tx3/protocol/PublishedHosts"
+import * as Source from "@tx3/protocol/Source"
 import * as Tls from "@tx3/protocol/Tls"
 import type * as Arr from "effect/Array"
 import * as Context from "effect/Context"
@@ -25,7 +25,7 @@ import { NodeConfig } from "./NodeConfig.js"
 import type { BindError, ConnectError, RegistrationError } from "./NodeError.js"
 import * as RelayRegistration from "./RelayRegistration.js"
 import { RemoteDigest } from "./RemoteDigest.js"
-import * as Tx3Connection from "./Tx3Connection.js"
+import type * as Tx3Connection from "./Tx3Connection.js"
 
 /**
  * A running node.
@@ -122,17 +122,21 @@ export const make = (
     const config = yield* NodeConfig
     const identity = options.identity ?? (yield* Identity.generate)
     const context = Tls.secureContext(identity)
-    const { accept, connections } = yield* inbound.make(config)
+    const { accept, connections } = yield* inbound.make(config, context)
 
     const listen = (address: Address.Address) =>
-      tcp.listen(address, (connection) =>
-        accept(
-          Effect.acquireRelease(Effect.succeed(connection.socket), (socket) => Effect.sync(() => socket.destroy()))
-            .pipe(
-              Effect.flatMap((socket) => Handshake.accept(socket, context, config)),
-              Effect.map((secured) => Tx3Connection.make(secured, connection))
-            )
-        ))
+      tcp.listen(address, (connection) => {
+        const isAdmitted = accept({
+          from: { kind: "source", name: Source.fromAddress(connection.remoteAddress.host) },
+          open: Effect.acquireRelease(
+            Effect.succeed(connection),
+            ({ socket }) => Effect.sync(() => socket.destroy())
+          )
+        })
+        if (!isAdmitted) {
+          connection.socket.resetAndDestroy()
+        }
+      })
 
     const addresses: Array<AddressWithDigest> = []
     const registrations: Array<RelayRegistration.RelayRegistration> = []

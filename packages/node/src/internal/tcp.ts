@@ -30,10 +30,13 @@ export const listen = (
           }
         })
         server.once("error", (cause) => resume(new BindError({ host, port, cause })))
-        server.listen({ host, port, ipv6Only: true }, () => resume(Effect.succeed(server)))
+        server.listen({ host, port, ipv6Only: true, backlog }, () => resume(Effect.succeed(server)))
       }),
       (server) => Effect.sync(() => server.close())
     )
     server.on("error", (error) => void runFork(Effect.logWarning("accept failed", error)))
     return server.address() as net.AddressInfo
   })
+
+/** Connections that the kernel holds until they are accepted: more than come within a long turn of the event loop. */
+const backlog = 4_096

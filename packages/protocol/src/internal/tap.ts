@@ -8,6 +8,9 @@
  */
 import { Duplex } from "node:stream"
 
+/** How long bytes that TLS does not read are kept when the connection is lost in a write. */
+const unreadMs = 1_000
+
 type Callback = (error?: Error | null) => void
 
 export class Tap extends Duplex {
@@ -56,14 +59,30 @@ export class Tap extends Duplex {
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, callback: Callback) {
-    this.below.write(chunk, callback)
+    this.below.write(chunk, this.written(callback))
   }
 
   override _writev(chunks: Array<{ readonly chunk: Buffer }>, callback: Callback) {
     const last = chunks.length - 1
     this.below.cork()
-    chunks.forEach(({ chunk }, index) => this.below.write(chunk, index === last ? callback : undefined))
+    chunks.forEach(({ chunk }, index) => this.below.write(chunk, index === last ? this.written(callback) : undefined))
     this.below.uncork()
+  }
+
+  /**
+   * A stream whose write has failed does not tell its end any more, and TLS would wait for it for ever: so TLS is told of the end
+   * first, and of the failure after it, or in a second if it does not read that far.
+   */
+  private readonly written = (callback: Callback) => (error?: Error | null) => {
+    if (!error || this.readableEnded) {
+      return callback(error)
+    }
+    this.failure ??= error
+    const timer = setTimeout(() => this.destroy(error), unreadMs).unref()
+    this.once("end", () => {
+      clearTimeout(timer)
+      callback(error)
+    })
   }
 
   override _final(callback: Callback) {
