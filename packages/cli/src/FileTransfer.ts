@@ -9,13 +9,15 @@
  * 4. The receiver answers again, when the file is on its disk under its name, or as soon as it will not be.
  *
  * A frame is a length of 4 bytes, big-endian and at most 4096, and as many bytes of JSON in UTF-8. An end that breaks these
- * rules, or that is expected to speak and is silent for a minute, is given up.
+ * rules, that is expected to speak and is silent for a minute, or that sends less than 64 KiB of a file in a minute of
+ * waiting, is given up.
  *
  * @since 0.1.0
  */
 import { ConnectionError } from "@tx3/node/NodeError"
 import type { Tx3Connection } from "@tx3/node/Tx3Connection"
 import * as Effect from "effect/Effect"
+import * as Function from "effect/Function"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
@@ -25,9 +27,19 @@ import * as fs from "node:fs/promises"
 import * as path from "node:path"
 import { FileError } from "./FileError.js"
 import { put, readExactly, Short, take } from "./internal/bytes.js"
+import { problemOf } from "./internal/problemOf.js"
+import { publish } from "./internal/publish.js"
 
 /** How long an end that is to speak may be silent. */
 const patienceMs = 60_000
+
+/** What a sender has to bring while it is waited for. A byte now and then would hold a place for ever. */
+const slowest: Pace = { bytes: 64 * 1024, inMs: 60_000 }
+
+interface Pace {
+  readonly bytes: number
+  readonly inMs: number
+}
 
 /** How long a receiver that gave up waits for the sender to notice. */
 const farewellMs = 5_000
@@ -44,20 +56,19 @@ const PrintableText = Schema.String.pipe(Schema.pattern(/^\P{Cc}*$/u))
 
 /**
  * What a file may be called: a name in one folder on any system, and not that of a folder. At most 255 bytes, without
- * slashes, backslashes and control characters, and neither "." nor "..".
+ * slashes, backslashes and control characters. It does not begin with a dot, as files do that programs read by themselves, or
+ * with a dash, as options do.
  *
  * @since 0.1.0
  * @category schemas
  */
 export const Name = PrintableText.pipe(
-  Schema.filter((name) =>
-    name !== "" && name !== "." && name !== ".." && !/[/\\]/.test(name) && Buffer.byteLength(name) <= 255
-  )
+  Schema.filter((name) => name !== "" && !/^[.-]|[/\\]/.test(name) && Buffer.byteLength(name) <= 255)
 )
 
 const isName = Schema.is(Name)
 
-const nameRule = "a name has up to 255 bytes, no slash, backslash or control character, and is not \".\" or \"..\""
+const nameRule = "a name has up to 255 bytes, no slash, backslash or control character, and no dot or dash at its begin"
 
 /**
  * What a sender offers.
@@ -221,8 +232,33 @@ const transmit = (connection: Tx3Connection, { handle, path, size }: Source, adv
   })
 
 /**
+ * What a receiver takes.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ReceiveOptions {
+  /** The bytes of the largest file; any size without it. */
+  readonly maxSize?: number | undefined
+  /** Called when a file has been offered, whether it is taken or not. */
+  readonly onOffer?: (() => void) | undefined
+  /** The least that a sender has to bring in so much time: 64 KiB in a minute. */
+  readonly slowest?: Pace | undefined
+}
+
+/**
+ * Tells a sender in place of an answer to its offer that it may not send, and waits until it has heard, for 5 s at most.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const refuse = (connection: Tx3Connection, reason: string): Effect.Effect<void> =>
+  farewell(connection, { ok: false, reason })
+
+/**
  * Receives a file into a folder. Done when it is there and on the disk; when it fails or is interrupted, nothing is left
- * of it. An existing file is never touched.
+ * of it, but for a whole file that the system gives no name: that stays, and the error says where. An existing file is never
+ * touched.
  *
  * @since 0.1.0
  * @category running
@@ -230,11 +266,19 @@ const transmit = (connection: Tx3Connection, { handle, path, size }: Source, adv
 export const receive = (
   connection: Tx3Connection,
   folder: string,
-  progress: Progress
+  progress: Progress,
+  options: ReceiveOptions = {}
 ): Effect.Effect<Transferred, ConnectionError | FileError | TransferError> =>
   Effect.gen(function*() {
     const { name, size } = yield* readFrame(connection, "offer", Offer, patienceMs)
+    options.onOffer?.()
     const target = path.join(folder, name)
+    if (options.maxSize !== undefined && size > options.maxSize) {
+      return yield* new TransferError({
+        path: target,
+        problem: `has ${size} bytes, and at most ${options.maxSize} are taken`
+      })
+    }
     const unwritable = (cause: unknown) => new FileError({ action: "write", path: target, cause })
     const there = () => new TransferError({ path: target, problem: "exists already and is left as it is" })
     yield* Effect.tryPromise({ try: () => fs.lstat(target), catch: unwritable }).pipe(
@@ -245,13 +289,19 @@ export const receive = (
     )
 
     const unfinished = path.join(folder, `.tx3-${randomUUID()}`)
-    yield* Effect.addFinalizer(() => Effect.ignore(Effect.tryPromise(() => fs.unlink(unfinished))))
+    let isKept = false
+    yield* Effect.addFinalizer(() =>
+      isKept ? Effect.void : Effect.ignore(Effect.tryPromise(() => fs.unlink(unfinished)))
+    )
     const handle = yield* opened(unfinished, "wx", unwritable)
     yield* writeFrame(connection, { ok: true })
     const advance = yield* progress(name, size)
-    const sha256 = yield* save(connection, handle, { size, advance, unwritable })
+    const sha256 = yield* save(connection, handle, { size, advance, unwritable, slowest: options.slowest ?? slowest })
     const sent = yield* Effect.mapError(
-      readExactly(connection.duplex, hashBytes, patienceMs),
+      Effect.timeoutFail(readExactly(connection.duplex, hashBytes, patienceMs), {
+        duration: patienceMs,
+        onTimeout: () => new Short({ reason: "silent" })
+      }),
       (error) => error._tag === "Short" ? stopped(size, size) : error
     )
     if (!sha256.equals(sent)) {
@@ -263,10 +313,16 @@ export const receive = (
       })
     }
     yield* Effect.tryPromise({ try: () => handle.sync(), catch: unwritable })
-    // A link, unlike a rename, does not replace what is there.
     yield* Effect.tryPromise({
-      try: () => fs.link(unfinished, target),
-      catch: (cause) => codeOf(cause) === "EEXIST" ? there() : unwritable(cause)
+      try: () => publish(unfinished, target),
+      catch: (cause) => {
+        if (codeOf(cause) === "EEXIST") {
+          return there()
+        }
+        isKept = true
+        const problem = `is whole, but cannot have its name: ${problemOf(cause)}; it is kept as ${unfinished}`
+        return new TransferError({ path: target, problem })
+      }
     })
     return { name, size, sha256: sha256.toString("hex") }
   }).pipe(
@@ -281,8 +337,9 @@ export const receive = (
 const save = (
   { duplex }: Tx3Connection,
   handle: fs.FileHandle,
-  { advance, size, unwritable }: {
+  { advance, size, slowest, unwritable }: {
     readonly size: number
+    readonly slowest: Pace
     readonly advance: (bytes: number) => void
     readonly unwritable: (cause: unknown) => FileError
   }
@@ -303,7 +360,7 @@ const save = (
           batch = []
           batchBytes = 0
         }
-        for await (const chunk of take(duplex, size, patienceMs)) {
+        for await (const chunk of paced(take(duplex, size, patienceMs), slowest)) {
           hash.update(chunk)
           received += chunk.length
           advance(chunk.length)
@@ -316,10 +373,45 @@ const save = (
         await write()
         await written
       },
-      catch: (cause) => cause instanceof Short ? stopped(received, size) : isOwn(cause) ? cause : unwritable(cause)
+      catch: (cause) =>
+        cause instanceof Short
+          ? stopped(received, size)
+          : cause instanceof Slow
+          ? new TransferError({
+            problem:
+              `the sender is slower than ${slowest.bytes} bytes in ${slowest.inMs} ms, after ${received} of ${size}`
+          })
+          : isOwn(cause)
+          ? cause
+          : unwritable(cause)
     })
     return hash.digest()
   })
+
+/** A sender that keeps a receiver waiting. */
+class Slow extends Error {}
+
+/** Passes on what comes. Rejects when it was waited for so long and brought so little; the time of whoever takes it is its own. */
+async function* paced(chunks: AsyncGenerator<Buffer, void>, { bytes, inMs }: Pace): AsyncGenerator<Buffer, void> {
+  let [waitedMs, brought] = [0, 0]
+  while (true) {
+    const began = performance.now()
+    const next = await chunks.next()
+    if (next.done) {
+      return
+    }
+    waitedMs += performance.now() - began
+    brought += next.value.length
+    if (waitedMs >= inMs) {
+      if (brought < bytes) {
+        throw new Slow()
+      }
+      waitedMs = 0
+      brought = 0
+    }
+    yield next.value
+  }
+}
 
 const stopped = (received: number, size: number) =>
   new TransferError({ problem: `the sender stopped after ${received} of ${size} bytes` })
@@ -360,6 +452,12 @@ const readFrame = <A, I>(
         ? new TransferError({ problem: `the file cannot have this name: ${nameRule}` })
         : notUnderstood(kind))
   }).pipe(
+    // Silence is judged for each piece, and bytes may come one by one.
+    patienceMs === undefined ? Function.identity : Effect.timeoutFail({
+      duration: patienceMs,
+      onTimeout: () =>
+        new Short({ reason: "silent" })
+    }),
     Effect.catchTag("Short", ({ reason }) => {
       const problem = reason === "ended"
         ? `the other end ended the connection in place of an ${kind}`

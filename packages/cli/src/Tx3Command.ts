@@ -10,14 +10,18 @@ import * as Options from "@effect/cli/Options"
 import type { Tx3Connection } from "@tx3/node/Tx3Connection"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as FileTransfer from "./FileTransfer.js"
 import * as IdentityFile from "./IdentityFile.js"
+import { allow, allowFile, allowsOf, known } from "./internal/allowed.js"
 import { endStdout } from "./internal/endStdout.js"
 import { address, argument, connectingNode, identity, listeningNode } from "./internal/nodes.js"
+import { printable } from "./internal/printable.js"
 import { progressBar } from "./internal/progressBar.js"
+import * as Receiver from "./internal/receiver.js"
 import { tell } from "./internal/tell.js"
 import { version } from "./internal/version.js"
 import * as Ping from "./Ping.js"
@@ -162,26 +166,66 @@ const send = Command.make("send", {
 const receive = Command.make("receive", {
   identity,
   keep: keep("file"),
+  allow,
+  allowFile,
+  known,
+  maxSize: Options.integer("max-size").pipe(
+    Options.withPseudoName("BYTES"),
+    Options.withDescription("The largest file to take; without it any that the disk has room for"),
+    Options.withSchema(wholeNumber("--max-size", 0, Number.MAX_SAFE_INTEGER)),
+    Options.optional
+  ),
   place,
   folder: Args.directory({ name: "DIR", exists: "yes" }).pipe(Args.withDescription("The folder to put files into"))
-}, ({ folder, identity, keep, place }) =>
+}, ({ allow, allowFile, folder, identity, keep, known, maxSize, place }) =>
   Effect.gen(function*() {
+    const allows = Option.getOrUndefined(yield* allowsOf({ allow, allowFile, known }))
     const { addresses, connections } = yield* listeningNode(identity, [place], { requireRegistration: true })
     yield* Console.log(addresses.join("\n"))
-    const take = (connection: Tx3Connection) =>
-      Effect.flatMap(FileTransfer.receive(connection, folder, progressBar), printTransferred)
-    yield* keep
-      ? takeEach(connections, (connection) => Effect.catchAll(take(connection), (error) => tell(error.message)))
-      : takeEach(Stream.take(connections, 1), take)
+    const progress = oneAtATime(progressBar)
+    yield* Receiver.run({
+      allows,
+      connections,
+      keep,
+      tell,
+      receive: (connection, onOffer) =>
+        Effect.flatMap(
+          FileTransfer.receive(connection, folder, progress, {
+            maxSize: Option.getOrUndefined(maxSize),
+            onOffer
+          }),
+          printTransferred
+        )
+    })
   }).pipe(Effect.scoped)).pipe(
     Command.withDescription(
-      "Prints its address and waits there for a tx3 send, by anybody who knows it. A file appears in DIR when it is whole, " +
-        "with the SHA-256 it was sent with, and never in place of another; then its SHA-256 and name are printed as " +
-        "sha256sum does."
+      "Prints its address and waits there for a tx3 send, by anybody who knows it, or those of --allow. A file appears in DIR " +
+        "when it is whole, with the SHA-256 it was sent with, and never in place of another; then its SHA-256 and name are " +
+        "printed as sha256sum does. Several may come at a time; a sender slower than 64 KiB a minute is given up."
     )
   )
 
-const printTransferred = ({ name, sha256 }: FileTransfer.Transferred) => Console.log(`${sha256}  ${name}`)
+/** A terminal has room for one bar; a transfer that begins while another shows its own has none. */
+const oneAtATime = (progress: FileTransfer.Progress): FileTransfer.Progress => {
+  let isShown = false
+  return (name, size) =>
+    Effect.suspend(() => {
+      if (isShown) {
+        return Effect.succeed(() => {})
+      }
+      isShown = true
+      return Effect.zipRight(
+        Effect.addFinalizer(() =>
+          Effect.sync(() => {
+            isShown = false
+          })
+        ),
+        progress(name, size)
+      )
+    })
+}
+
+const printTransferred = ({ name, sha256 }: FileTransfer.Transferred) => Console.log(`${sha256}  ${printable(name)}`)
 
 /**
  * `tx3` and the commands in it, for whoever wants to describe them.
