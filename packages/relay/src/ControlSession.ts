@@ -65,10 +65,13 @@ export interface ControlSession extends Party {
   /** Calls `listener` when the stream ends, at once if it has, unless what it returns is called before. */
   readonly onEnd: (listener: (reason: EndReason) => void) => () => void
 
-  /** Ends the stream. The first reason given counts. */
+  /**
+   * Ends the stream, with TLS's close_notify if it is `replaced` and without it otherwise (RFC 8446, section 6.1). The first
+   * reason given counts.
+   */
   readonly end: (reason: EndReason) => void
 
-  /** Tells the node that it is registered, then serves the mailbox until the stream ends. */
+  /** Tells the node that it is registered, then serves the mailbox until the stream has ended and is closed. */
   readonly serve: Effect.Effect<never, ControlStreamEnded>
 }
 
@@ -102,6 +105,8 @@ export const make = (options: {
     const mailbox = new Mailbox()
     const listeners = new Set<(reason: EndReason) => void>()
     let ended: ControlStreamEnded | undefined
+    let isClosed = false
+    let onClosed = () => {}
     // Tokens wait for the all-clear, and while the node is being written to.
     let writing = true
 
@@ -109,9 +114,27 @@ export const make = (options: {
       if (ended === undefined) {
         ended = new ControlStreamEnded({ reason })
         mailbox.clear()
-        stream.destroy()
         listeners.forEach((listener) => listener(reason))
+        if (reason === "replaced") {
+          endInOrder()
+        } else {
+          close()
+        }
       }
+    }
+
+    /** Closes the stream without TLS's close_notify. */
+    const close = () => {
+      options.writeDeadlines.cancel(close)
+      stream.destroy()
+      isClosed = true
+      onClosed()
+    }
+
+    /** Sends a close_notify first, which tells the node that it was replaced, in the time that a write may take. */
+    const endInOrder = () => {
+      options.writeDeadlines.start(close)
+      stream.end(close)
     }
 
     const stall = () => end("stalled")
@@ -168,14 +191,15 @@ export const make = (options: {
       },
       end,
       serve: Effect.async((resume) => {
-        const fail = () => resume(ended!)
-        if (ended === undefined) {
-          listeners.add(fail)
+        onClosed = () => resume(ended!)
+        if (isClosed) {
+          onClosed()
+        } else if (ended === undefined) {
           write(Preamble.allClear)
-        } else {
-          fail()
         }
-        return Effect.sync(() => listeners.delete(fail))
+        return Effect.sync(() => {
+          onClosed = () => {}
+        })
       })
     }
   })

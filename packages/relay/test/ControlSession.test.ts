@@ -164,16 +164,35 @@ describe("ControlSession", () => {
       }))
   }
 
-  it.effect("ends, replaced, while it writes and more is waiting", () =>
+  it.effect("ends, replaced, in order, once the node has taken what is being written; what waits is dropped", () =>
     Effect.gen(function*() {
       const { close, reasons, serving, session, stream } = yield* start()
       session.deliver(SpliceToken.random(), a)
       session.end("replaced")
       session.end("spoke")
+      assert.deepStrictEqual(reasons, ["replaced"])
+      yield* rest
+      assert.isFalse(stream.destroyed)
+      stream.takeWrite()
       assert.strictEqual((yield* Fiber.join(serving)).reason, "replaced")
+      assert.isTrue(stream.writableFinished)
+      assert.isTrue(stream.destroyed)
       yield* close
       assert.deepStrictEqual(reasons, ["replaced"])
       assert.strictEqual(stream.written.length, 1)
+    }))
+
+  it.effect("ends, replaced, after controlWriteTimeoutMs if the node takes nothing", () =>
+    Effect.gen(function*() {
+      const { close, reasons, serving, session, stream } = yield* start()
+      session.end("replaced")
+      yield* TestClock.adjust("1999 millis")
+      assert.isFalse(stream.destroyed)
+      yield* TestClock.adjust("1 millis")
+      assert.strictEqual((yield* Fiber.join(serving)).reason, "replaced")
+      assert.isTrue(stream.destroyed)
+      yield* close
+      assert.deepStrictEqual(reasons, ["replaced"])
     }))
 
   it.effect("ends, shutdown, with its scope", () =>

@@ -368,6 +368,26 @@ describe("Wire", () => {
         const { digest } = yield* Handshake.connect(tcp.stream, Tls.secureContext(yield* Identity.generate))
         assert.strictEqual(digest, relay.digest)
       })))
+
+  it.live("a control stream that is replaced ends with close_notify, and every other one without", () =>
+    withRelay({}, ({ address, relay }) =>
+      Effect.gen(function*() {
+        const identity = yield* Identity.generate
+        const first = yield* RelayTest.register(address, { identity })
+        const second = yield* RelayTest.register(address, { identity })
+        assert.strictEqual(yield* first.control.closed, "ended")
+
+        yield* second.control.send(Buffer.from("?"))
+        assert.strictEqual(yield* second.control.closed, "reset")
+
+        for (const reason of ["kicked", "unresponsive", "shutdown"] as const) {
+          const node = yield* RelayTest.register(address)
+          for (const session of relay.controlStreams()) {
+            session.end(reason)
+          }
+          assert.strictEqual(yield* node.control.closed, "reset")
+        }
+      })))
 })
 
 const mebibyte = 1024 * 1024
