@@ -115,6 +115,12 @@ export interface Counts {
 /** Descriptors that are not inbound sockets: standard streams, listeners, the event loop, files, name look-ups. */
 const reservedDescriptors = 64
 
+/** As a page or a build needs that opens many connections at once. */
+const connectionBurstSeconds = 10
+
+/** A node works off what comes at once before it serves anybody else. */
+const peerBurstSeconds = 2
+
 /**
  * How many inbound sockets this process can have at most: its descriptor limit less what it and its transport need
  * themselves; none where there is no limit.
@@ -163,8 +169,8 @@ export const layer: Layer.Layer<Limiter, never, RelayConfig | Transport.Transpor
     const config = yield* RelayConfig
     const descriptors = Option.getOrElse(yield* inboundByDescriptors, () => Infinity)
     const currentTimeMillis = yield* Clock.clockWith((clock) => Effect.succeed(MonotonicTime.millis(clock)))
-    const rates = new TokenBuckets<Source>(currentTimeMillis)
-    const peerRates = new TokenBuckets<string>(currentTimeMillis)
+    const rates = new TokenBuckets<Source>(currentTimeMillis, connectionBurstSeconds)
+    const peerRates = new TokenBuckets<string>(currentTimeMillis, peerBurstSeconds)
     const sockets = new Tally<Source>()
     const unsettled = new Tally<Source>()
     const handshakes = new Tally<Source>()

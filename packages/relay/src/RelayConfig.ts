@@ -120,7 +120,7 @@ export const Settings = Schema.Struct({
   maxShareOfNode: share(0.875, "the part of a node's peers that one source may have"),
 
   /**
-   * New peers a second of one source to one node, in the long run; ten seconds' worth may come at once. Each costs the
+   * New peers a second of one source to one node, in the long run; two seconds' worth may come at once. Each costs the
    * node a connection and a handshake, also if the peer is gone by then. 100 is more than browsers and tools open, and a
    * fraction of what a node answers.
    */

@@ -10,7 +10,7 @@ const source = (number: number) => Source.fromAddress(`10.${number >> 16 & 255}.
 describe("TokenBuckets", () => {
   it("forgets a source whose bucket is full again", () => {
     let now = 0
-    const rates = new TokenBuckets(() => now)
+    const rates = new TokenBuckets(() => now, 10)
     for (let number = 0; number < 1_000; number++) {
       assert.isTrue(rates.take(source(number), 1))
     }
@@ -21,7 +21,7 @@ describe("TokenBuckets", () => {
   })
 
   it("remembers 65,536 at most, those that came last", () => {
-    const rates = new TokenBuckets(() => 0)
+    const rates = new TokenBuckets(() => 0, 10)
     const drain = (number: number) => {
       for (let token = 0; token < 10; token++) {
         assert.isTrue(rates.take(source(number), 1))

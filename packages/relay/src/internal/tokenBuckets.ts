@@ -1,9 +1,6 @@
 /** Keys remembered. Beyond them the one that came least recently is forgotten, and has all its tokens again. */
 const keysMax = 65_536
 
-/** Tokens that a key can save up: ten seconds' worth, as a page or a build that opens many connections at once needs. */
-const burstSeconds = 10
-
 /**
  * A token bucket for each key, a source or a pair of node and source, in bounded memory. Of each it keeps when the tokens that it has used will be there
  * again; a bucket that is full again is nothing to remember.
@@ -12,14 +9,18 @@ export class TokenBuckets<Key extends string> {
   /** In the order in which the keys came last. */
   private readonly refilledAt = new Map<Key, number>()
 
-  constructor(private readonly currentTimeMillis: () => number) {}
+  constructor(
+    private readonly currentTimeMillis: () => number,
+    /** What a key can save up, in seconds. */
+    private readonly burstSeconds: number
+  ) {}
 
   /** Takes a token of the key, if it has one. */
   take(key: Key, perSecond: number): boolean {
     const now = this.currentTimeMillis()
     const cost = 1000 / perSecond
     const refilledAt = Math.max(now, this.refilledAt.get(key) ?? 0) + cost
-    if (refilledAt - now > Math.max(burstSeconds * 1000, cost)) {
+    if (refilledAt - now > Math.max(this.burstSeconds * 1000, cost)) {
       return false
     }
     this.refilledAt.delete(key)
