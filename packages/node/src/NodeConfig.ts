@@ -100,6 +100,12 @@ export interface NodeConfigOptions {
   readonly forwardPatienceMs: number
 
   /**
+   * How long `Tx3HttpServer` finishes requests in progress when it ends; what is left is reset. Default 20000: less than the
+   * 30 s that Kubernetes gives a program to end.
+   */
+  readonly httpDrainTimeoutMs: number
+
+  /**
    * Whether a connection that ends without the other end's close_notify ends like any other, and does not fail with
    * `truncated`. Default false. Only for protocols whose data says itself where it ends: anyone on the way can cut a connection
    * off, and so can a failure of the other end.
@@ -127,6 +133,7 @@ export const defaults: NodeConfigOptions = {
   reconnectMinMs: 500,
   reconnectMaxMs: 60_000,
   forwardPatienceMs: 20_000,
+  httpDrainTimeoutMs: 20_000,
   allowTruncated: false
 }
 

@@ -1,7 +1,7 @@
 /**
  * @effect/platform's `HttpServer` behind a node, in place of `NodeHttpServer.layer`: an HttpApi, a router or any other HTTP app
- * of a machine behind a NAT is reached through relays. It takes a node's connections from `serve` on, and closes them when
- * that scope closes, whatever is in progress on them.
+ * of a machine behind a NAT is reached through relays. It takes a node's connections from `serve` on, and stops when that
+ * scope closes. When its own closes, it finishes the requests in progress, for `httpDrainTimeoutMs` at most, and closes all.
  */
 import type * as Etag from "@effect/platform/Etag"
 import type * as HttpMiddleware from "@effect/platform/HttpMiddleware"
@@ -18,10 +18,12 @@ import { identity } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import * as Http from "node:http"
 import type { Duplex } from "node:stream"
 import * as duplex from "./internal/duplex.js"
 import { tcpAddressOf } from "./internal/tcpAddressOf.js"
+import { NodeConfig } from "./NodeConfig.js"
 import { RemoteDigest } from "./RemoteDigest.js"
 import * as Tx3Node from "./Tx3Node.js"
 
@@ -36,11 +38,31 @@ import * as Tx3Node from "./Tx3Node.js"
  */
 export const make: Effect.Effect<HttpServer.HttpServer, never, Tx3Node.Tx3Node | Scope.Scope> = Effect.gen(function*() {
   const node = yield* Tx3Node.Tx3Node
+  const { httpDrainTimeoutMs } = yield* NodeConfig
   const digests = new WeakMap<Duplex, CertDigest>()
-  const connections = yield* Effect.acquireRelease(
-    Effect.sync(() => new Connections()),
-    (connections) => Effect.sync(() => void connections.close())
-  )
+  const open = new Set<Duplex>()
+
+  // As NodeHttpServer does it: what is idle is closed, the rest when its response is out. Whoever comes meanwhile is refused.
+  const drain = (connections: Connections) =>
+    Effect.sync(() => {
+      // For a connection whose response has yet to end. 0 would be for ever.
+      connections.keepAliveTimeout = 1
+      connections.closeIdleConnections()
+    }).pipe(
+      Effect.zipRight(Effect.raceFirst(
+        Effect.zipRight(Stream.runForEach(node.connections, ({ reset }) => reset), Effect.never),
+        Effect.suspend(() => Effect.forEach(open, duplex.closed, { concurrency: "unbounded", discard: true }))
+      )),
+      Effect.interruptible,
+      Effect.timeoutOption(httpDrainTimeoutMs),
+      Effect.zipRight(Effect.sync(() => {
+        for (const connection of open) {
+          connection.destroy()
+        }
+        connections.close()
+      }))
+    )
+  const connections = yield* Effect.acquireRelease(Effect.sync(() => new Connections()), drain)
   const server = yield* Effect.orDie(NodeHttpServer.make(() => connections, {}))
 
   const remoteDigest = Effect.map(
@@ -53,11 +75,14 @@ export const make: Effect.Effect<HttpServer.HttpServer, never, Tx3Node.Tx3Node |
     (middleware: HttpMiddleware.HttpMiddleware = identity): HttpMiddleware.HttpMiddleware => (app) =>
       Effect.provideServiceEffect(middleware(app), RemoteDigest, remoteDigest)
 
-  const take = node.serve((connection) => {
-    digests.set(connection.duplex, connection.remoteDigest)
-    connections.emit("connection", connection.duplex)
-    return duplex.closed(connection.duplex)
-  })
+  // To interrupt it ends the taking, and no connection.
+  const take = Stream.runForEach(node.connections, (connection) =>
+    Effect.sync(() => {
+      const { duplex, remoteDigest } = connection
+      digests.set(duplex, remoteDigest)
+      open.add(duplex.once("close", () => open.delete(duplex)))
+      connections.emit("connection", duplex)
+    }))
 
   return HttpServer.make({
     address: tcpAddressOf(node),

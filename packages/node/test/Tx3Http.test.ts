@@ -15,6 +15,7 @@ import {
   Socket
 } from "@effect/platform"
 import { assert, describe } from "@effect/vitest"
+import * as NodeConfig from "@tx3/node/NodeConfig"
 import * as RemoteDigest from "@tx3/node/RemoteDigest"
 import * as Tx3HttpClient from "@tx3/node/Tx3HttpClient"
 import * as Tx3HttpServer from "@tx3/node/Tx3HttpServer"
@@ -221,7 +222,10 @@ describe("Tx3HttpServer and Tx3HttpClient", () => {
         assert.deepInclude(error.cause, { _tag: "AddressError" })
 
         const scope = yield* Scope.make()
-        const { node, server } = yield* Scope.extend(served(direct), scope)
+        const { node, server } = yield* served(direct).pipe(
+          Effect.provide(NodeConfig.layer({ httpDrainTimeoutMs: 50 })),
+          Scope.extend(scope)
+        )
         assert.deepStrictEqual(server.address, {
           _tag: "TcpAddress",
           hostname: "127.0.0.1",
