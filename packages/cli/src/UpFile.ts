@@ -8,6 +8,7 @@ import * as FileSystem from "@effect/platform/FileSystem"
 import * as Path from "@effect/platform/Path"
 import * as LocalEndpoint from "@tx3/node/LocalEndpoint"
 import * as Address from "@tx3/protocol/Address"
+import { inheritedKeyIn } from "@tx3/relay/RelayFile"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
@@ -161,6 +162,10 @@ export const read = (
       catch: () =>
         fail("not YAML that can be used: it has an alias (*NAME) without its anchor, or too many of them")
     })
+    const inherited = inheritedKeyIn(content)
+    if (inherited !== undefined) {
+      return yield* fail(`${inherited}: there is no such setting`)
+    }
     const up = yield* Either.mapLeft(decode(content), (error) => fail(problemIn(error)))
 
     const at = (file: string) => resolve(dirname(path), file)

@@ -18,6 +18,21 @@ const written = (text: string) =>
   })
 
 describe("the file of tx3 up", () => {
+  it.scoped("has no setting and no service of a name that every object has", () =>
+    Effect.gen(function*() {
+      for (
+        const [text, place] of [
+          ["__proto__: { identity: x }", "__proto__"],
+          ["constructor: 1", "constructor"],
+          ["expose: { __proto__: { service: \"127.0.0.1:22\" } }", "expose.__proto__"]
+        ] as const
+      ) {
+        const { file } = yield* written(`${text}\nrelays: ["${relay}"]\n`)
+        const error = yield* Effect.flip(UpFile.read(file))
+        assert.strictEqual(error.message, `${file}: ${place}: there is no such setting`)
+      }
+    }).pipe(Effect.provide(NodeContext.layer)))
+
   it.scoped("has defaults for all services, and paths from its own folder", () =>
     Effect.gen(function*() {
       const { file, folder } = yield* written(`

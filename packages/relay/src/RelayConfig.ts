@@ -287,6 +287,13 @@ export const decodeWith = <Fields extends Schema.Struct.Fields>(
   const decode = Schema.decodeUnknownEither(settings, { onExcessProperty: "error" })
   const unknownKey = `there is no such setting; there are ${Object.keys(settings.fields).join(", ")}`
   return (sources: ReadonlyArray<SettingsSource>): Either.Either<Schema.Struct.Type<Fields>, RelayConfigError> => {
+    for (const { place, values } of sources) {
+      // A schema takes keys that every object inherits for expected ones.
+      const unknown = Object.keys(values).find((key) => !Object.hasOwn(settings.fields, key))
+      if (unknown !== undefined) {
+        return Either.left(new RelayConfigError({ place: place(unknown), problem: unknownKey }))
+      }
+    }
     const merged = Object.assign({}, ...sources.map((source) => source.values))
     return Either.mapLeft(decode(merged), (error) => {
       const [issue] = ParseResult.ArrayFormatter.formatErrorSync(error)
@@ -295,7 +302,7 @@ export const decodeWith = <Fields extends Schema.Struct.Fields>(
       return new RelayConfigError({
         place: [source.place(key!), ...inside].join("."),
         problem: issue!._tag === "Unexpected"
-          ? inside.length === 0 ? unknownKey : "there is no such setting here"
+          ? "there is no such setting here"
           : issue!._tag === "Missing"
           ? inside.length > 0 ? "is missing" : key === "proxyProtocolFrom" ? rangesMustBe : listMustBe
           : issue!.message

@@ -110,16 +110,42 @@ const parse = (text: string): Either.Either<Record<string, unknown>, string> => 
     try: () => document.toJS(),
     catch: () => "not YAML that can be used: it has an alias (*NAME) without its anchor, or too many of them"
   }).pipe(
-    Either.flatMap((content) =>
-      Either.mapLeft(
-        decodeMapping(content),
-        () => "must be a YAML mapping of settings, as tx3-relay --init makes it"
-      )
+    Either.filterOrLeft(
+      isMapping,
+      () => "must be a YAML mapping of settings, as tx3-relay --init makes it"
+    ),
+    Either.filterOrLeft(
+      (content) => inheritedKeyIn(content) === undefined,
+      (content) => `${inheritedKeyIn(content)}: there is no such setting`
     )
   )
 }
 
-const decodeMapping = Schema.decodeUnknownEither(Schema.Record({ key: Schema.String, value: Schema.Unknown }))
+const isMapping = (content: unknown): content is Record<string, unknown> =>
+  typeof content === "object" && content !== null && !Array.isArray(content)
+
+/**
+ * The first key in a file's content that every object of JavaScript inherits, such as `__proto__` and `constructor`, with the
+ * keys around it. No setting and no name is one of these, and code that looks a key up finds them in any object.
+ *
+ * @since 0.1.0
+ * @category getters
+ */
+export const inheritedKeyIn = (content: unknown): string | undefined => {
+  if (typeof content !== "object" || content === null) {
+    return undefined
+  }
+  for (const [key, value] of Object.entries(content)) {
+    if (!Array.isArray(content) && key in Object.prototype) {
+      return key
+    }
+    const inside = inheritedKeyIn(value)
+    if (inside !== undefined) {
+      return `${key}.${inside}`
+    }
+  }
+  return undefined
+}
 
 const decodeIdentity = (certificate: unknown, privateKey: unknown) =>
   Either.gen(function*() {
