@@ -4,6 +4,7 @@ import { byId, setText } from "./elements.js"
 import * as format from "./format.js"
 import { makeHistory } from "./history.js"
 import { makeEvents, showLimits, showRelay, showTop, totals } from "./panels.js"
+import { session, signIn, takeCode } from "./signIn.js"
 import { follow } from "./stream.js"
 
 const history = makeHistory()
@@ -17,18 +18,13 @@ let ahead = 0
 let heard
 let heardMs
 
-const tokens = {
-  get: () => sessionStorage.getItem("token"),
-  set: (token) => sessionStorage.setItem("token", token)
-}
-
 const order = () => document.querySelector("input[name=order]:checked").value
 
 const connectionTexts = {
   connecting: "Connecting",
   live: "Live",
   reconnecting: "No connection to the relay, trying again",
-  unauthorized: "Waiting for a token"
+  signedOut: "Not signed in"
 }
 
 /** The state of the relay and of the connection to it: what is not live must look so. */
@@ -37,8 +33,8 @@ const showConnection = () => {
   const draining = status?.state === "draining"
   document.body.dataset.connection = connection
   setText(byId("connection"), live && draining ? "Live, draining: no new connections" : connectionTexts[connection])
-  byId("login").hidden = connection !== "unauthorized"
-  byId("main").hidden = connection === "unauthorized" && status === undefined
+  byId("sign-in").hidden = connection !== "signedOut"
+  byId("main").hidden = connection === "signedOut" && status === undefined
   const state = byId("state")
   state.hidden = status === undefined
   state.className = `pill ${live ? status.state : "unknown"}`
@@ -95,7 +91,7 @@ const onNow = (message) => {
 }
 
 const stream = follow("/events", {
-  tokens,
+  session,
   onEvent: (name, message) => {
     if (name === "history") {
       onHistory(message)
@@ -111,19 +107,20 @@ const stream = follow("/events", {
     connection = state
     showConnection()
     showAge()
-    if (state === "unauthorized") {
-      setText(byId("refused"), tokens.get() === null ? "" : "That is not the relay's token.")
-      byId("token").focus()
-    }
   }
 })
 
-byId("login").addEventListener("submit", (event) => {
-  event.preventDefault()
-  setText(byId("refused"), "")
-  stream.authorize(byId("token").value)
-  byId("token").value = ""
-})
+/** Signs in where the page's address has a code in it, and follows the relay. */
+const enter = async () => {
+  const code = takeCode()
+  const refused = code === null ? "" : await signIn(code)
+  setText(byId("refused"), refused)
+  stream.resume()
+}
+void enter()
+// a link that is opened in this tab changes the fragment only
+addEventListener("hashchange", enter)
+
 document.querySelectorAll("input[name=order]").forEach((input) =>
   input.addEventListener("change", () => status && showTop(status, order()))
 )

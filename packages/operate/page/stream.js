@@ -1,4 +1,4 @@
-// Follows the relay's server-sent events. It is fetch and not EventSource because a request may need the token in a header.
+// Follows the relay's server-sent events. It is fetch and not EventSource because a request may need a session in a header.
 
 /** The server says something each second; a connection that is silent for so long (ms) is given up. */
 const silence = 6000
@@ -34,14 +34,14 @@ export const parser = (onEvent) => {
 }
 
 /** One connection, until it ends, fails or falls silent. */
-const connection = async (url, token, onEvent) => {
+const connection = async (url, session, onEvent) => {
   const abort = new AbortController()
   let heard = performance.now()
   const watch = setInterval(() => performance.now() - heard > silence && abort.abort(new Error("it fell silent")), 1000)
   try {
     const response = await fetch(url, {
       cache: "no-store",
-      headers: token === null ? {} : { authorization: `Bearer ${token}` },
+      headers: session === null ? {} : { authorization: `Bearer ${session}` },
       signal: abort.signal
     })
     if (response.status === 401) {
@@ -67,10 +67,10 @@ const connection = async (url, token, onEvent) => {
 }
 
 /**
- * Connects, and connects again for as long as the page is open; only a refused token makes it wait for `authorize`.
- * `onState` hears "connecting", "live", "reconnecting" and "unauthorized".
+ * Connects, and connects again for as long as the page is open; without a valid session it waits for `resume`. `onState`
+ * hears "connecting", "live", "reconnecting" and "signedOut".
  */
-export const follow = (url, { onEvent, onState, tokens }) => {
+export const follow = (url, { onEvent, onState, session }) => {
   let wait = shortestWait
   let running = false
 
@@ -78,7 +78,7 @@ export const follow = (url, { onEvent, onState, tokens }) => {
     running = true
     for (;;) {
       let live = false
-      const ended = await connection(url, tokens.get(), (name, data) => {
+      const ended = await connection(url, session(), (name, data) => {
         onEvent(name, JSON.parse(data))
         if (!live) {
           live = true
@@ -88,7 +88,7 @@ export const follow = (url, { onEvent, onState, tokens }) => {
       }).catch(() => "failed")
       if (ended === "unauthorized") {
         running = false
-        return onState("unauthorized")
+        return onState("signedOut")
       }
       onState("reconnecting")
       await new Promise((resolve) => setTimeout(resolve, wait))
@@ -96,10 +96,8 @@ export const follow = (url, { onEvent, onState, tokens }) => {
     }
   }
 
-  void run()
   return {
-    authorize: (token) => {
-      tokens.set(token)
+    resume: () => {
       if (!running) {
         onState("connecting")
         void run()

@@ -49,6 +49,30 @@ export class NotReady extends Schema.TaggedError<NotReady>()(
 ) {}
 
 /**
+ * A code that signs no browser in: it has been used, or it is too old, or there never was such a code.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class WrongCode extends Schema.TaggedError<WrongCode>()(
+  "WrongCode",
+  { message: Schema.String },
+  HttpApiSchema.annotations({ status: 401 })
+) {}
+
+/**
+ * More wrong codes came than are answered in this time.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class TooManyWrongCodes extends Schema.TaggedError<TooManyWrongCodes>()(
+  "TooManyWrongCodes",
+  { message: Schema.String },
+  HttpApiSchema.annotations({ status: 429 })
+) {}
+
+/**
  * The names of log levels, from the one that logs most to the one that logs nothing.
  *
  * @since 0.1.0
@@ -71,7 +95,8 @@ const Who = Schema.Struct({
 const Kicked = Schema.Struct({ kicked: Schema.NonNegativeInt })
 
 /**
- * `GET /healthz` answers as long as the process does. `GET /readyz` fails with status 503 as soon as the relay drains.
+ * `GET /healthz` answers as long as the process does. `GET /readyz` fails with status 503 as soon as the relay drains. Neither
+ * asks for a token.
  *
  * @since 0.1.0
  * @category groups
@@ -122,12 +147,36 @@ export class Act extends HttpApiGroup.make("act", { topLevel: true })
 {}
 
 /**
+ * How a browser is signed in to the page. `POST /page` gives a code, to whom may act; a link to the page has it in its
+ * fragment, which no browser sends. `POST /session` takes it from the page, without a token, once and within a minute, and
+ * gives a session: what the page bears in place of the token. With a session one can look, and not act.
+ *
+ * @since 0.1.0
+ * @category groups
+ */
+export class SignIn extends HttpApiGroup.make("signIn", { topLevel: true })
+  .add(
+    HttpApiEndpoint.post("page", "/page").addSuccess(Schema.Struct({
+      code: Schema.String,
+      expiresInSeconds: Schema.Number,
+      /** Where this relay serves the page over TCP, `http://HOST:PORT` each. */
+      addresses: Schema.Array(Schema.String)
+    }))
+  )
+  .add(
+    HttpApiEndpoint.post("session", "/session").setPayload(Schema.Struct({ code: Schema.String }))
+      .addSuccess(Schema.Struct({ session: Schema.String, expiresInSeconds: Schema.Number }))
+      .addError(WrongCode).addError(TooManyWrongCodes)
+  )
+{}
+
+/**
  * Every endpoint with its payload, its answer and its errors, as one value.
  *
  * @since 0.1.0
  * @category api
  */
-export class AdminApi extends HttpApi.make("tx3-relay").add(Health).add(Look).add(Act)
+export class AdminApi extends HttpApi.make("tx3-relay").add(Health).add(Look).add(Act).add(SignIn)
   .annotate(OpenApi.Title, "tx3-relay admin")
   .annotate(OpenApi.Description, "What an operator asks of a running relay, and tells it")
 {}

@@ -1,6 +1,6 @@
 /**
  * The operator's page: hand-written files of this package and uPlot's own, as routes of the admin server. The page asks for
- * nothing else but `/events`. The files are read once, when the layer is built.
+ * nothing else but `/events` and, to sign in, `/session`. The files are read once, when the layer is built.
  *
  * @since 0.1.0
  */
@@ -17,7 +17,7 @@ const page = (name: string) => fileURLToPath(new URL(`../page/${name}`, import.m
 
 const uplot = (name: string) => createRequire(import.meta.url).resolve(`uplot/dist/${name}`)
 
-const scripts = ["page", "charts", "elements", "format", "history", "panels", "stream"]
+const scripts = ["page", "charts", "elements", "format", "history", "panels", "signIn", "stream"]
 
 const html = "text/html; charset=utf-8"
 const css = "text/css; charset=utf-8"
@@ -32,7 +32,7 @@ const files: ReadonlyArray<readonly [path: `/${string}`, type: string, file: () 
 ]
 
 /**
- * The paths of the page's files. They hold nothing secret, and a browser asks for them without a token.
+ * The paths of the page's files. They hold nothing secret, and a browser asks for them before it is signed in.
  *
  * @since 0.1.0
  * @category routes
@@ -50,7 +50,7 @@ const headers = {
     "img-src 'self' data:",
     "frame-ancestors 'none'",
     "base-uri 'none'",
-    "form-action 'self'"
+    "form-action 'none'"
   ].join("; "),
   "referrer-policy": "no-referrer",
   "x-content-type-options": "nosniff"

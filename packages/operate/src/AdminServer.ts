@@ -1,9 +1,10 @@
 /**
- * The operator's HTTP server: the admin API, metrics, live events and the page, until its layer's scope closes, which ends
- * those connections that still stream.
+ * The operator's HTTP server: the admin API, metrics, live events and the page, at each of its addresses, until its layer's
+ * scope closes, which ends those connections that still stream.
  *
- * Whoever can reach it may do everything. So it listens on loopback or a unix socket, or wants a token; and it answers no
- * page of another site that a browser on this machine shows.
+ * A client that may use it may do everything. At a unix socket those are the processes that the file system lets in; over
+ * TCP, clients that bear the token, and browsers that were signed in, which may look only. It answers no page of another
+ * site that a browser on this machine shows.
  *
  * @since 0.1.0
  */
@@ -13,10 +14,15 @@ import * as HttpLayerRouter from "@effect/platform/HttpLayerRouter"
 import * as HttpServer from "@effect/platform/HttpServer"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
+import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
 import * as Relay from "@tx3/relay/Relay"
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { identity } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
@@ -24,9 +30,11 @@ import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import { createHash, timingSafeEqual } from "node:crypto"
 import { AccessControl } from "./AccessControl.js"
-import { AdminApi, NotReady } from "./AdminApi.js"
+import { AdminApi, NotReady, TooManyWrongCodes, WrongCode } from "./AdminApi.js"
 import * as AdminPage from "./AdminPage.js"
+import { codeMs, PageSessions, sessionMs } from "./internal/pageSessions.js"
 import * as LocalHttp from "./LocalHttp.js"
+import * as OperatorConfig from "./OperatorConfig.js"
 import { RelayActions } from "./RelayActions.js"
 import { RelayHistory } from "./RelayHistory.js"
 import { RelayJournal } from "./RelayJournal.js"
@@ -41,6 +49,8 @@ import { RelayTelemetry } from "./RelayTelemetry.js"
 export class AdminListenError extends Data.TaggedError("AdminListenError")<{
   readonly address: string
   readonly problem: string
+  /** The system's code for it, if it has one. */
+  readonly code?: string | undefined
 }> {
   override get message() {
     return `the admin server cannot listen on ${this.address}: ${this.problem}`
@@ -54,8 +64,10 @@ export class AdminListenError extends Data.TaggedError("AdminListenError")<{
  * @category services
  */
 export class AdminServer extends Context.Tag("@tx3/operate/AdminServer")<AdminServer, {
-  /** Where it listens, if it does: `http://HOST:PORT` with the port it got, or `unix:PATH`. */
-  readonly address: Option.Option<string>
+  /** Where it listens: `http://HOST:PORT` with the port it got, or `unix:PATH`. None where it is off. */
+  readonly addresses: ReadonlyArray<string>
+  /** Where it serves metrics alone, in the same form. */
+  readonly metrics: Option.Option<string>
 }>() {}
 
 const health = HttpApiBuilder.group(AdminApi, "health", (handlers) =>
@@ -115,6 +127,34 @@ const act = HttpApiBuilder.group(AdminApi, "act", (handlers) =>
       .handle("reload", () => actions.reload)
   }))
 
+/** What the listeners of one admin server share. */
+interface Shared {
+  readonly sessions: PageSessions
+  readonly connections: LocalHttp.Connections
+  /** Where browsers can be signed in. */
+  readonly pages: Array<string>
+  streams: number
+}
+
+const signIn = ({ pages, sessions }: Shared) =>
+  HttpApiBuilder.group(AdminApi, "signIn", (handlers) =>
+    handlers
+      .handle(
+        "page",
+        () => Effect.sync(() => ({ code: sessions.makeCode(), expiresInSeconds: codeMs / 1000, addresses: pages }))
+      )
+      .handle("session", ({ payload }) =>
+        Effect.gen(function*() {
+          const exchanged = sessions.exchange(payload.code)
+          if (exchanged === "wrong") {
+            return yield* new WrongCode({ message: "that link has been used, or is too old; run tx3-relay page" })
+          }
+          if (exchanged === "tooManyWrong") {
+            return yield* new TooManyWrongCodes({ message: "too many wrong codes; run tx3-relay page" })
+          }
+          return { session: exchanged.session, expiresInSeconds: sessionMs / 1000 }
+        })))
+
 const levels = {
   trace: LogLevel.Trace,
   debug: LogLevel.Debug,
@@ -140,58 +180,103 @@ const metrics = HttpLayerRouter.use((router) =>
 const event = (name: string, data: unknown) =>
   Sse.encoder.write({ _tag: "Event", data: JSON.stringify(data), event: name, id: undefined })
 
-const events = HttpLayerRouter.use((router) =>
-  Effect.gen(function*() {
-    const history = yield* RelayHistory
-    const journal = yield* RelayJournal
-    yield* router.add(
-      "GET",
-      "/events",
-      Effect.sync(() => {
-        const before = event("history", { samples: history.samples(), events: journal.recent() })
-        const seconds = Stream.map(history.seconds, (second) => event("now", second))
-        return HttpServerResponse.stream(Stream.encodeText(Stream.concat(Stream.make(before), seconds)), {
-          contentType: "text/event-stream",
-          headers: { "cache-control": "no-store" }
+/** Pages that can be open at a time. One more is told so: those that are open stay. */
+const streamsMax = 8
+
+const events = (shared: Shared) =>
+  HttpLayerRouter.use((router) =>
+    Effect.gen(function*() {
+      const history = yield* RelayHistory
+      const journal = yield* RelayJournal
+      yield* router.add(
+        "GET",
+        "/events",
+        Effect.map(HttpServerRequest.HttpServerRequest, (request) => {
+          if (shared.streams >= streamsMax) {
+            return answer(503, `${streamsMax} pages are open already; close one`)
+          }
+          shared.streams += 1
+          NodeHttpServerRequest.toServerResponse(request).once("close", () => {
+            shared.streams -= 1
+          })
+          LocalHttp.trust(request)
+          const before = event("history", { samples: history.samples(), events: journal.recent() })
+          const seconds = Stream.map(history.seconds, (second) => event("now", second))
+          const millisLeft = shared.sessions.millisLeft(bearerOf(request) ?? "")
+          return HttpServerResponse.stream(
+            Stream.concat(Stream.make(before), seconds).pipe(
+              millisLeft === undefined ? identity : Stream.interruptAfter(Duration.millis(millisLeft)),
+              Stream.encodeText
+            ),
+            { contentType: "text/event-stream", headers: { "cache-control": "no-store" } }
+          )
         })
-      })
-    )
-  })
-)
+      )
+    })
+  )
 
-const guard = (token: Redacted.Redacted<string> | undefined) => {
+/** What a request bears. The scheme may be written in any case (RFC 9110, section 11.1). */
+const bearerOf = ({ headers }: HttpServerRequest.HttpServerRequest) =>
+  /^bearer +(.*?) *$/i.exec(headers["authorization"] ?? "")?.[1]
+
+/** What a listener asks of those that come to it. */
+type Policy =
+  /** Nothing: the file system, or the machine's being of one user, decides who comes. */
+  | { readonly is: "open" }
+  /** The token, or a session to look only. */
+  | { readonly is: "closed"; readonly isToken: (text: string) => boolean }
+  /** Nothing, for there is nothing but metrics and health. */
+  | { readonly is: "metrics" }
+
+const healthPaths = ["/healthz", "/readyz"]
+const metricsPaths = ["/metrics", ...healthPaths]
+
+const isTokenOf = (token: Redacted.Redacted<string> | undefined) => {
   const digest = (text: string) => createHash("sha256").update(text).digest()
-  const wanted = token === undefined ? undefined : digest(`Bearer ${Redacted.value(token)}`)
+  const wanted = token === undefined ? undefined : digest(Redacted.value(token))
+  return (text: string) => wanted !== undefined && timingSafeEqual(wanted, digest(text))
+}
 
-  const refusal = ({ headers, url }: HttpServerRequest.HttpServerRequest) => {
+const guard = (policy: Policy, { sessions }: Shared) => {
+  const refusal = (request: HttpServerRequest.HttpServerRequest) => {
+    const { headers, method } = request
     const host = headers["host"] ?? ""
+    const path = request.url.replace(/\?.*/, "")
     const { origin } = headers
-    if (!isAddressOrLocal(host) && wanted === undefined) {
-      return { status: 403, message: `the admin server is not ${host}; call it by its address` }
+    if (policy.is === "metrics") {
+      return metricsPaths.includes(path) ? undefined : answer(404, "there are metrics and health only here")
+    }
+    if (policy.is === "open" && !isAddressOrLocal(host)) {
+      return answer(403, `the admin server is not ${host}; call it by its address`)
     }
     if (origin !== undefined && origin !== `http://${host}` && origin !== `https://${host}`) {
-      return { status: 403, message: "the admin server answers no other site's page" }
+      return answer(403, "the admin server answers no other site's page")
     }
     if (
-      wanted === undefined || AdminPage.paths.has(url) ||
-      timingSafeEqual(wanted, digest(headers["authorization"] ?? ""))
+      policy.is === "open" || healthPaths.includes(path) || AdminPage.paths.has(path) ||
+      method === "POST" && path === "/session"
     ) {
       return undefined
     }
-    return { status: 401, message: "needs the header Authorization: Bearer TOKEN, with the relay's adminToken" }
+    const bearer = bearerOf(request) ?? ""
+    if (policy.isToken(bearer)) {
+      LocalHttp.trust(request)
+      return undefined
+    }
+    if (sessions.millisLeft(bearer) !== undefined) {
+      return method === "GET" ? undefined : answer(403, "a session of the page may look, and not act")
+    }
+    return answer(
+      401,
+      "needs the header Authorization: Bearer TOKEN, with the relay's adminToken; for its page run tx3-relay page"
+    )
   }
 
   return HttpLayerRouter.middleware(
     (handled) =>
       Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => {
         const refused = refusal(request)
-        if (refused !== undefined) {
-          return Effect.succeed(answer(refused.status, refused.message))
-        }
-        if (wanted !== undefined && !AdminPage.paths.has(request.url)) {
-          LocalHttp.trust(request)
-        }
-        return LocalHttp.withBoundedBody(handled)
+        return refused === undefined ? LocalHttp.withBoundedBody(handled) : Effect.succeed(refused)
       }),
     { global: true }
   )
@@ -199,62 +284,109 @@ const guard = (token: Redacted.Redacted<string> | undefined) => {
 
 /** The connection ends with it: a body that may follow is not read. */
 const answer = (status: number, message: string) =>
-  HttpServerResponse.unsafeJson({ _tag: "Refused", message }, { status, headers: { connection: "close" } })
+  HttpServerResponse.unsafeJson({ _tag: "Refused", message }, {
+    status,
+    headers: { connection: "close", ...status === 401 ? { "www-authenticate": "Bearer" } : {} }
+  })
 
 /** A name that another site could have given to this machine's address is none of ours; nor is it on a forwarded socket. */
 const isAddressOrLocal = (host: string) => /^(\[[\da-f:.]+\]|[\d.]+|localhost)(:\d+)?$/i.test(host)
 
+/** What of a unix socket's folder can be wrong while the rest of the relay works. */
+const unusable = new Set(["EACCES", "EAFNOSUPPORT", "EINVAL", "ENAMETOOLONG", "ENOTSUP", "EPERM", "EROFS"])
+
 /**
- * Serves the API, the metrics, the events and the page. With a `token`, all but the page's own files ask for it. A unix
- * socket is for its owner only, and takes the place of one that a killed process left behind.
+ * Serves the API, the metrics, the events and the page at each address of `admin`, and metrics and health alone at `metrics`.
+ *
+ * A unix socket is for its owner only, and takes the place of one that a killed process left behind. Where its folder takes
+ * none, the server starts without it and logs a warning. Over TCP, requests bear `adminToken`, or a session of the page; all
+ * but the page's own files and health. Where there is neither a token nor a unix socket they bear nothing, which a warning
+ * says.
  *
  * @since 0.1.0
  * @category layers
  */
-export const layer = (options: {
-  /** `http://HOST:PORT` or `unix:PATH`. */
-  readonly address: string
-  readonly token?: Redacted.Redacted<string> | undefined
-}): Layer.Layer<
+export const layer = (
+  settings: Pick<OperatorConfig.Settings, "admin" | "adminToken" | "metrics">
+): Layer.Layer<
   AdminServer,
   AdminListenError,
   AccessControl | Relay.Relay | RelayActions | RelayHistory | RelayJournal | RelayTelemetry
-> => {
-  const { address, token } = options
+> =>
+  Layer.scoped(
+    AdminServer,
+    Effect.gen(function*() {
+      const { admin, adminToken } = settings
+      const clock = yield* Clock.clockWith(Effect.succeed)
+      const shared: Shared = {
+        connections: LocalHttp.makeConnections(),
+        pages: [],
+        sessions: new PageSessions(MonotonicTime.millis(clock)),
+        streams: 0
+      }
+      yield* Effect.forEach(OperatorConfig.warningsOf(settings), (warning) => Effect.logWarning(warning))
+      const closed: Policy = { is: "closed", isToken: isTokenOf(adminToken) }
+      const open = OperatorConfig.openAddresses(settings)
+      const addresses: Array<string> = []
+      for (const address of admin) {
+        const isOpen = OperatorConfig.isUnix(address) || open.includes(address)
+        const bound = yield* listen(address, isOpen ? { is: "open" } : closed, shared).pipe(
+          Effect.catchIf(
+            ({ code = "" }) => OperatorConfig.isUnix(address) && unusable.has(code),
+            ({ message }) => Effect.as(Effect.logWarning(`${message}; ${remedyFor(settings)}`), undefined)
+          )
+        )
+        if (bound !== undefined) {
+          addresses.push(bound)
+          if (!OperatorConfig.isUnix(bound)) {
+            shared.pages.push(reachable(bound))
+          }
+          yield* Effect.annotateLogs(Effect.logInfo("admin server listening"), { address: bound })
+        }
+      }
+      const metrics = yield* Effect.transposeMapOption(
+        Option.fromNullable(settings.metrics),
+        (address) => listen(address, { is: "metrics" }, shared)
+      )
+      return { addresses, metrics }
+    })
+  )
+
+const remedyFor = ({ admin, adminToken }: Pick<OperatorConfig.Settings, "admin" | "adminToken">) => {
+  const other = admin.find((address) => !OperatorConfig.isUnix(address))
+  const meanwhile = other !== undefined && adminToken !== undefined
+    ? `the commands work with --admin ${other}; for the socket,`
+    : "the relay works, and its commands and its page do not: let admin name a folder that its user may write to,"
+  return `${meanwhile} set TX3_RELAY_ADMIN=unix:/run/FOLDER/admin.sock for it and for the commands`
+}
+
+/** Listens until the scope closes; gives the address, with the port it got. */
+const listen = (address: string, policy: Policy, shared: Shared) => {
   const routes = Layer.mergeAll(
-    HttpLayerRouter.addHttpApi(AdminApi, { openapiPath: "/openapi.json" }).pipe(Layer.provide([health, look, act])),
+    HttpLayerRouter.addHttpApi(AdminApi, { openapiPath: "/openapi.json" }).pipe(
+      Layer.provide([health, look, act, signIn(shared)])
+    ),
     AdminPage.layer,
-    events,
+    events(shared),
     metrics
   )
-  const app = HttpLayerRouter.serve(Layer.mergeAll(routes, guard(token)), {
+  const app = HttpLayerRouter.serve(Layer.mergeAll(routes, guard(policy, shared)), {
     disableListenLog: true,
     disableLogger: true
   })
-  const bound = Layer.effect(
-    AdminServer,
-    Effect.map(HttpServer.HttpServer, (server) => ({
-      address: Option.some(server.address._tag === "TcpAddress" ? HttpServer.formatAddress(server.address) : address)
-    })).pipe(
-      Effect.tap(({ address }) =>
-        Effect.annotateLogs(Effect.logInfo("admin server listening"), { address: Option.getOrThrow(address) })
-      )
+  return Layer.build(Layer.provideMerge(app, LocalHttp.server(address, shared.connections))).pipe(
+    Effect.map((context) => {
+      const bound = Context.get(context, HttpServer.HttpServer).address
+      return bound._tag === "TcpAddress" ? `http://${new URL(address).hostname}:${bound.port}` : address
+    }),
+    Effect.mapError(({ cause }) =>
+      new AdminListenError({ address, problem: problemOf(cause), code: (cause as NodeJS.ErrnoException).code })
     )
   )
-  const server = Layer.mapError(
-    LocalHttp.server(address),
-    ({ cause }) => new AdminListenError({ address, problem: problemOf(cause) })
-  )
-  return Layer.provide(Layer.provideMerge(bound, app), server)
 }
 
-/**
- * No admin server.
- *
- * @since 0.1.0
- * @category layers
- */
-export const layerOff: Layer.Layer<AdminServer> = Layer.succeed(AdminServer, { address: Option.none() })
+/** An address of all of the machine's, as one that a browser there can use. */
+const reachable = (address: string) => address.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
 
 const problemOf = (cause: unknown) => {
   const { code, message } = cause as NodeJS.ErrnoException

@@ -67,6 +67,7 @@ const fixedAtStart: ReadonlyArray<keyof Settings> = [
   "transportThreads",
   "admin",
   "adminToken",
+  "metrics",
   "otlp",
   "monthlyBytesFile"
 ]

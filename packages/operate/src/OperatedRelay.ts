@@ -35,8 +35,8 @@ const metering = Layer.scopedDiscard(Effect.gen(function*() {
 }))
 
 const admin = Layer.unwrapEffect(Effect.map(LiveSettings.LiveSettings, (live) => {
-  const { admin: address, adminToken: token } = live.current()
-  return address === "off" ? AdminServer.layerOff : AdminServer.layer({ address, token })
+  const { admin, adminToken, metrics } = live.current()
+  return AdminServer.layer({ admin, adminToken, metrics })
 }))
 
 /** What is logged, measured and traced above it goes to the collector, too, if there is one. */

@@ -27,27 +27,54 @@ const WebUrl = Schema.String.pipe(
 const optionalNumber = (description: string) => Schema.optional(wholeNumber(1, description))
 
 /**
- * Where the admin server listens in a file made by `--init`.
+ * Where the admin server is sought when there is no relay's file that says it.
  *
  * @since 0.1.0
  * @category constants
  */
 export const defaultAdmin = "http://127.0.0.1:38142"
 
+const addressMustBe = "must be http://HOST:PORT or unix:/PATH"
+
 /**
- * Where the admin server listens: `http://HOST:PORT`, `unix:PATH`, or `off`.
+ * Where the admin server listens: `http://HOST:PORT` or `unix:PATH`.
  *
  * @since 0.1.0
  * @category schemas
  */
 export const AdminAddress = Schema.String.pipe(
   Schema.filter((text) => {
-    if (text === "off" || text.startsWith("unix:/")) {
+    if (text.startsWith("unix:/")) {
       return true
     }
     return isWebUrl(text) && new URL(text).href === `${new URL(text).origin}/` && text.startsWith("http:")
-  }, { message: mustBe("must be http://HOST:PORT, unix:/PATH or off") })
+  }, { message: mustBe(addressMustBe) })
 )
+
+/**
+ * Where the admin server listens, as it can be written: a list, or a text of several addresses with commas or spaces between
+ * them, or `off`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const AdminAddresses = Schema.transform(
+  Schema.Union(Schema.String, Schema.Array(Schema.String)),
+  Schema.Array(AdminAddress),
+  {
+    strict: true,
+    decode: (text) => typeof text !== "string" ? text : text === "off" ? [] : text.split(/[\s,]+(?=unix:|http:)/),
+    encode: (addresses) => addresses
+  }
+).annotations({ message: mustBe(`${addressMustBe}, or a list of these, or off`) })
+
+/**
+ * Whether an address is a unix socket's.
+ *
+ * @since 0.1.0
+ * @category getters
+ */
+export const isUnix = (address: string): boolean => address.startsWith("unix:")
 
 /**
  * The digest of a node.
@@ -123,16 +150,25 @@ export type Access = typeof Access.Type
 export const Settings = Schema.Struct({
   ...RelayConfig.Settings.fields,
 
-  /** Where the admin server listens. Off by default; a file made by `--init` has 127.0.0.1:38142. */
-  admin: Schema.optionalWith(AdminAddress, { default: () => "off" }),
+  /**
+   * Where the admin server listens. Off by default; a file made by `--init` has a unix socket beside the file, for the
+   * commands, and a loopback address, for the page.
+   */
+  admin: Schema.optionalWith(AdminAddresses, { default: () => [] }),
 
-  /** What a request to the admin server has to bear, `Authorization: Bearer TOKEN`. Needed where it is not loopback. */
+  /**
+   * What a request to the admin server has to bear, `Authorization: Bearer TOKEN`, unless it comes by a unix socket. Needed
+   * where it listens beyond loopback.
+   */
   adminToken: Schema.optional(
     Schema.Redacted(Schema.String.pipe(
       Schema.minLength(16),
       Schema.annotations({ message: mustBe("must be a text of at least 16 characters") })
     ))
   ),
+
+  /** Where `/metrics`, `/healthz` and `/readyz` are served alone, without a token: `http://HOST:PORT` or `unix:PATH`. */
+  metrics: Schema.optional(AdminAddress),
 
   /** Where metrics, logs and traces are sent to, as OTLP over HTTP: `http://collector:4318`. */
   otlp: Schema.optional(WebUrl),
@@ -181,7 +217,30 @@ export const withoutSecrets = (text: string): string =>
 
 /** Whether nobody but this machine can come to an address. */
 const isLocal = (admin: string) =>
-  admin.startsWith("unix:") || ["127.0.0.1", "[::1]", "localhost"].includes(new URL(admin).hostname)
+  isUnix(admin) || ["127.0.0.1", "[::1]", "localhost"].includes(new URL(admin).hostname)
+
+/**
+ * The addresses at which every user of this machine may do everything: those over TCP, where there is neither a token nor a
+ * unix socket by which browsers are signed in.
+ *
+ * @since 0.1.0
+ * @category getters
+ */
+export const openAddresses = (
+  { admin, adminToken }: Pick<Settings, "admin" | "adminToken">
+): ReadonlyArray<string> => adminToken !== undefined || admin.some(isUnix) ? [] : admin
+
+/**
+ * What is wrong with settings that are used nevertheless, each with its remedy.
+ *
+ * @since 0.1.0
+ * @category getters
+ */
+export const warningsOf = (settings: Pick<Settings, "admin" | "adminToken">): ReadonlyArray<string> =>
+  openAddresses(settings).map((address) =>
+    `admin: every user of this machine can drain this relay at ${address}; add a unix socket, ` +
+    `admin: [unix:/PATH/relay.sock, ${address}], or set adminToken`
+  )
 
 const decodeSettings = RelayConfig.decodeWith(Settings)
 
@@ -196,11 +255,14 @@ export const decode = (
 ): Either.Either<Settings, RelayConfig.RelayConfigError> =>
   Either.filterOrLeft(
     decodeSettings(sources),
-    ({ admin, adminToken }) => admin === "off" || adminToken !== undefined || isLocal(admin),
+    ({ admin, adminToken }) => adminToken !== undefined || admin.every(isLocal),
     ({ admin }) =>
       new RelayConfig.RelayConfigError({
         place: sources.findLast(({ values }) => "admin" in values)!.place("admin"),
-        problem: `others than this machine could come to ${admin}; set adminToken, or use http://127.0.0.1:PORT`
+        problem: `others than this machine could come to ${
+          admin.find((address) => !isLocal(address))
+        }; set adminToken, ` +
+          "or use http://127.0.0.1:PORT"
       })
   )
 

@@ -1,13 +1,15 @@
 import { NodeFileSystem } from "@effect/platform-node"
 import { assert, describe, it, layer } from "@effect/vitest"
 import type { RelayStatus } from "@tx3/operate"
-import { AdminPage, OperatedRelay, OperatorConfig } from "@tx3/operate"
+import { AdminClient, AdminPage, OperatedRelay, OperatorConfig } from "@tx3/operate"
 import { Identity } from "@tx3/protocol"
 import { Relay, RelayTest } from "@tx3/relay"
 import { Context, Effect, Exit, FastCheck, Layer, Logger, Schema, Scope } from "effect"
-import { readdirSync } from "node:fs"
+import { mkdtempSync, readdirSync, rmSync } from "node:fs"
 import type { AddressInfo } from "node:net"
 import { createServer } from "node:net"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
 import * as Browser from "./utils/browser.js"
 import * as FakeAdmin from "./utils/fakeAdmin.js"
 
@@ -189,7 +191,7 @@ describe("the page's files", () => {
         assert.strictEqual(
           response.headers.get("content-security-policy"),
           "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; " +
-            "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+            "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
         )
         assert.isAbove((yield* Effect.promise(() => response.text())).length, 100)
       }
@@ -373,28 +375,46 @@ describe("the page", () => {
         assert.isTrue(yield* page.evaluate(isWithinItsWidth))
       }))
 
-    it.scoped("asks for the token, and keeps it for the tab", () =>
+    it.scoped("is signed in by a link, once, and for its tab", () =>
       Effect.gen(function*() {
-        const { url } = yield* FakeAdmin.start({ now: idle(), token: "correct horse battery" })
-        const page = yield* Browser.open(url)
-        yield* page.until("!document.querySelector('#login').hidden && document.querySelector('#main').hidden")
-        yield* page.shows("#connection", "Waiting for a token")
-        yield* page.shows("#refused", "")
-        // it is in focus already
-        yield* Effect.promise(() => page.page.keyboard.type("wrong"))
-        yield* page.press("Enter")
-        yield* page.shows("#refused", "That is not the relay's token.")
-        yield* Effect.promise(() => page.page.keyboard.type("correct horse battery"))
-        yield* page.press("Tab", "Enter")
+        const folder = yield* Effect.acquireRelease(
+          Effect.sync(() => mkdtempSync(join(tmpdir(), "tx3-page-"))),
+          (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true }))
+        )
+        const socket = `unix:${join(folder, "relay.sock")}`
+        const port = yield* freePort
+        yield* startRelay(port, [socket])
+        const owner = yield* AdminClient.make({ address: socket })
+        const link = Effect.map(owner.page(), ({ addresses, code }) => `${addresses[0]}/#code=${code}`)
+
+        const signedOut = yield* Browser.open(`http://127.0.0.1:${port}/`)
+        yield* signedOut.until("!document.querySelector('#sign-in').hidden && document.querySelector('#main').hidden")
+        yield* signedOut.shows("#connection", "Not signed in")
+        yield* signedOut.shows("#sign-in code", "tx3-relay page")
+        yield* signedOut.shows("#refused", "")
+
+        const used = yield* link
+        const page = yield* Browser.open(used)
         yield* page.shows("#connection", "Live")
-        yield* page.until("document.querySelector('#login').hidden && !document.querySelector('#main').hidden")
+        yield* page.until("document.querySelector('#sign-in').hidden && !document.querySelector('#main').hidden")
+        assert.strictEqual(yield* page.evaluate("location.href"), `http://127.0.0.1:${port}/`)
+        // no other port of this machine sees it, and nothing is kept beyond the tab
+        assert.strictEqual(yield* page.evaluate("localStorage.length + document.cookie.length"), 0)
+        assert.deepStrictEqual(yield* page.evaluate("Object.keys(sessionStorage)"), ["session"])
+        assert.notInclude(used, yield* page.evaluate<string>("sessionStorage.getItem('session')"))
         yield* Effect.promise(() => page.page.reload())
         yield* page.shows("#connection", "Live")
-        assert.strictEqual(yield* page.evaluate("localStorage.length + document.cookie.length"), 0)
-        assert.isFalse((yield* page.evaluate<string>("location.href")).includes("horse"))
-        const complaints = page.complaints()
-        assert.strictEqual(complaints.length, 2)
-        complaints.forEach((complaint) => assert.match(complaint, /status of 401/))
+
+        // the same link again, in a tab that is not signed in; then a new one, which changes the fragment only
+        yield* Effect.promise(() => signedOut.page.goto(used))
+        yield* signedOut.shows("#refused", /^That link has been used, or is too old/)
+        assert.strictEqual(yield* signedOut.evaluate("location.hash"), "")
+        const fresh = yield* link
+        yield* Effect.promise(() => signedOut.page.goto(fresh))
+        yield* signedOut.shows("#connection", "Live")
+        yield* signedOut.until("document.querySelector('#sign-in').hidden && !document.querySelector('#main').hidden")
+        assert.strictEqual(yield* signedOut.evaluate("location.hash"), "")
+        signedOut.complaints().forEach((complaint) => assert.match(complaint, /status of 401/))
       }))
 
     it.scoped("comes back when the relay does, and joins no two runs", () =>
@@ -630,11 +650,11 @@ const freePort = Effect.async<number>((resume) => {
   })
 })
 
-const startRelay = (port: number) =>
+const startRelay = (port: number, more: ReadonlyArray<string> = []) =>
   Effect.gen(function*() {
     const settings = yield* Schema.decodeUnknown(OperatorConfig.Settings)({
       bind: ["tx3-rst://127.0.0.1:0"],
-      admin: `http://127.0.0.1:${port}`,
+      admin: [...more, `http://127.0.0.1:${port}`],
       drainTimeoutMs: 100,
       maxShareOfNode: 1
     })

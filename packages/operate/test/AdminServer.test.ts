@@ -4,14 +4,23 @@
 import { assert, describe, it } from "@effect/vitest"
 import { AdminClient, RelayStatus } from "@tx3/operate"
 import { RelayTest } from "@tx3/relay"
-import { Effect, Fiber, Redacted, Schema } from "effect"
+import { Effect, Fiber, Option, Redacted, Schedule, Schema } from "effect"
 import { execFileSync } from "node:child_process"
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { get } from "node:http"
-import { createServer } from "node:net"
+import { connect, createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import type { Values } from "./utils/operated.js"
+import { logTo } from "./utils/operated.js"
 import { until, withOperatedRelay } from "./utils/operatedRelay.js"
+
+const withFolder = <A, E>(body: (folder: string) => Effect.Effect<A, E>) =>
+  Effect.acquireUseRelease(
+    Effect.sync(() => mkdtempSync(join(tmpdir(), "tx3-admin-"))),
+    body,
+    (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true }))
+  )
 
 const decodeStatus = Schema.decodeUnknownSync(RelayStatus.Status)
 
@@ -192,20 +201,206 @@ describe("AdminServer", () => {
         assert.strictEqual(broken._tag, "Refused")
       })))
 
-  it.live("a token is asked for where one is set, everywhere but for the page itself", () =>
+  it.live("a token is asked for where one is set, everywhere but for the page itself and for health", () =>
     withOperatedRelay({ adminToken: "sixteen characters" }, ({ admin, status }) =>
       Effect.gen(function*() {
         const right = { authorization: "Bearer sixteen characters" }
-        for (const path of ["/status", "/metrics", "/events", "/healthz", "/openapi.json", "/nothing"]) {
+        for (const path of ["/status", "/metrics", "/events", "/openapi.json", "/nothing", "/healthz/", "//healthz"]) {
           assert.strictEqual(yield* status(path), 401, path)
           assert.strictEqual(yield* status(path, { authorization: "Bearer sixteen character" }), 401, path)
         }
-        assert.strictEqual(yield* status("/"), 200)
+        for (const path of ["/", "/healthz", "/readyz", "/healthz?verbose"]) {
+          assert.strictEqual(yield* status(path), 200, path)
+        }
         assert.strictEqual(yield* status("/status", right), 200)
         assert.strictEqual(yield* status("/nothing", right), 404)
         const client = yield* AdminClient.make({ address: admin, token: Redacted.make("sixteen characters") })
         assert.strictEqual((yield* client.status()).state, "listening")
       })))
+
+  it.live("the scheme of the token is written in any case", () =>
+    withOperatedRelay({ adminToken: "sixteen characters" }, ({ status }) =>
+      Effect.gen(function*() {
+        for (const scheme of ["bearer", "BEARER", "bEaReR "]) {
+          assert.strictEqual(yield* status("/status", { authorization: `${scheme} sixteen characters` }), 200, scheme)
+        }
+        for (const wrong of ["Basic sixteen characters", "Bearersixteen characters", "sixteen characters"]) {
+          assert.strictEqual(yield* status("/status", { authorization: wrong }), 401, wrong)
+        }
+      })))
+
+  it.live("listens at several addresses: the socket needs no token, and signs browsers in", () =>
+    withFolder((folder) => {
+      const socket = `unix:${join(folder, "relay.sock")}`
+      return withOperatedRelay({ admin: [socket, "http://127.0.0.1:0"] }, ({ server }) =>
+        Effect.gen(function*() {
+          const [first, http] = server.addresses
+          assert.strictEqual(first, socket)
+          const owner = yield* AdminClient.make({ address: socket })
+          assert.strictEqual((yield* owner.status()).state, "listening")
+
+          // nobody has a token here: over TCP there are sessions only
+          assert.strictEqual(yield* statusOf(`${http}/status`, {}), 401)
+          assert.strictEqual(yield* statusOf(`${http}/status`, { authorization: "Bearer " }), 401)
+          assert.strictEqual(yield* statusOf(`${http}/status`, { authorization: "Bearer undefined" }), 401)
+
+          const { addresses, code, expiresInSeconds } = yield* owner.page()
+          assert.deepStrictEqual([addresses, expiresInSeconds], [[http], 60])
+          const stranger = yield* AdminClient.make({ address: http! })
+          const { session } = yield* stranger.session({ payload: { code } })
+          const again = yield* Effect.flip(stranger.session({ payload: { code } }))
+          assert.strictEqual(again._tag, "WrongCode")
+          assert.strictEqual(yield* statusOf(`${http}/status`, { authorization: `bearer ${session}` }), 200)
+          // a session looks, and does not act, nor does it make another
+          const page = yield* AdminClient.make({ address: http!, token: Redacted.make(session) })
+          assert.strictEqual((yield* page.status()).state, "listening")
+          for (const act of [page.drain(), page.page(), page.reload()]) {
+            const refused = yield* Effect.flip(
+              act as Effect.Effect<unknown, { readonly response?: { readonly status: number } }>
+            )
+            assert.strictEqual(refused.response?.status, 403)
+          }
+          assert.strictEqual((yield* owner.status()).state, "listening")
+        }))
+    }))
+
+  it.live("ten wrong codes are refused, more are too many, and a right one is taken all the same", () =>
+    withFolder((folder) =>
+      withOperatedRelay(
+        { admin: [`unix:${join(folder, "relay.sock")}`, "http://127.0.0.1:0"] },
+        ({ server }) =>
+          Effect.gen(function*() {
+            const [socket, http] = server.addresses
+            const stranger = yield* AdminClient.make({ address: http! })
+            const wrong = Effect.map(
+              Effect.flip(stranger.session({ payload: { code: "a".repeat(43) } })),
+              ({ _tag }) => _tag
+            )
+            const answers = yield* Effect.replicateEffect(wrong, 12)
+            assert.deepStrictEqual(answers.slice(0, 10), Array(10).fill("WrongCode"))
+            assert.strictEqual(answers.at(-1), "TooManyWrongCodes")
+            const owner = yield* AdminClient.make({ address: socket! })
+            yield* Effect.flatMap(owner.page(), ({ code }) => stranger.session({ payload: { code } }))
+          })
+      )
+    ))
+
+  it.live("metrics: an address of their own, without a token, and with nothing else", () =>
+    withOperatedRelay(
+      { adminToken: "sixteen characters", metrics: "http://127.0.0.1:0" },
+      ({ server }) =>
+        Effect.gen(function*() {
+          const metrics = Option.getOrThrow(server.metrics)
+          // Prometheus and Kubernetes call it by any name
+          const named = { host: "relay.example.org:38143" }
+          for (const path of ["/metrics", "/healthz", "/readyz"]) {
+            assert.strictEqual(yield* statusOf(`${metrics}${path}`, named), 200, path)
+          }
+          for (
+            const path of ["/", "/status", "/events", "/openapi.json", "/metrics/../status", "//status", "/page.js"]
+          ) {
+            assert.strictEqual(yield* statusOf(`${metrics}${path}`, {}), 404, path)
+          }
+        })
+    ))
+
+  it.live("keeps the operator's page, and answers commands, under 500 idle connections", () =>
+    withOperatedRelay({ adminToken: "sixteen characters" }, ({ admin }) =>
+      Effect.gen(function*() {
+        const headers = { authorization: "Bearer sixteen characters" }
+        let ended = false
+        let heard = 0
+        const page = get(`${admin}/events`, { headers, agent: false }, (response) => {
+          response.on("data", () => {
+            heard++
+          }).on("close", () => {
+            ended = true
+          }).on("error", () => {})
+        }).on("error", () => {})
+        yield* until("it streams", () => heard > 0)
+        const port = Number(new URL(admin).port)
+        const idle = yield* Effect.acquireRelease(
+          Effect.sync(() =>
+            Array.from({ length: 500 }, () => connect(port, "127.0.0.1").on("error", () => {}).resume())
+          ),
+          (sockets) => Effect.sync(() => sockets.forEach((socket) => socket.destroy()))
+        )
+        assert.strictEqual(yield* statusOf(`${admin}/status`, headers), 200)
+        yield* until("all are closed", () => idle.every(({ destroyed }) => destroyed))
+        const before = heard
+        yield* until("it still streams", () => heard > before)
+        assert.isFalse(ended)
+        page.destroy()
+      })))
+
+  it.live("eight pages can be open; the ninth is told so, and they stay", () =>
+    withOperatedRelay({}, ({ admin, status }) =>
+      Effect.gen(function*() {
+        let streaming = 0
+        let ended = 0
+        const pages = Array.from({ length: 8 }, () =>
+          get(`${admin}/events`, { agent: false }, (response) => {
+            streaming++
+            response.resume().on("close", () => {
+              ended++
+            }).on("error", () => {})
+          }).on("error", () => {}))
+        yield* until("all stream", () => streaming === 8)
+        assert.strictEqual(yield* status("/events"), 503)
+        assert.strictEqual(yield* status("/status"), 200)
+        assert.strictEqual(ended, 0)
+        pages[0]!.destroy()
+        let next = false
+        const again = Effect.sync(() => {
+          const request = get(`${admin}/events`, { agent: false }, ({ statusCode }) => {
+            next ||= statusCode === 200
+            request.destroy()
+          }).on("error", () => {})
+        })
+        yield* Effect.repeat(again, { until: () => next, schedule: Schedule.spaced(100), times: 100 })
+        assert.isTrue(next)
+        pages.forEach((page) => page.destroy())
+      })))
+
+  it.live("starts without a socket that its folder does not take, and says what to do", () =>
+    withFolder((folder) =>
+      Effect.gen(function*() {
+        const lines: Array<string> = []
+        const path = join(folder, "x".repeat(120))
+        yield* withOperatedRelay(
+          { admin: [`unix:${path}`, "http://127.0.0.1:0"], adminToken: "sixteen characters" },
+          ({ server }) =>
+            Effect.gen(function*() {
+              const [http, ...others] = server.addresses
+              assert.deepStrictEqual(others, [])
+              const authorization = "Bearer sixteen characters"
+              assert.strictEqual(yield* statusOf(`${http}/status`, { authorization }), 200)
+              assert.strictEqual(yield* statusOf(`${http}/status`, {}), 401)
+            })
+        ).pipe(Effect.provide(logTo(lines)))
+        const warning = lines.find((line) => line.includes("cannot listen on unix:"))
+        assert.match(warning ?? "", /^WARN .*its path is longer than .*--admin http:.* set TX3_RELAY_ADMIN=unix:/)
+      })
+    ))
+
+  it.live("says so where every user of the machine may use it, and what to do", () =>
+    Effect.gen(function*() {
+      const warningsOf = (values: Values) => {
+        const lines: Array<string> = []
+        return withOperatedRelay(values, () => Effect.void).pipe(
+          Effect.provide(logTo(lines)),
+          Effect.map(() => lines.filter((line) => line.includes("every user of this machine")))
+        )
+      }
+      const [warning, ...others] = yield* warningsOf({})
+      assert.deepStrictEqual(others, [])
+      assert.match(
+        warning!,
+        /^WARN admin: .* can drain this relay at http:\/\/127\.0\.0\.1:0; add a unix socket, admin: \[unix:/
+      )
+      assert.deepStrictEqual(yield* warningsOf({ adminToken: "sixteen characters" }), [])
+      assert.deepStrictEqual(yield* warningsOf({ admin: "off" }), [])
+    }))
 
   it.live("answers no other site's page, and to no name that another site could have given it", () =>
     withOperatedRelay({}, ({ admin }) =>

@@ -88,7 +88,9 @@ export const open = (
     page.on("dialog", (dialog) => complaints.push(dialog.message()))
     yield* Effect.addFinalizer((exit) =>
       Effect.sync(() => {
-        const outside = requests.filter((request) => !request.startsWith(url) && !request.startsWith("data:"))
+        const outside = requests.filter((request) =>
+          !request.startsWith(url.replace(/#.*/, "")) && !request.startsWith("data:")
+        )
         if (exit._tag === "Success" && outside.length + complaints.length > 0) {
           throw new Error(`the page complained or went outside: ${[...outside, ...complaints].join("; ")}`)
         }

@@ -10,15 +10,16 @@ import type { Address } from "@tx3/protocol"
 import { Identity } from "@tx3/protocol"
 import { Relay, RelayTest } from "@tx3/relay"
 import type { Scope } from "effect"
-import { Effect, Option } from "effect"
+import { Effect } from "effect"
 import type { Values } from "./operated.js"
 
 export interface Operated {
   readonly relay: typeof Relay.Relay.Service
   /** The first of the relay's. */
   readonly address: Address.Address
-  /** `http://HOST:PORT` */
+  /** The first of the admin server's: `http://HOST:PORT` where a test does not say otherwise. */
   readonly admin: string
+  readonly server: typeof AdminServer.AdminServer.Service
   readonly actions: typeof RelayActions.RelayActions.Service
   readonly history: typeof RelayHistory.RelayHistory.Service
   /** The answer's text. */
@@ -48,13 +49,15 @@ export const withOperatedRelay = <A, E>(
   })
   return Effect.gen(function*() {
     const relay = yield* Relay.Relay
-    const admin = Option.getOrElse((yield* AdminServer.AdminServer).address, () => "")
+    const server = yield* AdminServer.AdminServer
+    const [admin = ""] = server.addresses
     const client = yield* HttpClient.HttpClient
     const request = (path: string, headers: Record<string, string> = {}) =>
       client.execute(HttpClientRequest.get(`${admin}${path}`, { headers }))
     const result = yield* Effect.scoped(body({
       relay,
       admin,
+      server,
       address: relay.addresses[0]!,
       actions: yield* RelayActions.RelayActions,
       history: yield* RelayHistory.RelayHistory,
