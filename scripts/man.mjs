@@ -134,7 +134,11 @@ const pages = {
       ...section("ENVIRONMENT", [
         ["TX3_RELAY_CONFIG", "The relay's file, where --config does not say."],
         ["TX3_RELAY_IDENTITY", "The relay's certificate and key, where --identity does not say."],
-        ["TX3_RELAY_ADMIN", "The admin server, where --admin does not say, and where a relay has it."],
+        [
+          "TX3_RELAY_ADMIN",
+          "The admin server, where --admin does not say, and where a relay has it; several with commas between them."
+        ],
+        ["TX3_RELAY_METRICS", "Where a relay serves metrics alone, without a token."],
         ["TX3_RELAY_ADMIN_TOKEN", "The token that the admin server wants."],
         ["CREDENTIALS_DIRECTORY", "Set by systemd. The identity may be a file in there."]
       ]),

@@ -17,14 +17,16 @@ import * as Identity from "@tx3/protocol/Identity"
 import * as RelayFile from "@tx3/relay/RelayFile"
 import * as Config from "effect/Config"
 import * as Console from "effect/Console"
+import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as IdentityFile from "./IdentityFile.js"
+import { permissionProblem } from "./internal/permission.js"
 import { problemOf } from "./internal/problemOf.js"
-import { relayFile } from "./internal/relayFile.js"
+import { defaultFile, flagsBefore, namedFile, relayFile } from "./internal/relayCommand.js"
 import { bytes, duration, table } from "./internal/table.js"
 import * as Probe from "./Probe.js"
 import { UsageError } from "./UsageError.js"
@@ -32,8 +34,7 @@ import { UsageError } from "./UsageError.js"
 const admin = Options.text("admin").pipe(
   Options.withPseudoName("ADDRESS"),
   Options.withDescription(
-    "The relay's admin server, http://HOST:PORT or unix:/PATH; without it that of the relay's file, or " +
-      OperatorConfig.defaultAdmin
+    "The relay's admin server, http://HOST:PORT or unix:/PATH; without it that of the relay's file"
   ),
   Options.withFallbackConfig(Config.string("TX3_RELAY_ADMIN")),
   Options.optional
@@ -45,50 +46,109 @@ const target = { admin, file: relayFile }
 
 interface Target {
   readonly admin: Option.Option<string>
-  readonly file: string
+  readonly file: Option.Option<string>
 }
 
 const adminToken = Config.option(Config.redacted("TX3_RELAY_ADMIN_TOKEN")).pipe(Effect.orDie)
 
-/** What a relay's file says of its admin server, if there is such a file. */
+const decodeAddresses = Schema.decodeUnknownEither(OperatorConfig.AdminAddresses)
+
+/** The addresses in a text or a setting, refused where there is none. */
+const addressesIn = (value: unknown, place: string) =>
+  Either.match(decodeAddresses(value), {
+    onLeft: () => new UsageError({ message: `${place}: ${String(value)} is no admin server's address; ${nameOne}` }),
+    onRight: (addresses) =>
+      addresses.length === 0
+        ? new UsageError({ message: `${place}: the admin server is off; ${nameOne}` })
+        : Effect.succeed(addresses)
+  })
+
+const nameOne = "name one with --admin http://HOST:PORT or unix:/PATH"
+
+/** What a relay's file says of its admin server. */
 const settingsOf = (file: string) =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
-    const exists = yield* Effect.orElseSucceed(fs.exists(file), () => false)
-    return exists ? (yield* RelayFile.read(file)).settings.values : {}
-  })
-
-const decodeAddress = Schema.decodeUnknownEither(OperatorConfig.AdminAddress)
-
-const optionsOf = (target: Target) =>
-  Effect.gen(function*() {
-    const ofFile = Option.isSome(target.admin) ? {} : yield* settingsOf(target.file)
-    const address = Option.getOrElse(target.admin, () => String(ofFile["admin"] ?? OperatorConfig.defaultAdmin))
-    if (decodeAddress(address)._tag === "Left" || address === "off") {
-      return yield* new UsageError({
-        message: `${address} is no admin server's address; name one with --admin http://HOST:PORT or unix:/PATH`
-      })
-    }
-    const given = yield* adminToken
-    const token = Option.getOrElse(
-      given,
-      () => typeof ofFile["adminToken"] === "string" ? Redacted.make(ofFile["adminToken"]) : undefined
+    yield* fs.access(file, { readable: true }).pipe(
+      Effect.catchIf(
+        (error) => error._tag === "SystemError" && error.reason === "PermissionDenied",
+        () => new UsageError({ message: `${file}: ${permissionProblem(file)}` })
+      ),
+      // that there is no such file, its reader says
+      Effect.catchTags({ BadArgument: () => Effect.void, SystemError: () => Effect.void })
     )
-    return { address, token }
+    const { admin, adminToken } = (yield* RelayFile.read(file)).settings.values
+    return {
+      addresses: yield* addressesIn(admin ?? "off", `${file}: admin`),
+      token: typeof adminToken === "string" ? Redacted.make(adminToken) : undefined
+    }
   })
+
+/**
+ * Where a relay's admin server is, and what it asks for: by --admin, else by TX3_RELAY_ADMIN, else by the relay's file, else
+ * the default address if there is no file. The token in a file goes to that file's own addresses only. Where a unix socket
+ * is among them, the others are not used: any user may listen on a port that the relay has left, and would be sent the token.
+ */
+const endpointsOf = (target: Target) =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const before = yield* flagsBefore("that talks to a running relay", ["config"])
+    const named = yield* namedFile(Option.orElse(target.file, () => before.file))
+    const file = Option.getOrElse(named, () => defaultFile)
+    const isThere = Option.isSome(named) || (yield* Effect.orElseSucceed(fs.exists(file), () => false))
+    const token = Option.getOrUndefined(yield* adminToken)
+    if (Option.isSome(target.admin)) {
+      const addresses = yield* addressesIn(target.admin.value, "--admin")
+      const ofFile = isThere ? yield* Effect.option(settingsOf(file)) : Option.none()
+      return preferred(addresses).map((address) => ({
+        address,
+        token: token ?? (Option.exists(ofFile, ({ addresses }) => addresses.includes(address))
+          ? Option.getOrThrow(ofFile).token
+          : undefined)
+      }))
+    }
+    if (!isThere) {
+      return [{ address: OperatorConfig.defaultAdmin, token }]
+    }
+    const ofFile = yield* settingsOf(file)
+    return preferred(ofFile.addresses).map((address) => ({ address, token: token ?? ofFile.token }))
+  })
+
+const preferred = (addresses: ReadonlyArray<string>) => {
+  const sockets = addresses.filter(OperatorConfig.isUnix)
+  return sockets.length > 0 ? sockets : addresses
+}
 
 type Answer = AdminApi.NotFound | AdminApi.NotReady | AdminApi.Refused
 
-const ask = <A, E>(target: Target, question: (client: AdminClient.AdminClient) => Effect.Effect<A, E>) =>
+/** Asks at the first of the addresses where a server listens. */
+const ask = <A, E>(
+  target: Target,
+  question: (client: AdminClient.AdminClient, address: string) => Effect.Effect<A, E>
+) =>
   Effect.gen(function*() {
-    const options = yield* optionsOf(target)
-    return yield* Effect.mapError(
-      Effect.flatMap(AdminClient.make(options), question),
-      (error): Answer | AdminClient.AdminUnreachable =>
-        isAnswer(error)
-          ? error
-          : new AdminClient.AdminUnreachable({ address: options.address, problem: problemIn(error) })
-    )
+    const failures: Array<AdminClient.AdminUnreachable> = []
+    for (const options of yield* endpointsOf(target)) {
+      const { address } = options
+      const asked = yield* Effect.either(
+        Effect.flatMap(AdminClient.make(options), (client) => question(client, address)).pipe(
+          Effect.timeoutFail({ duration: answerMs, onTimeout: () => new NoAnswer() })
+        )
+      )
+      if (asked._tag === "Right") {
+        return asked.right
+      }
+      const error: unknown = asked.left
+      if (isAnswer(error)) {
+        return yield* Effect.fail(error)
+      }
+      failures.push(new AdminClient.AdminUnreachable({ address, problem: problemIn(error, address) }))
+      // What may have reached a server is not asked again elsewhere.
+      if (!notConnected.has(causeOf(error)?.code ?? "")) {
+        break
+      }
+    }
+    return yield* failures.at(-1)!
   }).pipe(Effect.scoped)
 
 const proxyWarning = ({ suspectedProxy }: RelayStatus.Status) =>
@@ -108,31 +168,47 @@ const proxyWarning = ({ suspectedProxy }: RelayStatus.Status) =>
  * @category commands
  */
 export const warningsOf = (file: string) =>
-  Effect.flatMap(settingsOf(file), (values) =>
-    "admin" in values && values["admin"] !== "off"
-      ? Effect.map(ask({ admin: Option.none(), file }, (client) => client.status()), proxyWarning)
-      : Effect.succeed([])).pipe(
-      Effect.timeout("2 seconds"),
-      Effect.orElseSucceed((): ReadonlyArray<string> => [])
-    )
+  ask({ admin: Option.none(), file: Option.some(file) }, (client) => client.status()).pipe(
+    Effect.map(proxyWarning),
+    Effect.timeout("2 seconds"),
+    Effect.orElseSucceed((): ReadonlyArray<string> => [])
+  )
+
+/** Milliseconds in which an admin server must answer: whatever listens at its address, a command ends. */
+const answerMs = 15_000
+
+class NoAnswer extends Data.TaggedError("NoAnswer") {
+  override get message() {
+    return `no answer within ${answerMs / 1000} s`
+  }
+}
 
 const isAnswer = (error: unknown): error is Answer =>
   error instanceof AdminApi.NotFound || error instanceof AdminApi.NotReady || error instanceof AdminApi.Refused
 
-const problemIn = (error: unknown): string => {
-  const { _tag, cause, message, response } = error as {
+const notConnected = new Set(["EACCES", "ECONNREFUSED", "ENOENT", "ENOTSOCK", "EPERM"])
+
+const causeOf = (error: unknown) => (error as { readonly cause?: NodeJS.ErrnoException }).cause
+
+const problemIn = (error: unknown, address: string): string => {
+  const { _tag, message, response } = error as {
     readonly _tag?: string
-    readonly cause?: unknown
     readonly message: string
     readonly response?: { readonly status: number }
   }
   switch (response?.status) {
     case 401:
-      return "it needs the relay's adminToken; set TX3_RELAY_ADMIN_TOKEN"
+      return "it needs the relay's adminToken; set TX3_RELAY_ADMIN_TOKEN, or name the relay's file with --config"
     case 403:
       return "it refuses to be called by this name; use its IP address"
   }
-  return _tag === "RequestError" && cause !== undefined ? `${problemOf(cause)}; is the relay running?` : message
+  const cause = causeOf(error)
+  if (_tag !== "RequestError" || cause === undefined) {
+    return message
+  }
+  return OperatorConfig.isUnix(address) && ["EACCES", "EPERM"].includes(cause.code ?? "")
+    ? permissionProblem(address.slice("unix:".length))
+    : `${problemOf(cause)}; is the relay running?`
 }
 
 const print = (asJson: boolean, value: unknown, forPeople: () => string) =>
@@ -314,6 +390,30 @@ const logLevel = Command.make(
     )
 ).pipe(Command.withDescription("Changes what the relay logs, until it restarts"))
 
+/** A link is of the address that was asked, where that is the page's; else of the first at which the relay serves it. */
+const page = Command.make(
+  "page",
+  { ...target, json },
+  ({ json, ...target }) =>
+    Effect.gen(function*() {
+      const { addresses, asked, code, expiresInSeconds } = yield* ask(target, (client, address) =>
+        Effect.map(client.page(), (answer) => ({ ...answer, asked: address })))
+      const at = OperatorConfig.isUnix(asked) ? addresses[0] : asked
+      if (at === undefined) {
+        return yield* new UsageError({
+          message:
+            `this relay has its page at ${asked} only; add http://127.0.0.1:PORT to its setting admin, or forward ` +
+            `the socket from the machine of your browser, ssh -L 38142:${asked.slice("unix:".length)} HOST, and open ` +
+            "http://127.0.0.1:38142/"
+        })
+      }
+      const link = `${at.replace(/\/$/, "")}/#code=${code}`
+      yield* print(json, { link, expiresInSeconds }, () =>
+        link)
+      yield* Console.error(`It signs one browser in, within ${expiresInSeconds} seconds.`)
+    })
+).pipe(Command.withDescription("Prints a link that signs a browser in to the relay's page, once"))
+
 const timeoutMs = Options.integer("timeout-ms").pipe(
   Options.withPseudoName("N"),
   Options.withDescription("Milliseconds that each step may take"),
@@ -364,4 +464,4 @@ const probe = Command.make(
  * @since 0.1.0
  * @category commands
  */
-export const commands = [status, nodes, splices, kick, ban, unban, bans, drain, reload, logLevel, probe] as const
+export const commands = [status, nodes, splices, kick, ban, unban, bans, drain, reload, logLevel, page, probe] as const

@@ -6,7 +6,7 @@
  */
 import * as Command from "@effect/cli/Command"
 import * as HelpDoc from "@effect/cli/HelpDoc"
-import * as Options from "@effect/cli/Options"
+import * as Path from "@effect/platform/Path"
 import * as OperatedRelay from "@tx3/operate/OperatedRelay"
 import * as OperatorConfig from "@tx3/operate/OperatorConfig"
 import * as OperatorFile from "@tx3/operate/OperatorFile"
@@ -17,9 +17,9 @@ import * as Listener from "@tx3/relay/Listener"
 import * as Relay from "@tx3/relay/Relay"
 import * as RelayConfig from "@tx3/relay/RelayConfig"
 import * as RelayFile from "@tx3/relay/RelayFile"
+import * as UnixSocket from "@tx3/sockets/UnixSocket"
 import * as KernelTransport from "@tx3/transport/KernelTransport"
 import * as Transport from "@tx3/transport/Transport"
-import * as Config from "effect/Config"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -27,51 +27,31 @@ import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
+import { randomBytes } from "node:crypto"
 import * as IdentityFile from "./IdentityFile.js"
 import * as Program from "./internal/program.js"
-import { relayFile } from "./internal/relayFile.js"
-import { repeatable } from "./internal/repeatable.js"
+import { bind, flagsBefore, identity, relayCommand, relayFile, whichOf } from "./internal/relayCommand.js"
 import { version } from "./internal/version.js"
 import { writeNew, writeSecret } from "./internal/writeNew.js"
 import * as OperateCommand from "./OperateCommand.js"
 import { UsageError } from "./UsageError.js"
-
-const init = Options.boolean("init").pipe(
-  Options.withAlias("i"),
-  Options.withDescription("Write a new file with a new identity, and exit; a file that exists is left as it is")
-)
-
-const bind = repeatable("bind").pipe(
-  Options.withPseudoName("ADDRESS"),
-  Options.withDescription("An address to listen on, tx3-rst://HOST:PORT, in place of the file's; may be repeated"),
-  Options.repeated
-)
-
-const identity = Options.text("identity").pipe(
-  Options.withPseudoName("FILE"),
-  Options.withDescription(
-    "The relay's certificate and key, a PEM file as tx3 keygen makes it, in place of those in its file; with --init, made anew"
-  ),
-  Options.withFallbackConfig(Config.string("TX3_RELAY_IDENTITY")),
-  Options.optional
-)
-
-const port = Options.integer("port").pipe(
-  Options.withPseudoName("N"),
-  Options.withDescription(
-    `With --init: the port to listen on, on all IPv4 addresses; ${RelayFile.defaultPort} without it`
-  ),
-  Options.optional
-)
-
-/** Which relay it is about. */
-const which = { bind, file: relayFile, identity }
 
 interface Which {
   readonly bind: ReadonlyArray<string>
   readonly file: string
   readonly identity: Option.Option<string>
 }
+
+/** The unix socket beside a relay's file, for its commands; none where its path would be longer than a socket's can be. */
+const socketBeside = (file: string) =>
+  Effect.map(Path.Path, ({ resolve }) =>
+    Option.liftPredicate(
+      `${resolve(file).replace(/\.ya?ml$/, "")}.sock`,
+      (path) => Buffer.byteLength(path) <= UnixSocket.longestPath
+    ))
+
+/** The port behind the relay's, so that the pages of several relays on one machine do not collide. */
+const pagePort = (relayPort: number) => relayPort === 0 ? 0 : relayPort === 65_535 ? relayPort - 1 : relayPort + 1
 
 const write = ({ bind, file, identity }: Which, port: Option.Option<number>) =>
   Effect.gen(function*() {
@@ -83,14 +63,19 @@ const write = ({ bind, file, identity }: Which, port: Option.Option<number>) =>
       : [`tx3-rst://0.0.0.0:${Option.getOrElse(port, () => RelayFile.defaultPort)}`]
     const place = () => bind.length > 0 ? "--bind" : "--port"
     const settings = yield* RelayConfig.decode([{ place, values: { bind: addresses } }])
-    const more = { admin: OperatorConfig.defaultAdmin }
+    const socket = yield* socketBeside(file)
+    const page = `http://127.0.0.1:${pagePort(settings.bind[0].port)}`
+    const admin = [...Option.toArray(Option.map(socket, (path) => `unix:${path}`)), page]
+    // A service that may not read secrets of the file signs browsers in by the socket; the file needs no token then.
+    const isPublic = Option.isSome(identity) && Option.isSome(socket)
+    const more = { admin, ...isPublic ? {} : { adminToken: randomBytes(24).toString("base64url") } }
+    const own = Option.isSome(identity) ? Option.none() : Option.some(yield* Identity.generate)
+    const text = RelayFile.render(own, settings, more)
     if (Option.isSome(identity)) {
       yield* IdentityFile.create(identity.value)
-      yield* writeNew(file, Redacted.value(RelayFile.render(Option.none(), settings, more)), 0o644)
       yield* Console.log(`# tx3-relay wrote ${JSON.stringify(identity.value)} #`)
-    } else {
-      yield* writeSecret(file, RelayFile.render(Option.some(yield* Identity.generate), settings, more))
     }
+    yield* isPublic ? writeNew(file, Redacted.value(text), 0o644) : writeSecret(file, text)
     yield* Console.log(`# tx3-relay wrote ${JSON.stringify(file)} #`)
   })
 
@@ -150,8 +135,14 @@ const transportOf = (config: RelayConfig.RelayConfig["Type"]) =>
     Logger.withMinimumLogLevel(LogLevel.None)
   )
 
-const check = Command.make("check", which, (which) =>
+const check = Command.make("check", { bind, file: relayFile, identity }, (own) =>
   Effect.gen(function*() {
+    const before = yield* flagsBefore("check", ["bind", "config", "identity"])
+    const which = yield* whichOf({
+      bind: own.bind.length > 0 ? own.bind : before.bind,
+      file: Option.orElse(own.file, () => before.file),
+      identity: Option.orElse(own.identity, () => before.identity)
+    })
     const { identity, settings: operator } = yield* load(which)
     const config = { ...operator, identity }
     const addresses = yield* addressesOf(config)
@@ -164,6 +155,7 @@ const check = Command.make("check", which, (which) =>
       `digest: ${identity.digest}`,
       ...addresses.map((address) => `address: ${address}`),
       `transport: ${transport}`,
+      `admin: ${operator.admin.length === 0 ? "off" : operator.admin.join(", ")}`,
       ...settings.map(([key, value]) => `${key}: ${OperatorConfig.withoutSecrets(String(value))}`),
       `idleTimeoutMs: ${config.idleTimeoutMs ?? "never"}`,
       `access: ${
@@ -176,7 +168,8 @@ const check = Command.make("check", which, (which) =>
             ? `descriptors: for ${connections} connections only; raise the limit (ulimit -n, LimitNOFILE=)`
             : "descriptors: enough for maxInboundConnections"
       }),
-      ...yield* OperateCommand.warningsOf(which.file)
+      ...yield* OperateCommand.warningsOf(which.file),
+      ...OperatorConfig.warningsOf(operator).map((warning) => `warning: ${warning}`)
     ].join("\n"))
   })).pipe(
     Command.withDescription("Checks the file and the machine, and says what a relay would do; leaves nothing running")
@@ -188,11 +181,10 @@ const check = Command.make("check", which, (which) =>
  * @since 0.1.0
  * @category commands
  */
-export const command = Command.make(
-  "tx3-relay",
-  { ...which, init, port },
-  ({ init, port, ...which }) =>
+export const command = relayCommand.pipe(
+  Command.withHandler(({ init, port, ...flags }) =>
     Effect.gen(function*() {
+      const which = yield* whichOf(flags)
       if (init) {
         return yield* write(which, port)
       }
@@ -203,7 +195,7 @@ export const command = Command.make(
       }
       return yield* serve(which)
     })
-).pipe(
+  ),
   Command.withDescription(HelpDoc.blocks([
     HelpDoc.p("Runs a tx3 relay: machines behind a NAT register here, and their peers reach them through it."),
     HelpDoc.p(

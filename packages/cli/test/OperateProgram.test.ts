@@ -6,9 +6,14 @@ import { RelayStatus } from "@tx3/operate"
 import { Address } from "@tx3/protocol"
 import { RelayTest } from "@tx3/relay"
 import { Effect, Either, Schema } from "effect"
-import { readFileSync, writeFileSync } from "node:fs"
+import { chmodSync, chownSync, readFileSync, statSync, writeFileSync } from "node:fs"
+import type { AddressInfo, Server } from "node:net"
+import { createServer } from "node:net"
 import { join } from "node:path"
+import { fileURLToPath } from "node:url"
 import * as programs from "./utils/programs.js"
+
+const program = fileURLToPath(new URL("../bin/tx3-relay.js", import.meta.url))
 
 /** A relay with an admin server, the file it runs with, and the commands that talk to it. */
 const operated = (more = "") =>
@@ -19,7 +24,7 @@ const operated = (more = "") =>
       ...["--init", "--config", file!, "--identity", identity!, "--bind", "tx3-rst://127.0.0.1:0"]
     ])
     assert.strictEqual(init.code, 0, init.stderr)
-    const text = readFileSync(file!, "utf8").replace(/^admin: .*$/m, `admin: unix:${socket}\n${more}`)
+    const text = readFileSync(file!, "utf8").replace(/^admin:\n( +- .*\n)+/m, `admin: unix:${socket}\n${more}`)
     writeFileSync(file!, text)
     const env = { TX3_RELAY_ADMIN: `unix:${socket}`, TX3_RELAY_CONFIG: file! }
     const program = yield* programs.start("tx3-relay", ["--identity", identity!], { env })
@@ -42,7 +47,7 @@ const operated = (more = "") =>
     }
   })
 
-describe("tx3-relay, for its operator", { timeout: 60_000 }, () => {
+describe("tx3-relay, for its operator", { timeout: 180_000 }, () => {
   it.scopedLive("status, nodes, splices: for people and as JSON", () =>
     Effect.gen(function*() {
       const { address, done } = yield* operated()
@@ -177,6 +182,142 @@ describe("tx3-relay, for its operator", { timeout: 60_000 }, () => {
       )
       const times = JSON.parse(yield* done("probe", "--json", String(open.address)))
       assert.deepStrictEqual(Object.keys(times), ["controlStream", "peer", "splice", "echo"])
+    }))
+
+  it.scopedLive("a file of --init: the socket for the commands, the page for a browser with a link", () =>
+    Effect.gen(function*() {
+      const folder = yield* programs.temporaryFolder
+      const file = join(folder, "relay.yml")
+      yield* programs.run("tx3-relay", ["--init", "--config", file, "--bind", "tx3-rst://127.0.0.1:0"])
+      const relay = yield* programs.startShell("unset TX3_RELAY_ADMIN; tx3_relay --config \"$FILE\"", {
+        env: { FILE: file }
+      })
+      yield* relay.untilStderr(/admin server listening" address=unix:.*relay\.sock/)
+      const [, http] = yield* relay.untilStderr(/admin server listening" address=(http:\S+)/)
+      assert.strictEqual(statSync(join(folder, "relay.sock")).mode & 0o777, 0o600)
+      assert.strictEqual((yield* Effect.promise(() => fetch(`${http}/status`))).status, 401)
+      assert.strictEqual((yield* Effect.promise(() => fetch(`${http}/healthz`))).status, 200)
+
+      const commands = yield* programs.runShell(
+        "unset TX3_RELAY_ADMIN; tx3_relay page --config \"$FILE\"; tx3_relay --config \"$FILE\" status --json; " +
+          "tx3_relay status --admin \"$HTTP\" --config \"$FILE\"; tx3_relay status --admin \"$HTTP\"",
+        { env: { FILE: file, HTTP: http! } }
+      )
+      const [link, ...rest] = commands.stdout.toString().split("\n")
+      const [, at, code] = /^(http:\S+)\/#code=([\w-]{43})$/.exec(link!)!
+      assert.strictEqual(at, http)
+      assert.include(rest.join("\n"), "\"state\": \"listening\"")
+      // the file's token is for the file's own addresses, and this is one with the port 0
+      assert.include(commands.stderr, "it needs the relay's adminToken")
+      const exchange = Effect.promise(() =>
+        fetch(`${http}/session`, {
+          method: "POST",
+          headers: { "content-type": "application/json" },
+          body: JSON.stringify({ code })
+        })
+      )
+      const { session } = yield* Effect.flatMap(
+        exchange,
+        (answer) => Effect.promise(() => answer.json() as Promise<{ readonly session: string }>)
+      )
+      const status = yield* Effect.promise(() =>
+        fetch(`${http}/status`, { headers: { authorization: `Bearer ${session}` } })
+      )
+      assert.strictEqual(status.status, 200)
+      assert.strictEqual((yield* exchange).status, 401)
+    }))
+
+  it.scopedLive("a file named before the command holds for it, and one that is not there is no other relay's", () =>
+    Effect.gen(function*() {
+      const [one, other] = [yield* operated(), yield* operated()]
+      const script = (args: string) =>
+        programs.runShell(`unset TX3_RELAY_ADMIN TX3_RELAY_CONFIG; cd "$HERE" && tx3_relay ${args}`, {
+          env: { HERE: join(other.file, ".."), ONE: one.file, OTHER: other.file }
+        })
+      writeFileSync(join(other.file, "..", "tx3-relay.yml"), other.text)
+      const before = yield* script("--config \"$ONE\" drain")
+      assert.strictEqual(before.code, 0, before.stderr)
+      assert.strictEqual((yield* one.program.ended).code, 0)
+      assert.include(yield* other.done("status"), "listening for")
+      const gone = yield* script("drain --config \"$ONE.gone\"")
+      assert.strictEqual(gone.code, 2)
+      assert.include(gone.stderr, "there is no such file")
+      const own = yield* script("--config \"$ONE\" status --config \"$OTHER\" --json")
+      assert.include(own.stdout.toString(), String(other.address))
+      assert.include(yield* other.done("status"), "listening for")
+    }))
+
+  it.scopedLive("another user is told whose relay it is, and what to do", () =>
+    Effect.gen(function*() {
+      const { file } = yield* operated()
+      const folder = join(file, "..")
+      const asNobody = (...args: ReadonlyArray<string>) =>
+        Effect.flatMap(
+          programs.startCommand("setpriv", [
+            ...["--reuid=65534", "--regid=65534", "--clear-groups", process.execPath, program, ...args]
+          ], { cwd: "/", env: { TX3_RELAY_ADMIN: `unix:${join(folder, "admin.sock")}`, TX3_RELAY_CONFIG: "" } }),
+          ({ ended }) => ended
+        )
+      if (process.getuid!() !== 0 || (yield* asNobody("--version")).code !== 0) {
+        return
+      }
+      const folderClosed = yield* asNobody("status", "--config", file)
+      assert.strictEqual(folderClosed.code, 1)
+      assert.include(
+        folderClosed.stderr,
+        `permission denied: ${folder} belongs to root with mode 0700, and this is nobody`
+      )
+      chmodSync(folder, 0o755)
+      const socketClosed = yield* asNobody("status", "--config", file)
+      assert.include(
+        socketClosed.stderr,
+        "admin.sock belongs to root with mode 0600, and this is nobody; run the command with sudo"
+      )
+      chmodSync(file, 0o600)
+      const shell = yield* programs.startCommand("setpriv", [
+        ...["--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", "unset TX3_RELAY_ADMIN; exec \"$@\"", "sh"],
+        ...[process.execPath, program, "status", "--config", file]
+      ], { cwd: "/" })
+      const fileClosed = yield* shell.ended
+      assert.strictEqual(fileClosed.code, 2)
+      assert.include(fileClosed.stderr, `${file}: permission denied: ${file} belongs to root with mode 0600`)
+    }))
+
+  it.scopedLive("a command ends where what listens at the address never answers", () =>
+    Effect.gen(function*() {
+      const server = yield* Effect.acquireRelease(
+        Effect.async<Server>((resume) => {
+          const server = createServer((socket) => socket.on("error", () => {}).resume())
+          server.listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
+        }),
+        (server) => Effect.sync(() => server.close())
+      )
+      const { port } = server.address() as AddressInfo
+      const { code, stderr } = yield* programs.run("tx3-relay", ["status", "--admin", `http://127.0.0.1:${port}`])
+      assert.strictEqual(code, 1)
+      assert.include(stderr, "no answer within 15 s")
+    }))
+
+  it.scopedLive("starts where its file's folder is read-only, and says what to set", () =>
+    Effect.gen(function*() {
+      const folder = yield* programs.temporaryFolder
+      const file = join(folder, "relay.yml")
+      yield* programs.run("tx3-relay", ["--init", "--config", file, "--bind", "tx3-rst://127.0.0.1:0"])
+      chmodSync(folder, 0o555)
+      const isRoot = process.getuid!() === 0
+      if (isRoot) {
+        chownSync(file, 65534, 65534)
+      }
+      const as = isRoot ? "setpriv --reuid=65534 --regid=65534 --clear-groups" : ""
+      const relay = yield* programs.startShell(
+        `unset TX3_RELAY_ADMIN; cd /; exec ${as} "$NODE" "$TX3_RELAY" -c "$FILE"`,
+        {
+          env: { FILE: file }
+        }
+      )
+      yield* relay.untilStdout(/address list end/)
+      yield* relay.untilStderr(/WARN.*cannot listen on unix:.*relay\.sock.*--admin http:.*TX3_RELAY_ADMIN=unix:/)
+      yield* relay.untilStderr(/admin server listening" address=http:/)
     }))
 
   it.scopedLive("finds the admin server in the relay's file, and says so when there is none", () =>

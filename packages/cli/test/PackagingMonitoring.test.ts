@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { parser } from "@prometheus-io/lezer-promql"
 import { OperatorConfig, OperatorMetrics } from "@tx3/operate"
 import { RelayMetrics } from "@tx3/relay"
-import { Metric, MetricState } from "effect"
+import { Either, Metric, MetricState } from "effect"
 import { dirname, join } from "node:path"
 import * as Yaml from "yaml"
 import * as packaging from "./utils/packaging.js"
@@ -238,11 +238,17 @@ describe("the compose file", () => {
     }
   })
 
-  it("lets Prometheus ask where a file made by --init has the admin server", () => {
+  it("lets Prometheus ask where the relay serves metrics without a token", () => {
     const { scrape_configs: [{ job_name, static_configs: [{ targets }] }] } = Yaml.parse(
       packaging.read("packaging/compose/prometheus.yml")
     )
     assert.strictEqual(job_name, "tx3-relay")
-    assert.deepStrictEqual(targets, [OperatorConfig.defaultAdmin.replace("http://", "")])
+    const compose = Yaml.parse(packaging.read("packaging/compose/compose.yml"))
+    const { TX3_RELAY_METRICS: metrics } = compose.services.relay.environment
+    assert.deepStrictEqual(targets, [metrics.replace("http://", "")])
+    const settings = OperatorConfig.decode([
+      { place: (key) => key, values: { bind: ["tx3-rst://127.0.0.1:0"], metrics } }
+    ])
+    assert.strictEqual(Either.getOrThrow(settings).metrics, metrics)
   })
 })

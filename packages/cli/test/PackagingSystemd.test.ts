@@ -138,7 +138,7 @@ describe("the systemd units", { timeout: 120_000 }, () => {
         ...Object.fromEntries(folders.map(([name, path]) => [`${name}_DIRECTORY`, path])),
         ...Object.fromEntries(variables.map(([name, value]) => [
           name,
-          value.replace("/run/tx3-relay", RUNTIME!).replace("/var/lib/tx3-relay", STATE!)
+          value.replace("/run/tx3-relay", RUNTIME!).replace(":38142", ":0").replace("/var/lib/tx3-relay", STATE!)
         ])),
         ALLOWED: allowedSystemCalls().map((call) => `?${call}`).join(","),
         DENIED: join(STATE!, "denied")

@@ -40,7 +40,10 @@ describe("tx3-relay --init", { timeout: 60_000 }, () => {
     Effect.gen(function*() {
       const folder = yield* programs.temporaryFolder
       yield* init(folder)
-      const { tlsCertDer, tlsCertPkDer, ...rest } = Yaml.parse(readFileSync(join(folder, "relay.yml"), "utf8"))
+      const { adminToken, tlsCertDer, tlsCertPkDer, ...rest } = Yaml.parse(
+        readFileSync(join(folder, "relay.yml"), "utf8")
+      )
+      assert.match(adminToken, /^[\w-]{32}$/)
       assert.deepStrictEqual(rest, {
         bind: ["tx3-rst://0.0.0.0:38141"],
         maxInboundConnections: 20480,
@@ -48,7 +51,7 @@ describe("tx3-relay --init", { timeout: 60_000 }, () => {
         maxControlStreamsPerIp: 4,
         maxRelaysPerControl: 64,
         connectionTimeoutMs: 20000,
-        admin: "http://127.0.0.1:38142"
+        admin: [`unix:${join(folder, "relay.sock")}`, "http://127.0.0.1:38142"]
       })
       const { digest } = yield* Identity.fromDer({
         certificate: Buffer.from(tlsCertDer, "base64"),
@@ -70,6 +73,28 @@ describe("tx3-relay --init", { timeout: 60_000 }, () => {
       assert.include(stderr, `${join(folder, "relay.yml")}: exists already and is left as it is`)
       assert.deepStrictEqual(readFileSync(join(folder, "relay.yml")), before)
       assert.deepStrictEqual(readdirSync(folder), ["relay.yml"])
+    }))
+
+  it.scopedLive("puts the page at the port behind the relay's, so that several relays do not collide", () =>
+    Effect.gen(function*() {
+      const folder = yield* programs.temporaryFolder
+      const adminOf = (...flags: ReadonlyArray<string>) =>
+        Effect.gen(function*() {
+          const file = join(folder, `${flags.join("").replace(/\W/g, "")}.yml`)
+          const { code, stderr } = yield* programs.run("tx3-relay", ["--init", "--config", file, ...flags])
+          assert.strictEqual(code, 0, stderr)
+          const { admin, adminToken } = Yaml.parse(readFileSync(file, "utf8"))
+          return { admin, adminToken, mode: modeOf(file), socket: `unix:${file.replace(/yml$/, "sock")}` }
+        })
+      const one = yield* adminOf("--port", "5000")
+      assert.deepStrictEqual(one.admin, [one.socket, "http://127.0.0.1:5001"])
+      const last = yield* adminOf("--port", "65535")
+      assert.deepStrictEqual(last.admin, [last.socket, "http://127.0.0.1:65534"])
+      assert.notStrictEqual(one.adminToken, last.adminToken)
+      // everybody may read this file: browsers are signed in by the socket, and there is no token in it
+      const separate = yield* adminOf("--bind", "tx3-rst://[::1]:6000", "--identity", join(folder, "identity.pem"))
+      assert.deepStrictEqual(separate.admin, [separate.socket, "http://127.0.0.1:6001"])
+      assert.deepStrictEqual([separate.adminToken, separate.mode], [undefined, 0o644])
     }))
 
   it.scopedLive("of several at once one wins, and its file is whole", () =>
@@ -101,7 +126,10 @@ describe("tx3-relay --init", { timeout: 60_000 }, () => {
     [["--init", "--port", "1", "--bind", "tx3-rst://127.0.0.1:1"], "give --bind or --port, not both"],
     [["--init", "--port", "70000"], "--port: "],
     [["--init", "--bind", "tx3-st://127.0.0.1:1"], "--bind: a relay has tx3-rst://HOST:PORT addresses"],
-    [["--port", "1"], "--port goes with --init"]
+    [["--port", "1"], "--port goes with --init"],
+    [["--init", "status"], "--init does not go with the command"],
+    [["--bind", "tx3-rst://127.0.0.1:1", "drain"], "--bind does not go with the command"],
+    [["--port", "1", "check"], "--port does not go with the command check"]
   ]
   for (const [flags, message] of refused) {
     it.scopedLive(`refuses ${flags.join(" ")}`, () =>
@@ -156,6 +184,13 @@ describe("tx3-relay", { timeout: 60_000 }, () => {
       "a value that is none",
       (text) => text.replace("maxControlStreams: 320", "maxControlStreams: many"),
       /maxControlStreams: must be a whole number/
+    ],
+    ["a __proto__", (text) => `${text}__proto__: { admin: "off" }\n`, /__proto__: there is no such setting/],
+    ["a constructor", (text) => `${text}constructor: 1\n`, /constructor: there is no such setting/],
+    [
+      "a constructor among lists",
+      (text) => `${text}access: { nodes: { constructor: [] } }\n`,
+      /access\.nodes\.constructor: there is no such setting/
     ],
     ["no bind address", (text) => text.replace(/ {2}- .*\n/, "").replace("bind:", "bind: []"), /bind: must be a list/],
     ["an address that is none", (text) => text.replace("tx3-rst://0.0.0.0:0", "0.0.0.0:0"), /bind: "0\.0\.0\.0:0": /],

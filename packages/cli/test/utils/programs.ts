@@ -70,7 +70,7 @@ export const startCommand = (
     Effect.sync(() => {
       const child = spawn(command, args, {
         cwd: options.cwd,
-        // Relays of several tests run at a time, and --init gives all of them the same admin server. Nobody has a name.
+        // A relay has no admin server unless its test wants one. Nobody has a name.
         env: { ...process.env, TX3_RELAY_ADMIN: "off", TX3_KNOWN: "/dev/null", ...options.env },
         // A process group of its own, so that what a shell started ends with it.
         detached: true,
