@@ -11,7 +11,9 @@ import type * as net from "node:net"
 import type { Duplex } from "node:stream"
 import * as tls from "node:tls"
 import type * as CertDigest from "./CertDigest.js"
+import * as flight from "./internal/flight.js"
 import { Tap } from "./internal/tap.js"
+import * as PeerCertificate from "./PeerCertificate.js"
 import * as Tls from "./Tls.js"
 
 /**
@@ -29,14 +31,15 @@ export interface Secured {
 
 /**
  * TLS did not come about: `closed` (the other end went away), `untrusted` (its certificate is refused; `cause` is a
- * `PeerCertificate.Refused` that says why), `failed` (TLS itself, as `cause` says; RFC 8446, section 6).
+ * `PeerCertificate.Refused` that says why), `oversized` (it sent more than 8 KiB before the handshake was done), `failed` (TLS
+ * itself, as `cause` says; RFC 8446, section 6).
  *
  * @since 0.1.0
  * @category errors
  */
 export class HandshakeError extends Schema.TaggedError<HandshakeError>("@tx3/protocol/HandshakeError")(
   "HandshakeError",
-  { reason: Schema.Literal("closed", "untrusted", "failed"), cause: Schema.optional(Schema.Defect) }
+  { reason: Schema.Literal("closed", "untrusted", "oversized", "failed"), cause: Schema.optional(Schema.Defect) }
 ) {
   override get message(): string {
     switch (this.reason) {
@@ -44,6 +47,8 @@ export class HandshakeError extends Schema.TaggedError<HandshakeError>("@tx3/pro
         return "the other end closed the connection during the TLS handshake"
       case "untrusted":
         return `the other end's certificate is not one of tx3: ${textOf(this.cause)}`
+      case "oversized":
+        return `the other end sent more than ${flight.maxBytes} bytes before the TLS handshake was done`
       case "failed":
         return `the TLS handshake failed: ${textOf(this.cause)}`
     }
@@ -66,12 +71,31 @@ export class Truncated extends Schema.TaggedError<Truncated>("@tx3/protocol/Trun
 }
 
 /**
- * What to do about a connection that ends without the other end's close_notify.
+ * After the handshake the other end sent more than it may: too many records without data, such as KeyUpdates, or more than
+ * `maxBytes`. The socket is destroyed with this.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class Flood extends Schema.TaggedError<Flood>("@tx3/protocol/Flood")("Flood", {}) {
+  override get message(): string {
+    return "the other end sent too many TLS records without data"
+  }
+}
+
+/**
+ * What a connection may do after the handshake.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
+  /**
+   * How many bytes may come from the other end after the handshake, as they are on the wire. Default: any number. In any case records
+   * without data are bounded: 64, and one more for every 16 records with data and every KiB of data.
+   */
+  readonly maxBytes?: number | undefined
+
   /**
    * Whether it ends as one that the other end has ended. Default false: when all bytes have been read, its socket is destroyed
    * with {@link Truncated}.
@@ -90,7 +114,7 @@ export const accept = (
   context: tls.SecureContext,
   options: Options = {}
 ): Effect.Effect<Secured, HandshakeError, Scope.Scope> =>
-  secured(stream, options, "secure", (tap) => new tls.TLSSocket(tap, Tls.serverOptions(context)))
+  secured(stream, options, roles.server, (tap) => new tls.TLSSocket(tap, Tls.serverOptions(context)))
 
 /**
  * Begins TLS. Whether the digest is the expected one is for the caller to say.
@@ -103,15 +127,29 @@ export const connect = (
   context: tls.SecureContext,
   options: Options = {}
 ): Effect.Effect<Secured, HandshakeError, Scope.Scope> =>
-  secured(stream, options, "secureConnect", (tap) => tls.connect({ socket: tap, ...Tls.clientOptions(context) }))
+  secured(stream, options, roles.client, (tap) => tls.connect({ socket: tap, ...Tls.clientOptions(context) }))
 
-type SecureEvent = "secure" | "secureConnect"
+/** The event that ends the handshake, and the secret of what the other end sends in it, as key logs name it. */
+const roles = {
+  client: { secureEvent: "secureConnect", secretOfOther: "SERVER_HANDSHAKE_TRAFFIC_SECRET" },
+  server: { secureEvent: "secure", secretOfOther: "CLIENT_HANDSHAKE_TRAFFIC_SECRET" }
+} as const
 
-const secured = (stream: Duplex, options: Options, secureEvent: SecureEvent, open: (tap: Tap) => tls.TLSSocket) =>
+type Role = typeof roles[keyof typeof roles]
+
+const secured = (stream: Duplex, options: Options, role: Role, open: (tap: Tap) => tls.TLSSocket) =>
   Effect.acquireRelease(
     Effect.sync(() => {
-      const tap = new Tap(stream)
+      const inFlight = new flight.Flight(role.secretOfOther)
+      const tap = new Tap(stream, inFlight, options.maxBytes ?? Infinity)
       const socket = open(tap)
+      socket.on("keylog", (line: Buffer) => {
+        inFlight.onKeyLog(line)
+        process.nextTick(tap.passFlight)
+      })
+      tap.onRefused = (error) => socket.destroy(error)
+      tap.onOversized = () => socket.destroy(new HandshakeError({ reason: "oversized" }))
+      tap.onFlood = () => socket.destroy(new Flood())
       endInNextTurn(socket)
       tellEnds(socket, tap, options.allowTruncated ?? false)
       nameEnds(socket, stream)
@@ -119,7 +157,7 @@ const secured = (stream: Duplex, options: Options, secureEvent: SecureEvent, ope
     }),
     ({ socket }) => Effect.sync(() => socket.destroy())
   ).pipe(
-    Effect.tap(({ socket, tap }) => untilSecure(socket, tap, secureEvent)),
+    Effect.tap(({ socket, tap }) => untilSecure(socket, tap, role.secureEvent)),
     Effect.flatMap(({ socket }) =>
       Option.match(Tls.peer(socket), {
         // It was destroyed in the meantime.
@@ -148,7 +186,10 @@ const endInNextTurn = (socket: tls.TLSSocket) => {
  */
 const tellEnds = (socket: tls.TLSSocket, tap: Tap, allowTruncated: boolean) => {
   const { emit, push } = socket
-  socket.push = (chunk, encoding) => {
+  socket.push = (chunk: Buffer | null, encoding) => {
+    if (chunk !== null) {
+      tap.gaveData(chunk.length)
+    }
     if (chunk === null && tap.secured && tap.readableEnded) {
       const error = tap.failure ?? (allowTruncated ? undefined : new Truncated())
       if (error !== undefined) {
@@ -167,15 +208,14 @@ const nameEnds = (socket: tls.TLSSocket, stream: Duplex) => {
   }
 }
 
-const untilSecure = (socket: tls.TLSSocket, tap: Tap, secureEvent: SecureEvent) =>
+const untilSecure = (socket: tls.TLSSocket, tap: Tap, secureEvent: Role["secureEvent"]) =>
   Effect.async<void, HandshakeError>((resume) => {
     const onSecure = () => {
-      tap.secured = true
+      tap.secure()
       settle(Effect.void)
     }
     const onClose = () => settle(new HandshakeError({ reason: "closed" }))
-    const onError = (cause: NodeJS.ErrnoException) =>
-      settle(new HandshakeError(cause.code === "ECONNRESET" ? { reason: "closed" } : { reason: "failed", cause }))
+    const onError = (cause: Error) => settle(errorOf(cause))
     // A TLS socket that nobody reads does not notice that the other end went away; this reads nothing but its end.
     const noticeEnd = () => void socket.read(0)
     const release = () => {
@@ -190,6 +230,15 @@ const untilSecure = (socket: tls.TLSSocket, tap: Tap, secureEvent: SecureEvent) 
     socket.on("readable", noticeEnd)
     return Effect.sync(release)
   })
+
+const errorOf = (cause: Error): HandshakeError =>
+  cause instanceof HandshakeError
+    ? cause
+    : cause instanceof PeerCertificate.Refused
+    ? new HandshakeError({ reason: "untrusted", cause })
+    : (cause as NodeJS.ErrnoException).code === "ECONNRESET"
+    ? new HandshakeError({ reason: "closed" })
+    : new HandshakeError({ reason: "failed", cause })
 
 /** An error after the handshake ends the socket; its owner hears of it by 'close'. */
 const ignoreError = () => {}

@@ -13,6 +13,14 @@ import * as PeerCertificate from "./PeerCertificate.js"
 import * as WellKnownCa from "./WellKnownCa.js"
 
 /**
+ * The groups of the key exchange. OpenSSL's own list has P-521, X448 and finite fields of 8192 bits, of which the other end may
+ * choose, and which cost up to a hundred times as much. X25519MLKEM768 came with OpenSSL 3.5. To ask OpenSSL by trying
+ * leaves an error behind that the next use of a key takes for its own.
+ */
+const groups = (process.versions.openssl.localeCompare("3.5", "en", { numeric: true }) < 0 ? "" : "X25519MLKEM768:") +
+  "X25519:P-256:P-384"
+
+/**
  * The context of every connection made or accepted under an identity: TLS 1.3 (RFC 8446) and the protocol's two cipher
  * suites only. Making one costs a few milliseconds and it is not tied to a role; make it once and share it.
  *
@@ -21,6 +29,10 @@ import * as WellKnownCa from "./WellKnownCa.js"
  */
 export const secureContext = (identity: Identity): tls.SecureContext =>
   tls.createSecureContext({
+    ecdhCurve: groups,
+    // Of the keys that `PeerCertificate` accepts.
+    sigalgs: "ecdsa_secp256r1_sha256:ecdsa_secp384r1_sha384:ed25519:" +
+      "rsa_pss_rsae_sha256:rsa_pss_rsae_sha384:rsa_pss_rsae_sha512",
     minVersion: "TLSv1.3",
     maxVersion: "TLSv1.3",
     ciphers: "TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384",
