@@ -7,9 +7,11 @@
  */
 import * as CertDigest from "@tx3/protocol/CertDigest"
 import * as Handshake from "@tx3/protocol/Handshake"
+import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
 import * as Source from "@tx3/protocol/Source"
 import * as SpliceToken from "@tx3/protocol/SpliceToken"
 import * as Tls from "@tx3/protocol/Tls"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Scope from "effect/Scope"
 import type { Accepted } from "./Accepted.js"
@@ -18,6 +20,7 @@ import * as ControlSession from "./ControlSession.js"
 import { ControlSessions } from "./ControlSessions.js"
 import * as Deadlines from "./internal/deadlines.js"
 import * as ThrottledLog from "./internal/throttledLog.js"
+import { TokenBuckets } from "./internal/tokenBuckets.js"
 import { Limiter } from "./Limiter.js"
 import type { Pending } from "./PendingSplices.js"
 import { PendingSplices } from "./PendingSplices.js"
@@ -33,6 +36,21 @@ import { Statistics } from "./Statistics.js"
  * @category models
  */
 export type Serve = (connection: Accepted) => Effect.Effect<void, Rejected, Scope.Scope>
+
+/**
+ * A node says nothing on its control stream (protocol, section 4). This leaves room for a close_notify and a few records of TLS's
+ * own, and none for a flood of them.
+ */
+const maxControlBytes = 1024
+
+/**
+ * Handshakes a second of one source, for each control stream that it may have. A handshake is some 2 ms of the event loop, so a
+ * source takes less than 2 % of it by default.
+ */
+const handshakesPerControlStream = 2
+
+/** Handshakes that a source can save up, in seconds: all nodes of a place may come back at once, and more than once. */
+const handshakeBurstSeconds = 10
 
 /**
  * The program, over the relay's components.
@@ -54,15 +72,27 @@ export const make: Effect.Effect<
   const statistics = yield* Statistics
   const log = yield* ThrottledLog.make
   const writeDeadlines = yield* Deadlines.make(() => config.controlWriteTimeoutMs, (stall: () => void) => stall())
+  const rates = new TokenBuckets<Source.Source>(
+    yield* Clock.clockWith((clock) => Effect.succeed(MonotonicTime.millis(clock))),
+    handshakeBurstSeconds
+  )
   const relay = config.identity.digest
   const tls = Tls.secureContext(config.identity)
 
   const secure = (connection: Accepted) =>
     connection.socket.toDuplex.pipe(
-      Effect.flatMap((stream) => Handshake.accept(stream, tls)),
+      Effect.flatMap((stream) => Handshake.accept(stream, tls, { maxBytes: maxControlBytes })),
       Effect.mapError((error) =>
         new Rejected({ reason: error._tag === "HungUp" || error.reason === "closed" ? "hungUp" : "handshakeFailed" })
       )
+    )
+
+  /** Counts the processor time of handshakes to their source. */
+  const handshakeRate = (source: Source.Source) =>
+    Effect.suspend(() =>
+      rates.take(source, handshakesPerControlStream * config.maxControlStreamsPerIp)
+        ? Effect.void
+        : new Rejected({ reason: "maxHandshakesPerIp" })
     )
 
   const controlStream = Effect.fnUntraced(function*(connection: Accepted) {
@@ -70,6 +100,7 @@ export const make: Effect.Effect<
     connection.enter("handshake")
     const { digest: node, socket: stream } = yield* access.controlStream(address).pipe(
       Effect.zipRight(limiter.handshake(connection.source)),
+      Effect.zipRight(handshakeRate(connection.source)),
       Effect.zipRight(Scope.extend(secure(connection), connection.scope)),
       Effect.tap(({ digest }) => access.node(digest, address)),
       Effect.scoped

@@ -9,6 +9,7 @@
  * @since 0.1.0
  */
 import type { CertDigest } from "@tx3/protocol/CertDigest"
+import * as Handshake from "@tx3/protocol/Handshake"
 import * as Preamble from "@tx3/protocol/Preamble"
 import type { Source } from "@tx3/protocol/Source"
 import * as SpliceToken from "@tx3/protocol/SpliceToken"
@@ -161,7 +162,7 @@ export const make = (options: {
     yield* Effect.acquireRelease(
       Effect.sync(() => {
         stream.on("data", () => end("spoke")).on("end", () => end("closed")).on("close", () => end("closed"))
-        stream.on("error", () => end("closed"))
+        stream.on("error", (error) => end(error instanceof Handshake.Flood ? "spoke" : "closed"))
       }),
       () => Effect.sync(() => end("shutdown"))
     )

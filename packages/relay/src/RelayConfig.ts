@@ -140,6 +140,7 @@ export const Settings = Schema.Struct({
   maxHandshakes: knob(640, "TLS handshakes in progress in all"),
 
   /** TLS handshakes in progress of one source: twice maxControlStreamsPerIp, for the same reason. */
+  // A source also begins only so many a second, by maxControlStreamsPerIp: see Connection.
   maxHandshakesPerIp: knob(8, "TLS handshakes in progress of one source"),
 
   /**
