@@ -228,7 +228,7 @@ const forPeople = ({ file, services, since, version }: UpStatus.Status) =>
         name,
         relay,
         state.is === "live"
-          ? `live for ${ago(state.since)}`
+          ? `live for ${ago(state.since)}${state.contested === null ? "" : `, and not for long: ${state.contested}`}`
           : state.is === "connecting"
           ? `connecting, try ${state.attempt}`
           : `lost, next try in ${duration(Math.max(0, state.nextTryAt - now) / 1_000)}: ${state.because}`

@@ -232,7 +232,11 @@ const statusOf = (options: {
 
 const stateOf = RelayRegistration.State.$match({
   Connecting: ({ attempt }) => ({ is: "connecting" as const, attempt }),
-  Live: ({ since }) => ({ is: "live" as const, since: DateTime.toEpochMillis(since) }),
+  Live: ({ contested, since }) => ({
+    is: "live" as const,
+    since: DateTime.toEpochMillis(since),
+    contested: contested?.message ?? null
+  }),
   Lost: ({ because, nextTryAt }) => ({
     is: "lost" as const,
     because: because.message,

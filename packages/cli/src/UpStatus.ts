@@ -17,7 +17,8 @@ import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 
 /**
- * A registration at a relay, as `RelayRegistration.State` has it: `live` and since when, `connecting` and for the how many-th
+ * A registration at a relay, as `RelayRegistration.State` has it: `live`, since when, and why not for
+ * long where another machine uses the identity; `connecting` and for the how many-th
  * time, `lost` with the reason and the time of the next try. Times are milliseconds since 1970.
  *
  * @since 0.1.0
@@ -26,7 +27,7 @@ import * as Schema from "effect/Schema"
 export const Registration = Schema.Struct({
   relay: Schema.String,
   state: Schema.Union(
-    Schema.Struct({ is: Schema.Literal("live"), since: Schema.Number }),
+    Schema.Struct({ is: Schema.Literal("live"), since: Schema.Number, contested: Schema.NullOr(Schema.String) }),
     Schema.Struct({ is: Schema.Literal("connecting"), attempt: Schema.Int }),
     Schema.Struct({ is: Schema.Literal("lost"), because: Schema.String, nextTryAt: Schema.Number })
   )

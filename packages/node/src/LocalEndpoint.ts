@@ -2,7 +2,9 @@
  * Where a program of this machine, or of its network, takes connections or opens them: HOST:PORT or unix:PATH. Sockets and
  * listeners end with the scope they were opened in.
  */
+import * as DeadPeers from "@tx3/sockets/DeadPeers"
 import * as Dial from "@tx3/sockets/Dial"
+import * as Listen from "@tx3/sockets/Listen"
 import { bindPrivately, longestPath } from "@tx3/sockets/UnixSocket"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
@@ -107,11 +109,6 @@ export const format: (endpoint: LocalEndpoint) => string = $match({
   Unix: ({ path }) => `unix:${path}`
 })
 
-const optionsOf = $match({
-  Tcp: ({ host, port }): net.TcpNetConnectOpts & net.ListenOptions => ({ host, port }),
-  Unix: ({ path }): net.IpcNetConnectOpts & net.ListenOptions => ({ path })
-})
-
 const refuseLongPath = (action: LocalError["action"], endpoint: LocalEndpoint) =>
   $is("Unix")(endpoint) && Buffer.byteLength(endpoint.path) > longestPath
     ? Effect.fail(
@@ -141,7 +138,7 @@ export const connect = (
       $match(endpoint, {
         Tcp: (endpoint) =>
           Dial.connect({ ...endpoint, attemptTimeoutMs: timeoutMs, timeoutMs }).pipe(
-            Effect.map(({ socket }) => socket)
+            Effect.map(({ socket }) => watched(socket))
           ),
         Unix: ({ path }) => connectUnix(path, timeoutMs)
       })
@@ -156,6 +153,11 @@ export const connect = (
         })
     )
   )
+
+const watched = (socket: net.Socket) => {
+  DeadPeers.watch(socket)
+  return socket
+}
 
 class UnixError extends Data.TaggedError("UnixError")<{ readonly error: Error }> {}
 
@@ -178,7 +180,8 @@ const connectUnix = (path: string, timeoutMs: number) =>
 
 /**
  * Listens until the scope closes, which leaves the sockets alone that it accepted: those are their taker's, half-open and
- * unread. Gives where it listens, with the port it got in place of 0. A unix socket is for its owner only.
+ * unread. Gives where it listens, with the port it got in place of 0. A name stands for all its addresses, `localhost` for
+ * both families', at one port. A unix socket is for its owner only.
  *
  * @since 0.1.0
  * @category listening
@@ -187,34 +190,41 @@ export const listen = (
   endpoint: LocalEndpoint,
   onConnection: (socket: net.Socket) => void
 ): Effect.Effect<LocalEndpoint, LocalError, Scope.Scope> =>
+  $match(endpoint, {
+    Tcp: ({ host, port }) =>
+      Listen.addressesOf(host).pipe(
+        Effect.mapError(({ cause }) => new LocalError({ action: "listen at", endpoint: format(endpoint), cause })),
+        Effect.flatMap((hosts) =>
+          Listen.atEach(hosts, port, (address) =>
+            Effect.map(listenAt(Tcp(address), onConnection), (server) => server.address() as net.AddressInfo))
+        ),
+        Effect.map(([{ port }]) =>
+          Tcp({ host, port })
+        )
+      ),
+    Unix: (endpoint) => Effect.as(listenAt(endpoint, onConnection), endpoint)
+  })
+
+const listenAt = (endpoint: LocalEndpoint, onConnection: (socket: net.Socket) => void) =>
   refuseLongPath("listen at", endpoint).pipe(Effect.zipRight(Effect.acquireRelease(
     Effect.async<net.Server, LocalError>((resume) => {
       const server = net.createServer(
         { allowHalfOpen: true, noDelay: true, pauseOnConnect: true },
-        (socket) => onConnection(Dial.prepare(socket))
+        (socket) => onConnection(watched(Dial.prepare(socket)))
       )
-      server.once(
+      // Later, an accept that fails costs a connection, and not the listener.
+      server.on(
         "error",
         (cause) => resume(new LocalError({ action: "listen at", endpoint: format(endpoint), cause }))
       )
-      const listen = () => server.listen(optionsOf(endpoint), () => resume(Effect.succeed(server)))
-      if ($is("Unix")(endpoint)) {
-        bindPrivately(endpoint.path, listen)
-      } else {
-        listen()
-      }
+      const listening = () => resume(Effect.succeed(server))
+      $match(endpoint, {
+        Tcp: ({ host, port }) => server.listen({ host, port }, listening),
+        Unix: ({ path }) => bindPrivately(path, () => server.listen({ path }, listening))
+      })
     }),
     (server) => Effect.sync(() => server.close())
-  ))).pipe(
-    Effect.map((server) => {
-      // An accept that fails costs a connection, and not the listener.
-      server.on("error", () => {})
-      const address = server.address()
-      return endpoint._tag === "Tcp" && address !== null && typeof address === "object"
-        ? Tcp({ host: endpoint.host, port: address.port })
-        : endpoint
-    })
-  )
+  )))
 
 /**
  * A {@link LocalEndpoint} as text, as it stands in files and on command lines. Decoding fails with the

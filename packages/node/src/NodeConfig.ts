@@ -84,14 +84,20 @@ export interface NodeConfigOptions {
   readonly allClearTimeoutMs: number
 
   /**
-   * The wait before the first new try after a registration was lost; it doubles with every try that fails, and begins
-   * anew once registered. Default 500. Every wait is shortened at random by up to a half, so that nodes that lost a
+   * The wait before the first new try after a registration was lost. It doubles with every further one, and begins anew once
+   * a registration has lasted for `reconnectStableMs`, or when the machine has another network. Default 500. Every wait is shortened at random by up to a half, so that nodes that lost a
    * relay together do not come back together.
    */
   readonly reconnectMinMs: number
 
   /** What the wait between two tries does not grow beyond. Default 60000: a relay has its nodes back in a minute. */
   readonly reconnectMaxMs: number
+
+  /**
+   * How long a registration must last for the next wait to begin anew at `reconnectMinMs`. Default 120000, twice the longest
+   * wait: two machines with one identity, which end each other's registration whenever they come back, do not reach it.
+   */
+  readonly reconnectStableMs: number
 
   /**
    * How long `Forward` holds a local connection whose node is not there, and tries again. Default 20000: a node is back at a
@@ -132,6 +138,7 @@ export const defaults: NodeConfigOptions = {
   allClearTimeoutMs: 10_000,
   reconnectMinMs: 500,
   reconnectMaxMs: 60_000,
+  reconnectStableMs: 120_000,
   forwardPatienceMs: 20_000,
   httpDrainTimeoutMs: 20_000,
   allowTruncated: false

@@ -161,16 +161,23 @@ export class ConnectionError extends Schema.TaggedError<ConnectionError>("@tx3/n
   }
 }
 
+/** So often in a row a relay ends the streams of two nodes that take one registration from each other. */
+const contestedAfter = 3
+
 /**
  * A node is not, or no longer, registered at a relay:
  *
  * - `unreachable`: there is no TCP connection, or no TLS in time (`cause` is a {@link DialError} or {@link TimedOut});
  * - `untrusted`: TLS failed or another certificate answered (a `HandshakeError` or {@link DigestMismatch});
- * - `refused`: the relay closed the stream before its all-clear, as it does when it is full or has another digest;
+ * - `refused`: the relay closed the connection before TLS, as it does when it has another digest;
+ * - `full`: the relay completed TLS, with the right digest, and closed the stream before its all-clear, as it does at one of
+ *   its limits and for a node that its operator does not allow;
  * - `silent`: no all-clear came in time;
  * - `violation`: what came is not the protocol's;
- * - `lost`: the stream ended after the all-clear (`cause` is a {@link ConnectionError}, or absent where it ended
- *   cleanly).
+ * - `lost`: the stream ended after the all-clear (`cause` is a {@link ConnectionError}, or absent where the relay ended it);
+ * - `replaced`: the relay ended the stream with a close_notify, as it does when the node has registered anew, and it was not this
+ *   one;
+ * - `defect`: a bug of this program, which `cause` tells of.
  *
  * @since 0.1.0
  * @category errors
@@ -179,26 +186,59 @@ export class RegistrationError extends Schema.TaggedError<RegistrationError>("@t
   "RegistrationError",
   {
     relay: Schema.String,
-    reason: Schema.Literal("unreachable", "untrusted", "refused", "silent", "violation", "lost"),
-    cause: Schema.optional(Schema.Defect)
+    reason: Schema.Literal(
+      "unreachable",
+      "untrusted",
+      "refused",
+      "full",
+      "silent",
+      "violation",
+      "lost",
+      "replaced",
+      "defect"
+    ),
+    cause: Schema.optional(Schema.Defect),
+    /** How often in a row the relay has ended the stream soon after its all-clear. */
+    endsInARow: Schema.optional(Schema.Int)
   }
 ) {
+  /**
+   * Whether another machine uses this node's identity: the relay said so, or ended the stream soon after its all-clear three
+   * times in a row, as an older relay does then.
+   */
+  get isContested(): boolean {
+    return this.reason === "replaced" || (this.endsInARow ?? 0) >= contestedAfter
+  }
+
   override get message(): string {
     switch (this.reason) {
       case "unreachable":
       case "untrusted":
         return `cannot register at ${this.relay}: ${textOf(this.cause)}`
       case "refused":
-        return `${this.relay} refused to register this node; compare its digest with what the relay prints, ` +
-          "and its limits with how many nodes it has"
+        return `${this.relay} refused to register this node; compare its digest with what the relay prints, and its ` +
+          "limits with how many connections it has"
+      case "full":
+        return `${this.relay} has the right digest, but did not register this node: it has as many nodes as it takes, in all ` +
+          "or from this network address (4, unless its operator sets maxControlStreamsPerIp), or its operator does not allow " +
+          "this node; serve several services under one identity, or ask the operator to raise the limit"
       case "silent":
         return `${this.relay} did not confirm the registration in time; is it a tx3 relay, and not overloaded?`
       case "violation":
         return `${this.relay} sent something else than the all-clear; is it a tx3 relay?`
       case "lost":
-        return `the registration at ${this.relay} is lost: ${
-          this.cause === undefined ? "the relay ended the stream" : textOf(this.cause)
-        }`
+        return this.isContested
+          ? `${this.relay} has ended the registration ${this.endsInARow} times in a row soon after it began: probably ` +
+            `another machine uses this identity; ${contestedRemedy}`
+          : `the registration at ${this.relay} is lost: ${
+            this.cause === undefined ? "the relay ended the stream" : textOf(this.cause)
+          }`
+      case "replaced":
+        return `another machine uses this identity: it has registered at ${this.relay} in this node's place; ${contestedRemedy}`
+      case "defect":
+        return `the registration at ${this.relay} failed by a bug of this program: ${textOf(this.cause)}`
     }
   }
 }
+
+const contestedRemedy = "stop the other, or give each machine an identity of its own (tx3 keygen FILE)"

@@ -1,12 +1,13 @@
 /**
  * A node's registration at one relay, as an actor: it registers, waits for the all-clear, dials back for every splice
  * token, and when the control stream is lost waits a while, or until the machine has another network, and registers again.
- * It runs until the scope it was made in closes; connections that came through the relay are not its own and live on when
- * the registration is lost.
+ * It runs until the scope it was made in closes, whatever goes wrong: a defect is logged, and the registration is tried again.
+ * Connections that came through the relay are not its own and live on when the registration is lost.
  */
 import type { AddressWithDigest } from "@tx3/protocol/Address"
 import * as Preamble from "@tx3/protocol/Preamble"
 import * as Dial from "@tx3/sockets/Dial"
+import * as Cause from "effect/Cause"
 import * as Data from "effect/Data"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
@@ -22,14 +23,15 @@ import * as duplex from "./internal/duplex.js"
 import type { Inbound } from "./internal/inbound.js"
 import * as network from "./internal/network.js"
 import type { NodeConfigOptions } from "./NodeConfig.js"
-import { RegistrationError } from "./NodeError.js"
+import { type ConnectionError, RegistrationError } from "./NodeError.js"
 import type * as Tx3Connection from "./Tx3Connection.js"
 
 /**
  * Where a registration stands:
  *
  * - `Connecting`: registering, for the `attempt`th time (from 1) since the start or since it was last live;
- * - `Live`: the relay has it and sends it peers, since then;
+ * - `Live`: the relay has it and sends it peers, since then. `contested` is the error that ended it before, where that says that
+ *   another machine seems to use the identity, until it has been live for `reconnectStableMs`;
  * - `Lost`: not registered, why, and when the next try begins at the latest.
  *
  * @since 0.1.0
@@ -37,7 +39,7 @@ import type * as Tx3Connection from "./Tx3Connection.js"
  */
 export type State = Data.TaggedEnum<{
   Connecting: { readonly attempt: number }
-  Live: { readonly since: DateTime.Utc }
+  Live: { readonly since: DateTime.Utc; readonly contested: RegistrationError | undefined }
   Lost: { readonly because: RegistrationError; readonly nextTryAt: DateTime.Utc }
 }>
 
@@ -82,8 +84,24 @@ export const make = (options: {
     const fail = (reason: RegistrationError["reason"]) => (cause?: unknown) =>
       new RegistrationError({ relay: relay.toString(), reason, cause })
 
-    // Any end of a control stream means the same, and the original ends none with a close_notify.
-    const register = connect(relay, context, { ...config, allowTruncated: true }).pipe(
+    /** How often in a row the relay has ended the stream before the registration was stable. */
+    let endsInARow = 0
+    const lost = (end: Option.Option<ConnectionError>) => {
+      if (Option.isNone(end)) {
+        // Only a close_notify gives an end. A relay of ours sends it to a node that has registered anew, and to no other.
+        return fail("replaced")()
+      }
+      const endedByRelay = end.value.reason === "truncated"
+      endsInARow = endedByRelay ? endsInARow + 1 : 0
+      return new RegistrationError({
+        relay: relay.toString(),
+        reason: "lost",
+        cause: endedByRelay ? undefined : end.value,
+        endsInARow
+      })
+    }
+
+    const register = connect(relay, context, { ...config, allowTruncated: false }).pipe(
       Effect.catchTags({
         DialError: fail("unreachable"),
         TimedOut: fail("unreachable"),
@@ -95,7 +113,7 @@ export const make = (options: {
 
     const allClear = (control: Tx3Connection.Tx3Connection) =>
       duplex.read(control.duplex, Preamble.allClear.length).pipe(
-        Effect.mapError((end) => fail("refused")(Option.getOrUndefined(end))),
+        Effect.mapError((end) => fail("full")(Option.getOrUndefined(end))),
         Effect.timeoutFail({ duration: config.allClearTimeoutMs, onTimeout: fail("silent") }),
         Effect.filterOrFail((byte) => Buffer.compare(byte, Preamble.allClear) === 0, () => fail("violation")())
       )
@@ -110,36 +128,71 @@ export const make = (options: {
 
     const nextToken = (control: Tx3Connection.Tx3Connection) =>
       duplex.read(control.duplex, Preamble.length).pipe(
-        Effect.mapError((end) => fail("lost")(Option.getOrUndefined(end))),
-        Effect.filterOrFail((token) => token.length === Preamble.length, () => fail("lost")())
+        // Half a token is an end that the next read tells.
+        Effect.filterOrElse((token) => token.length === Preamble.length, () => duplex.read(control.duplex)),
+        Effect.mapError(lost)
       )
 
     let attempt = 1
     let waitMs = config.reconnectMinMs
-    const session = Effect.gen(function*() {
+    let contested: RegistrationError | undefined
+
+    const live = Effect.gen(function*() {
+      attempt = 0
+      const since = yield* DateTime.now
+      yield* SubscriptionRef.set(state, State.Live({ since, contested }))
+      yield* Effect.logInfo("registered")
+      yield* Effect.gen(function*() {
+        yield* Effect.sleep(config.reconnectStableMs)
+        waitMs = config.reconnectMinMs
+        endsInARow = 0
+        if (contested !== undefined) {
+          contested = undefined
+          yield* SubscriptionRef.set(state, State.Live({ since, contested }))
+        }
+      }).pipe(Effect.forkScoped)
+    })
+
+    const session: Effect.Effect<never, RegistrationError, Scope.Scope> = Effect.gen(function*() {
       const control = yield* register
       yield* allClear(control)
-      attempt = 0
-      waitMs = config.reconnectMinMs
-      yield* SubscriptionRef.set(state, State.Live({ since: yield* DateTime.now }))
-      yield* Effect.logInfo("registered")
+      yield* live
       while (true) {
         accept({ from, open: dialBack(control.remoteAddress, yield* nextToken(control)) })
       }
     })
-    yield* Effect.gen(function*() {
-      const because = yield* Effect.flip(Effect.scoped(session))
+
+    const ofDefect = (cause: Cause.Cause<RegistrationError>) =>
+      Effect.as(Effect.logError("a registration died", cause), fail("defect")(Cause.squash(cause)))
+
+    const tryAndWait = Effect.gen(function*() {
+      const because = yield* Effect.scoped(session).pipe(
+        Effect.catchAllCause((cause) =>
+          Option.match(Cause.failureOption(cause), { onNone: () => ofDefect(cause), onSome: Effect.succeed })
+        )
+      )
+      if (because.reason === "replaced") {
+        // The newest registration wins, and two that fight for it would serve no peer.
+        waitMs = config.reconnectMaxMs
+      }
       const wait = yield* Random.nextRange(waitMs / 2, waitMs)
       const nextTryAt = DateTime.add(yield* DateTime.now, { millis: wait })
       yield* SubscriptionRef.set(state, State.Lost({ because, nextTryAt }))
-      yield* Effect.logWarning(`${because.message}; next try at ${DateTime.formatIso(nextTryAt)}`)
+      const message = `${because.message}; next try at ${DateTime.formatIso(nextTryAt)}`
+      yield* because.isContested && contested !== undefined ? Effect.logDebug(message) : Effect.logWarning(message)
+      contested = because.isContested ? because : undefined
       waitMs = yield* Effect.raceFirst(
         Effect.as(Effect.sleep(wait), Math.min(waitMs * 2, config.reconnectMaxMs)),
         Effect.as(network.changed, config.reconnectMinMs)
       )
       attempt += 1
       yield* SubscriptionRef.set(state, State.Connecting({ attempt }))
-    }).pipe(
+    })
+    yield* tryAndWait.pipe(
+      // Nothing but the scope's end may end the loop.
+      Effect.catchAllDefect((defect) =>
+        Effect.zipRight(Effect.logError("a registration's wait died", defect), Effect.sleep(config.reconnectMaxMs))
+      ),
       Effect.forever,
       Effect.annotateLogs({ package: "@tx3/node", module: "RelayRegistration", relay: relay.toString() }),
       Effect.interruptible,

@@ -6,6 +6,7 @@
 import * as Socket from "@effect/platform/Socket"
 import type { CertDigest } from "@tx3/protocol/CertDigest"
 import type { Secured } from "@tx3/protocol/Handshake"
+import * as DeadPeers from "@tx3/sockets/DeadPeers"
 import * as Effect from "effect/Effect"
 import * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
@@ -76,6 +77,7 @@ export const make = (
   { digest, socket: tlsSocket }: Secured,
   tcp: { readonly socket: net.Socket; readonly remoteAddress: Tx3Connection["remoteAddress"] }
 ): Tx3Connection => {
+  DeadPeers.watch(tcp.socket)
   const write = (bytes: Uint8Array) => duplex.write(tlsSocket, bytes)
   const close = Effect.sync(() => void tlsSocket.destroy())
   const reset = Effect.sync(() => {

@@ -10,6 +10,10 @@ import * as Identity from "@tx3/protocol/Identity"
 import * as PublishedHosts from "@tx3/protocol/PublishedHosts"
 import * as Source from "@tx3/protocol/Source"
 import * as Tls from "@tx3/protocol/Tls"
+import * as DeadPeers from "@tx3/sockets/DeadPeers"
+import type { Endpoint } from "@tx3/sockets/Dial"
+import * as Interfaces from "@tx3/sockets/Interfaces"
+import * as Listen from "@tx3/sockets/Listen"
 import type * as Arr from "effect/Array"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -17,12 +21,12 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import * as os from "node:os"
 import { connectThroughAny } from "./internal/connect.js"
 import * as inbound from "./internal/inbound.js"
 import * as tcp from "./internal/tcp.js"
 import { NodeConfig } from "./NodeConfig.js"
-import type { BindError, ConnectError, RegistrationError } from "./NodeError.js"
+import type { ConnectError, RegistrationError } from "./NodeError.js"
+import { BindError } from "./NodeError.js"
 import * as RelayRegistration from "./RelayRegistration.js"
 import { RemoteDigest } from "./RemoteDigest.js"
 import type * as Tx3Connection from "./Tx3Connection.js"
@@ -122,9 +126,10 @@ export const make = (
     const config = yield* NodeConfig
     const identity = options.identity ?? (yield* Identity.generate)
     const context = Tls.secureContext(identity)
+    yield* Effect.forkScoped(DeadPeers.explain)
     const { accept, connections } = yield* inbound.make(config, context)
 
-    const listen = (address: Address.Address) =>
+    const listen = (address: Endpoint) =>
       tcp.listen(address, (connection) => {
         const isAdmitted = accept({
           from: { kind: "source", name: Source.fromAddress(connection.remoteAddress.host) },
@@ -143,9 +148,14 @@ export const make = (
     for (const bind of options.bind ?? []) {
       const address = yield* Address.parse(bind.toString())
       if (address.scheme === "tx3-st") {
-        const bound = yield* listen(address)
-        for (const host of PublishedHosts.fromBound(bound.address, os.networkInterfaces())) {
-          addresses.push(new Address.Address({ ...address, host, port: bound.port }).withDigest(identity.digest))
+        const hosts = yield* Effect.mapError(
+          Listen.addressesOf(address.host),
+          ({ cause }) => new BindError({ host: address.host, port: address.port, cause })
+        )
+        for (const bound of yield* Listen.atEach(hosts, address.port, listen)) {
+          for (const host of yield* publishedHosts(bound.address)) {
+            addresses.push(new Address.Address({ ...address, host, port: bound.port }).withDigest(identity.digest))
+          }
         }
       } else {
         const relay = yield* Address.parseWithDigest(address.toString())
@@ -184,6 +194,14 @@ export const make = (
         )
     }
   })
+
+const publishedHosts = (bound: string) =>
+  Effect.map(
+    PublishedHosts.isUnspecified(bound)
+      ? Interfaces.listOrWarn("loopback is published in place of its addresses; bind an address by number")
+      : Effect.succeed({}),
+    (interfaces) => PublishedHosts.fromBound(bound, interfaces)
+  )
 
 /**
  * The node as a layer, which it ends with.

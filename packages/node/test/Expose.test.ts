@@ -4,6 +4,7 @@ import * as Forward from "@tx3/node/Forward"
 import * as LocalEndpoint from "@tx3/node/LocalEndpoint"
 import * as NodeConfig from "@tx3/node/NodeConfig"
 import * as Tx3Node from "@tx3/node/Tx3Node"
+import { Lookup } from "@tx3/sockets/Lookup"
 import { Effect, Either, Mailbox, type Scope } from "effect"
 import { randomBytes } from "node:crypto"
 import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs"
@@ -419,6 +420,48 @@ describe("LocalEndpoint", () => {
         assert.include(error.message, "write HOST:PORT")
       }
     }))
+
+  live("a name listens at all its addresses at one port, localhost in both families", () =>
+    Effect.gen(function*() {
+      const sockets: Array<net.Socket> = []
+      const endpoint = yield* LocalEndpoint.listen(LocalEndpoint.Tcp({ host: "localhost", port: 0 }), (socket) => {
+        sockets.push(socket)
+        socket.destroy()
+      })
+      assert(endpoint._tag === "Tcp" && endpoint.host === "localhost")
+      for (const host of ["127.0.0.1", "::1"]) {
+        yield* LocalEndpoint.connect(LocalEndpoint.Tcp({ host, port: endpoint.port }), 60_000)
+      }
+      yield* eventually(() => sockets.length === 2)
+      // Taken in one family is taken.
+      const { port } = yield* Effect.flatMap(
+        LocalEndpoint.listen(LocalEndpoint.Tcp({ host: "::1", port: 0 }), () => {}),
+        (endpoint) => endpoint._tag === "Tcp" ? Effect.succeed(endpoint) : Effect.die(endpoint)
+      )
+      const error = yield* Effect.flip(LocalEndpoint.listen(LocalEndpoint.Tcp({ host: "localhost", port }), () => {}))
+      assert.include(error.message, `cannot listen at [::1]:${port}: another program listens there`)
+      // And nothing of it is left in the other.
+      yield* LocalEndpoint.listen(LocalEndpoint.Tcp({ host: "127.0.0.1", port }), () => {})
+    }))
+
+  live(
+    "an address that this machine does not have is left out of a name's, as long as one is left",
+    () =>
+      Effect.gen(function*() {
+        const listen = LocalEndpoint.listen(LocalEndpoint.Tcp({ host: "name.test", port: 0 }), () => {})
+        const named = (...addresses: ReadonlyArray<string>) =>
+          Effect.provideService(
+            listen,
+            Lookup,
+            () => Effect.succeed(addresses.map((address) => ({ address, family: net.isIP(address) })))
+          )
+        assert.strictEqual((yield* named("192.0.2.1", "127.0.0.1"))._tag, "Tcp")
+        assert.strictEqual(
+          (yield* Effect.flip(named("192.0.2.1"))).message,
+          "cannot listen at 192.0.2.1:0: this machine has no such address"
+        )
+      })
+  )
 
   live("a port that is taken, and one where nothing listens, are errors that say so", () =>
     Effect.gen(function*() {

@@ -8,11 +8,15 @@ import * as CertDigest from "@tx3/protocol/CertDigest"
 import * as Handshake from "@tx3/protocol/Handshake"
 import * as Identity from "@tx3/protocol/Identity"
 import * as Tls from "@tx3/protocol/Tls"
+import { Interfaces } from "@tx3/sockets/Interfaces"
 import { Lookup, LookupError } from "@tx3/sockets/Lookup"
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Logger from "effect/Logger"
+import * as LogLevel from "effect/LogLevel"
 import * as Mailbox from "effect/Mailbox"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
@@ -20,7 +24,6 @@ import * as Scope from "effect/Scope"
 import * as TestClock from "effect/TestClock"
 import { randomBytes } from "node:crypto"
 import type { Socket } from "node:net"
-import { Interfaces } from "../src/internal/network.js"
 import * as FakeRelay from "./utils/FakeRelay.js"
 import { alice, bob, live, received, sendAll, taken, untilState } from "./utils/nodes.js"
 
@@ -92,7 +95,7 @@ describe("a registration", () => {
         yield* untilState(node, "Live")
 
         // Counted anew, since it has been live.
-        control.end()
+        control.destroy()
         while ((yield* states.take)._tag !== "Live") {
           // what came before
         }
@@ -107,7 +110,7 @@ describe("a registration", () => {
       Effect.gen(function*() {
         const relay = yield* fakeRelay
         const { control, node } = yield* liveAt(relay)
-        control.end(randomBytes(16))
+        control.write(randomBytes(16), () => control.destroy())
         const again = yield* relay.control
         again.write(FakeRelay.allClear)
         yield* untilState(node, "Live")
@@ -192,6 +195,156 @@ describe("a lost registration", () => {
     ))
 })
 
+describe("a relay that accepts the node and soon drops it", () => {
+  const at = (relay: FakeRelay.FakeRelay) =>
+    Effect.gen(function*() {
+      const node = yield* Tx3Node.make({ bind: [relay.address], identity: alice })
+      const states = yield* Mailbox.fromStream(node.registrations[0]!.state.changes)
+      const next = <Tag extends RelayRegistration.State["_tag"]>(tag: Tag) =>
+        Effect.gen(function*() {
+          while (true) {
+            const state = yield* states.take
+            if (RelayRegistration.State.$is(tag)(state)) {
+              return state
+            }
+          }
+        })
+      const accepted = Effect.gen(function*() {
+        const control = yield* relay.control
+        control.write(FakeRelay.allClear)
+        return { control, live: yield* next("Live") }
+      })
+      /** Why it was lost, and how long it waits, which is over then. */
+      const lost = Effect.gen(function*() {
+        const { because, nextTryAt } = yield* next("Lost")
+        const wait = DateTime.toEpochMillis(nextTryAt) - (yield* Clock.currentTimeMillis)
+        yield* TestClock.adjust(wait)
+        return { because, wait }
+      })
+      return { accepted, lost, next }
+    })
+
+  const quietly = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+    effect.pipe(
+      Effect.scoped,
+      Effect.provideService(Interfaces, () => ({})),
+      // All of the wait.
+      Effect.withRandom(Random.fixed([1]))
+    )
+
+  it.effect("is waited for longer each time, until a registration has lasted for reconnectStableMs", () =>
+    quietly(Effect.gen(function*() {
+      const { accepted, lost } = yield* at(yield* fakeRelay)
+      const waits: Array<number> = []
+      for (let time = 0; time < 4; time++) {
+        const { control } = yield* accepted
+        yield* TestClock.adjust(NodeConfig.defaults.reconnectStableMs - 1_000)
+        control.destroy()
+        waits.push((yield* lost).wait)
+      }
+      assert.deepStrictEqual(waits, [500, 1_000, 2_000, 4_000])
+      const { control } = yield* accepted
+      yield* TestClock.adjust(NodeConfig.defaults.reconnectStableMs)
+      control.destroy()
+      assert.strictEqual((yield* lost).wait, 500)
+    })))
+
+  it.effect("three times in a row is another machine with the same identity, until one has lasted", () =>
+    quietly(Effect.gen(function*() {
+      const relay = yield* fakeRelay
+      const { accepted, lost, next } = yield* at(relay)
+      for (const contested of [false, false, true, true]) {
+        const { control, live } = yield* accepted
+        assert.isUndefined(live.contested)
+        control.destroy()
+        const { because } = yield* lost
+        assert.strictEqual(because.isContested, contested, because.message)
+        if (contested) {
+          assert.include(because.message, `${relay.address} has ended the registration`)
+          assert.include(because.message, "another machine uses this identity")
+          break
+        }
+      }
+      const { live } = yield* accepted
+      assert.isTrue(live.contested?.isContested)
+      yield* TestClock.adjust(NodeConfig.defaults.reconnectStableMs)
+      assert.isUndefined((yield* next("Live")).contested)
+    })))
+
+  it.effect("by a close_notify is told that another machine has the identity, and waits as long as it may", () =>
+    quietly(Effect.gen(function*() {
+      const relay = yield* fakeRelay
+      const { accepted, lost } = yield* at(relay)
+      const { control } = yield* accepted
+      control.end()
+      const { because, wait } = yield* lost
+      assert.strictEqual(because.reason, "replaced")
+      assert.isTrue(because.isContested)
+      assert.strictEqual(
+        because.message,
+        `another machine uses this identity: it has registered at ${relay.address} in this node's place; ` +
+          "stop the other, or give each machine an identity of its own (tx3 keygen FILE)"
+      )
+      assert.strictEqual(wait, NodeConfig.defaults.reconnectMaxMs)
+      assert.strictEqual((yield* accepted).live.contested?.reason, "replaced")
+    })))
+
+  it.effect("by a reset is a network that fails, and no other machine", () =>
+    quietly(Effect.gen(function*() {
+      const relay = yield* fakeRelay
+      const { accepted, lost } = yield* at(relay)
+      for (let time = 0; time < 4; time++) {
+        yield* accepted
+        relay.resetAll()
+        assert.isFalse((yield* lost).because.isContested)
+      }
+    })))
+})
+
+describe("a registration whose program has a bug", () => {
+  const lostAndTriedAgain = Effect.gen(function*() {
+    const node = yield* Tx3Node.make({ bind: [`tx3-rst://relay.test:1/${relayIdentity.digest}`] })
+    const states = yield* Mailbox.fromStream(node.registrations[0]!.state.changes)
+    const because: Array<RegistrationError["reason"]> = []
+    for (const attempt of [1, 2, 3]) {
+      assert.deepStrictEqual(yield* states.take, RelayRegistration.State.Connecting({ attempt }))
+      const lost = yield* states.take
+      assert(lost._tag === "Lost")
+      because.push(lost.because.reason)
+      yield* TestClock.adjust(DateTime.toEpochMillis(lost.nextTryAt) - (yield* Clock.currentTimeMillis))
+    }
+    return because
+    // All of the wait.
+  }).pipe(Effect.scoped, Effect.withRandom(Random.fixed([1])))
+
+  it.effect("is tried again, and the bug is logged", () =>
+    Effect.gen(function*() {
+      const logged: Array<string> = []
+      const because = yield* lostAndTriedAgain.pipe(
+        Effect.provideService(Lookup, () => Effect.dieMessage("a bug")),
+        Effect.provideService(Interfaces, () => ({})),
+        Effect.provide(Logger.replace(
+          Logger.defaultLogger,
+          Logger.make(({ cause, logLevel }) => logLevel === LogLevel.Error && logged.push(Cause.pretty(cause)))
+        ))
+      )
+      assert.deepStrictEqual(because, ["defect", "defect", "defect"])
+      assert.isAtLeast(logged.length, 3)
+      assert.include(logged[0], "a bug")
+    }))
+
+  it.effect("or whose machine does not let it list the interfaces is tried again", () =>
+    Effect.gen(function*() {
+      const because = yield* lostAndTriedAgain.pipe(
+        Effect.provideService(Lookup, () => new LookupError({ cause: new Error("down") })),
+        Effect.provideService(Interfaces, () => {
+          throw new Error("A system error occurred: uv_interface_addresses returned Unknown system error 13")
+        })
+      )
+      assert.deepStrictEqual(because, ["unreachable", "unreachable", "unreachable"])
+    }))
+})
+
 describe("a relay that does not register the node", () => {
   const reasonOf = (relay: Address.Address) =>
     Effect.map(Effect.flip(boundAt(relay, { requireRegistration: true })), (error) => {
@@ -214,16 +367,16 @@ describe("a relay that does not register the node", () => {
       assert.strictEqual(yield* reasonOf(relay.address), "refused")
     }))
 
-  live("ends before the all-clear: refused", () =>
+  live("ends before the all-clear: full, with what to do", () =>
     Effect.gen(function*() {
       const reason = yield* reasonWhen((relay) => Effect.map(relay.control, (control) => control.end()))
-      assert.strictEqual(reason, "refused")
+      assert.strictEqual(reason, "full")
     }))
 
-  live("resets before the all-clear: refused", () =>
+  live("resets before the all-clear: full", () =>
     Effect.gen(function*() {
       const reason = yield* reasonWhen((relay) => Effect.map(relay.control, (control) => control.destroy()))
-      assert.strictEqual(reason, "refused")
+      assert.strictEqual(reason, "full")
     }))
 
   live("sends another byte than the all-clear: violation", () =>

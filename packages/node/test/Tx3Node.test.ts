@@ -2,6 +2,7 @@ import { assert, describe } from "@effect/vitest"
 import * as NodeConfig from "@tx3/node/NodeConfig"
 import * as Tx3Node from "@tx3/node/Tx3Node"
 import * as Tls from "@tx3/protocol/Tls"
+import { Interfaces } from "@tx3/sockets/Interfaces"
 import { Lookup, LookupError } from "@tx3/sockets/Lookup"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -98,6 +99,30 @@ describe("binding", () => {
       assert.isAtLeast(node.addresses.length, 2)
       for (const address of node.addresses) {
         assert.include(hosts, address.host)
+      }
+    }))
+
+  live(
+    "bound to all addresses of a machine that does not list its interfaces publishes loopback",
+    () =>
+      Effect.gen(function*() {
+        const node = yield* Tx3Node.make({ bind: ["tx3-st://0.0.0.0:0"], identity: alice }).pipe(
+          Effect.provideService(Interfaces, () => {
+            throw new Error("EACCES")
+          })
+        )
+        assert.deepStrictEqual(node.addresses.map(({ host }) => host), ["127.0.0.1"])
+      })
+  )
+
+  live("a name listens at all its addresses, localhost in both families", () =>
+    Effect.gen(function*() {
+      const node = yield* Tx3Node.make({ bind: ["tx3-st://localhost:0"], identity: alice })
+      assert.sameMembers(node.addresses.map(({ host }) => host), ["127.0.0.1", "::1"])
+      assert.strictEqual(node.addresses[0]!.port, node.addresses[1]!.port)
+      const bobs = yield* connecting
+      for (const address of node.addresses) {
+        yield* bobs.connect(address)
       }
     }))
 

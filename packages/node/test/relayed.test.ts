@@ -1,5 +1,6 @@
 import { assert, describe } from "@effect/vitest"
 import * as NodeConfig from "@tx3/node/NodeConfig"
+import * as RelayRegistration from "@tx3/node/RelayRegistration"
 import * as Tx3Node from "@tx3/node/Tx3Node"
 import * as Identity from "@tx3/protocol/Identity"
 import * as Relay from "@tx3/relay/Relay"
@@ -8,7 +9,9 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import { addressOf, alice, bob, live, payload, received, sendAll, sha256, taken, untilState } from "./utils/nodes.js"
 
 const relayIdentity = await Effect.runPromise(Identity.generate)
@@ -57,6 +60,36 @@ describe("through a relay", () => {
       }
     }))
 
+  live(
+    "of two machines with one identity the older learns that the other has replaced it",
+    () =>
+      Effect.gen(function*() {
+        const running = yield* relay()
+        const older = yield* registered(running)
+        yield* registered(running)
+        const lost = yield* older.registrations[0]!.state.changes.pipe(
+          Stream.filter(RelayRegistration.State.$is("Lost")),
+          Stream.runHead,
+          Effect.map(Option.getOrThrow)
+        )
+        assert.strictEqual(lost.because.reason, "replaced")
+      })
+  )
+
+  live("a relay that stops, and one that throws a node out, are no other machine", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const running = yield* Scope.extend(relay(), scope)
+      const node = yield* registered(running)
+      yield* Scope.close(scope, Exit.void)
+      const lost = yield* node.registrations[0]!.state.changes.pipe(
+        Stream.filter(RelayRegistration.State.$is("Lost")),
+        Stream.runHead,
+        Effect.map(Option.getOrThrow)
+      )
+      assert.strictEqual(lost.because.reason, "lost")
+    }))
+
   live("a digest that is not registered is a typed error that says so", () =>
     Effect.gen(function*() {
       const address = addressIn(yield* relay()).withDigest(alice.digest)
@@ -88,7 +121,8 @@ describe("through a relay", () => {
       const error = yield* Effect.flip(
         Tx3Node.make({ bind: [addressIn(full)], identity: bob, requireRegistration: true })
       )
-      assert.deepInclude(error, { _tag: "RegistrationError", reason: "refused" })
+      assert.deepInclude(error, { _tag: "RegistrationError", reason: "full" })
+      assert.include(error.message, "maxControlStreamsPerIp")
     }))
 
   live("a relay that is restarted has its node back", () =>

@@ -10,6 +10,15 @@ import type { NetworkInterfaceInfo } from "node:os"
 const loopback = { IPv4: "127.0.0.1", IPv6: "::1" }
 
 /**
+ * Tells whether a listener bound to this host is reached at all addresses of the machine: 0.0.0.0 or ::.
+ *
+ * @since 0.1.0
+ * @category predicates
+ */
+export const isUnspecified = (boundHost: string): boolean =>
+  isIP(boundHost) !== 0 && ipaddr.parse(boundHost).range() === "unspecified"
+
+/**
  * The hosts to publish for a socket bound to `boundHost`, given `os.networkInterfaces()` (protocol, section 2).
  *
  * Bound to 0.0.0.0 or ::, they are the machine's globally routable addresses of that family; failing those, its first
@@ -24,7 +33,7 @@ export const fromBound = (
   boundHost: string,
   interfaces: NodeJS.Dict<Array<NetworkInterfaceInfo>>
 ): Arr.NonEmptyReadonlyArray<string> => {
-  if (isIP(boundHost) === 0 || ipaddr.parse(boundHost).range() !== "unspecified") {
+  if (!isUnspecified(boundHost)) {
     return [boundHost]
   }
   const family = isIP(boundHost) === 4 ? "IPv4" : "IPv6"

@@ -11,6 +11,7 @@ import * as Address from "@tx3/protocol/Address"
 import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
 import * as PublishedHosts from "@tx3/protocol/PublishedHosts"
 import * as Source from "@tx3/protocol/Source"
+import * as Interfaces from "@tx3/sockets/Interfaces"
 import * as Transport from "@tx3/transport/Transport"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -26,7 +27,6 @@ import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Dns from "node:dns"
 import * as Net from "node:net"
-import * as Os from "node:os"
 import type { Accepted, Stage } from "./Accepted.js"
 import * as Connection from "./Connection.js"
 import type { ControlSessions } from "./ControlSessions.js"
@@ -269,10 +269,13 @@ export const layer: Layer.Layer<
           // Where IPv4 has a listener of its own on the port, a dual-stack one cannot have it too.
           const ipv6Only = host === "::" &&
             config.bind.some((other) => other.host === "0.0.0.0" && other.port === address.port)
-          return Effect.map(listenOnceFree(host, address.port, ipv6Only), (bound) =>
-            PublishedHosts.fromBound(bound.host, Os.networkInterfaces()).map((published) =>
-              withDigest({ scheme: "tx3-rst", host: published, port: bound.port })
-            ))
+          return listenOnceFree(host, address.port, ipv6Only).pipe(
+            Effect.bindTo("bound"),
+            Effect.bind("published", ({ bound }) => publishedHosts(bound.host)),
+            Effect.map(({ bound, published }) =>
+              published.map((host) => withDigest({ scheme: "tx3-rst", host, port: bound.port }))
+            )
+          )
         }))
 
     yield* warnOfDescriptors(config.maxInboundConnections)
@@ -394,6 +397,14 @@ const addressesOf = ({ host, port }: Address.Address): Effect.Effect<ReadonlyArr
       try: () => Dns.promises.lookup(host, { all: true }),
       catch: (cause) => new Transport.ListenError({ host, port, cause: cause as NodeJS.ErrnoException })
     }).pipe(Effect.map((results) => Array.from(new Set(results.map(({ address }) => address)))))
+
+const publishedHosts = (bound: string) =>
+  Effect.map(
+    PublishedHosts.isUnspecified(bound)
+      ? Interfaces.listOrWarn("loopback is published in place of its addresses; set advertise")
+      : Effect.succeed({}),
+    (interfaces) => PublishedHosts.fromBound(bound, interfaces)
+  )
 
 const warnOfDescriptors = (maxInboundConnections: number) =>
   Effect.flatMap(

@@ -11,6 +11,7 @@ import {
   Splices,
   Statistics
 } from "@tx3/relay"
+import { Interfaces } from "@tx3/sockets"
 import { PortableTransport, Transport } from "@tx3/transport"
 import { Effect, Exit, Layer, Logger, Scope } from "effect"
 import * as Net from "node:net"
@@ -50,6 +51,23 @@ describe("Listener", () => {
           }
         })
     ))
+
+  it.live("bound to all addresses of a machine that does not list its interfaces, publishes loopback and says so", () =>
+    Effect.gen(function*() {
+      const { lines, result } = yield* logged(
+        Effect.map(Relay.Relay, ({ addresses }) => addresses.map(({ host }) => host)).pipe(
+          Effect.provide(RelayTest.layer({ transport, bind: ["tx3-rst://0.0.0.0:0"] })),
+          Effect.provideService(Interfaces.Interfaces, () => {
+            throw new Error("EACCES")
+          })
+        )
+      )
+      assert.deepStrictEqual(result, ["127.0.0.1"])
+      assert.deepStrictEqual(lines.filter((line) => line.includes("interfaces")), [
+        "WARN this process may not list the machine's network interfaces (EACCES): " +
+        "loopback is published in place of its addresses; set advertise"
+      ])
+    }))
 
   it.live("an address that is taken: a ListenError that says so, and what was bound before is free again", () =>
     withRelay({}, ({ address }) =>

@@ -26,16 +26,22 @@ export const registrations = (tell: Tell, node: Tx3Node.Tx3Node["Type"]) =>
     Effect.gen(function*() {
       const now = yield* state.get
       let wasLive = now._tag === "Live"
+      let contestTold = false
       yield* state.changes.pipe(
         Stream.filter((state) => state !== now),
         Stream.runForEach(RelayRegistration.State.$match({
           Connecting: () => Effect.void,
-          Live: () => {
+          Live: ({ contested }) => {
             const again = wasLive ? "again " : ""
             wasLive = true
-            return tell(`registered ${again}at ${relay}`)
+            return contestTold && contested !== undefined ? Effect.void : tell(`registered ${again}at ${relay}`)
           },
-          Lost: ({ because }) => tell(`${because.message}; trying again`)
+          Lost: ({ because }) => {
+            // Two machines with one identity take the registration from each other for as long as they run.
+            const toldBefore = contestTold
+            contestTold = because.isContested
+            return toldBefore && contestTold ? Effect.void : tell(`${because.message}; trying again`)
+          }
         })),
         Effect.forkScoped
       )

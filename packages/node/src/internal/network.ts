@@ -1,30 +1,26 @@
 /**
- * Whether this machine may have another way to the world now: its addresses have changed, or it has slept. Nothing tells a
- * program of either on every system, so it is looked for while somebody waits for it, and only then.
+ * Whether this machine may have another way to the world now: its addresses have changed, or it has slept. No event tells a
+ * program of either on every system, so this module looks every second while a caller waits, and only then.
  */
+import * as Interfaces from "@tx3/sockets/Interfaces"
 import * as Clock from "effect/Clock"
-import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as os from "node:os"
-
-/** The machine's interfaces. The system's, unless a test replaces them. */
-export class Interfaces extends Context.Reference<Interfaces>()("@tx3/node/internal/Interfaces", {
-  defaultValue: () => os.networkInterfaces
-}) {}
+import type * as os from "node:os"
 
 const lookEveryMs = 1_000
 
 /** So much more time of day than time that this process has run has gone by after a sleep, and after no small correction. */
 const sleptMs = 10_000
 
-/** Waits until the network may have changed. */
+/** Waits until the network may have changed. Where the interfaces cannot be listed, only a sleep is noticed. */
 export const changed: Effect.Effect<void> = Effect.gen(function*() {
-  const interfaces = yield* Interfaces
-  const addresses = addressesOf(interfaces())
+  const before = yield* addresses
   const ahead = yield* timeOfDayAhead
   while (true) {
     yield* Effect.sleep(lookEveryMs)
-    if (addressesOf(interfaces()) !== addresses || (yield* timeOfDayAhead) - ahead > sleptMs) {
+    const now = yield* addresses
+    const differ = before !== undefined && now !== undefined && before !== now
+    if (differ || (yield* timeOfDayAhead) - ahead > sleptMs) {
       return
     }
   }
@@ -42,3 +38,5 @@ const addressesOf = (interfaces: ReturnType<typeof os.networkInterfaces>) =>
     .filter(({ internal }) => !internal)
     .map(({ address }) => address)
     .sort().join(" ")
+
+const addresses = Effect.match(Interfaces.list, { onFailure: () => undefined, onSuccess: addressesOf })

@@ -22,6 +22,8 @@ export interface FakeRelay {
   readonly address: Address.AddressWithDigest
   /** The next control stream. It waits for the all-clear. */
   readonly control: Effect.Effect<TLSSocket>
+  /** Resets every connection, as the end of its machine does. */
+  readonly resetAll: () => void
   /** The next connection with another preamble. */
   readonly dialBack: Effect.Effect<{ readonly preamble: string; readonly socket: net.Socket }>
 }
@@ -41,6 +43,7 @@ export const make = (options: {
     const dialBacks = yield* Mailbox.make<{ readonly preamble: string; readonly socket: net.Socket }>()
     const run = yield* FiberSet.makeRuntime()
     let accepted = 0
+    const sockets = new Set<net.Socket>()
 
     const connection = (socket: net.Socket) =>
       Effect.gen(function*() {
@@ -60,6 +63,8 @@ export const make = (options: {
       Effect.async<net.Server>((resume) => {
         const server = net.createServer({ allowHalfOpen: true }, (socket) => {
           accepted++
+          sockets.add(socket)
+          socket.once("close", () => sockets.delete(socket))
           socket.on("error", () => {})
           run(connection(socket))
         })
@@ -73,6 +78,7 @@ export const make = (options: {
       address: new Address.Address({ scheme: "tx3-rst", host: "127.0.0.1", port, digest: Option.none() }).withDigest(
         options.identity.digest
       ),
+      resetAll: () => sockets.forEach((socket) => socket.resetAndDestroy()),
       control: Effect.orDie(controls.take),
       dialBack: Effect.orDie(dialBacks.take)
     }
