@@ -10,7 +10,6 @@ import * as Refusal from "@tx3/node/Refusal"
 import type { Tx3Connection } from "@tx3/node/Tx3Connection"
 import type { CertDigest } from "@tx3/protocol/CertDigest"
 import * as Effect from "effect/Effect"
-import * as Stream from "effect/Stream"
 import type { Duplex, Readable, Writable } from "node:stream"
 import { finished } from "node:stream/promises"
 import { FileError } from "./FileError.js"
@@ -74,8 +73,6 @@ const receive = (connection: Tx3Connection, output: Writable) =>
   Effect.sync(() => connection.duplex.pipe(output, { end: false })).pipe(
     Effect.zipRight(ended(connection.duplex, { writable: false })),
     Effect.ensuring(Effect.sync(() => connection.duplex.unpipe(output))),
-    // There is nothing left to read, but this tells an end from a reset that looks like one.
-    Effect.zipRight(Stream.runDrain(connection.readable)),
     Effect.zipRight(written(output))
   )
 
@@ -84,7 +81,12 @@ const ended = (duplex: Duplex, direction: { readonly readable?: false; readonly 
   Effect.tryPromise({
     try: (signal) => finished(duplex, { ...direction, signal, cleanup: true }),
     catch: () =>
-      new ConnectionError({ reason: "lost", cause: duplex.errored ?? new Error("the other end closed the connection") })
+      duplex.errored instanceof ConnectionError
+        ? duplex.errored
+        : new ConnectionError({
+          reason: "lost",
+          cause: duplex.errored ?? new Error("the other end closed the connection")
+        })
   })
 
 /** Waits until all that was written to a stream is the operating system's. A failure is left to `failureOf`. */

@@ -24,7 +24,15 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { allow, allowFile, allowsOf, known, knownPath } from "./internal/allowed.js"
 import { endStdout } from "./internal/endStdout.js"
-import { addresses, argument, connectingNode, destinationOf, identity, listeningNode } from "./internal/nodes.js"
+import {
+  addresses,
+  allowTruncated,
+  argument,
+  connectingNode,
+  destinationOf,
+  identity,
+  listeningNode
+} from "./internal/nodes.js"
 import { printableLines } from "./internal/printable.js"
 import { problemOf } from "./internal/problemOf.js"
 import { repeatable } from "./internal/repeatable.js"
@@ -51,13 +59,13 @@ const service = argument("SERVICE").pipe(
 
 const expose = Command.make(
   "expose",
-  { identity, via, allow, allowFile, known, service },
-  ({ allow, allowFile, identity, known, service, via }) =>
+  { identity, via, allow, allowFile, allowTruncated, known, service },
+  ({ allow, allowFile, allowTruncated, identity, known, service, via }) =>
     Effect.gen(function*() {
       const target = yield* LocalEndpoint.parse(service)
       const path = yield* knownPath(known)
       const allows = yield* allowsOf({ allow, allowFile, known })
-      const node = yield* listeningNode(identity, via, { requireRegistration: false })
+      const node = yield* listeningNode(identity, via, { allowTruncated, requireRegistration: false })
       if (Option.isNone(identity)) {
         yield* tell("without --identity the address is another one each time")
       }
@@ -132,13 +140,13 @@ const listen = Options.text("listen").pipe(
 
 const forward = Command.make(
   "forward",
-  { identity, listen, name, known, addresses },
-  ({ addresses, identity, known, listen, name }) =>
+  { identity, listen, name, known, allowTruncated, addresses },
+  ({ addresses, allowTruncated, identity, known, listen, name }) =>
     Effect.gen(function*() {
       const { destination, digest } = yield* destinationOf(addresses)
       const { introduce, path } = yield* introduction(digest, name, known)
       const at = yield* LocalEndpoint.parse(listen)
-      const node = yield* connectingNode(identity)
+      const node = yield* connectingNode(identity, { allowTruncated })
       if (LocalEndpoint.$is("Unix")(at)) {
         yield* removeStaleSocket(at.path)
       }
@@ -162,12 +170,12 @@ const forward = Command.make(
 
 const connect = Command.make(
   "connect",
-  { identity, name, known, addresses },
-  ({ addresses, identity, known, name }) =>
+  { identity, name, known, allowTruncated, addresses },
+  ({ addresses, allowTruncated, identity, known, name }) =>
     Effect.gen(function*() {
       const { destination, digest } = yield* destinationOf(addresses)
       const { introduce } = yield* introduction(digest, name, known)
-      const node = yield* connectingNode(identity)
+      const node = yield* connectingNode(identity, { allowTruncated })
       const connection = yield* node.connect(destination)
       yield* introduce
       yield* Pipe.run(connection, process, { endStdout, ownDigest: node.digest })

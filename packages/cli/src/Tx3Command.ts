@@ -10,6 +10,7 @@ import * as Options from "@effect/cli/Options"
 import type { Tx3Connection } from "@tx3/node/Tx3Connection"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
@@ -18,7 +19,7 @@ import * as FileTransfer from "./FileTransfer.js"
 import * as IdentityFile from "./IdentityFile.js"
 import { allow, allowFile, allowsOf, known } from "./internal/allowed.js"
 import { endStdout } from "./internal/endStdout.js"
-import { address, argument, connectingNode, identity, listeningNode } from "./internal/nodes.js"
+import { address, allowTruncated, argument, connectingNode, identity, listeningNode } from "./internal/nodes.js"
 import { printable } from "./internal/printable.js"
 import { progressBar } from "./internal/progressBar.js"
 import * as Receiver from "./internal/receiver.js"
@@ -44,11 +45,16 @@ const wholeNumber = (flag: string, min: number, max: number) =>
     })
   )
 
-/** The connections that come in, each closed when its handler is done. */
+/** The connections that come in, each closed when its handler is done, in order if it succeeds. */
 const takeEach = <E, R>(
   connections: Stream.Stream<Tx3Connection>,
   handler: (connection: Tx3Connection) => Effect.Effect<void, E, R>
-) => Stream.runForEach(connections, (connection) => Effect.ensuring(handler(connection), connection.close))
+) =>
+  Stream.runForEach(
+    connections,
+    (connection) =>
+      Effect.onExit(handler(connection), (exit) => Exit.isSuccess(exit) ? connection.close : connection.reset)
+  )
 
 const keep = (what: string) =>
   Options.boolean("keep").pipe(
@@ -73,20 +79,25 @@ const listen = Command.make("listen", {
       "Send back all that comes, to all connections at once until a signal ends it; stdin and stdout have no part in it"
     )
   ),
+  allowTruncated,
   place
-}, ({ echo, identity, keep, place }) =>
+}, ({ allowTruncated, echo, identity, keep, place }) =>
   Effect.gen(function*() {
-    const { addresses, connections, serve } = yield* listeningNode(identity, [place], { requireRegistration: true })
+    const { addresses, connections, serve } = yield* listeningNode(identity, [place], {
+      allowTruncated,
+      requireRegistration: true
+    })
     if (echo) {
       yield* Console.log(addresses.join("\n"))
-      return yield* serve((connection) => Effect.ignore(Pipe.echo(connection)))
+      return yield* serve((connection) => Effect.catchAll(Pipe.echo(connection), () => connection.reset))
     }
     yield* Effect.forEach(addresses, (address) => tell(`listening at ${address}`))
     const pipe = (connection: Tx3Connection, options?: Parameters<typeof Pipe.run>[2]) =>
       Effect.zipRight(tell(`connected with ${connection.remoteDigest}`), Pipe.run(connection, process, options))
     yield* keep
       ? takeEach(connections, (connection) =>
-        Effect.catchTag(pipe(connection), "ConnectionError", (error) => tell(error.message)))
+        Effect.catchTag(pipe(connection), "ConnectionError", (error) =>
+          Effect.zipRight(connection.reset, tell(error.message))))
       : takeEach(Stream.take(connections, 1), (connection) =>
         pipe(connection, { endStdout }))
   }).pipe(Effect.scoped)).pipe(

@@ -4,6 +4,7 @@
  * and all passages with the scope that `listen` was called in.
  */
 import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
+import * as Reset from "@tx3/sockets/Reset"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
@@ -96,7 +97,7 @@ export const listen = (options: Options): Effect.Effect<LocalEndpoint, LocalErro
 
     const handle = (local: net.Socket) =>
       Effect.gen(function*() {
-        yield* Effect.addFinalizer(() => Effect.sync(() => local.destroy()))
+        yield* Effect.addFinalizer(() => Effect.sync(() => Reset.abandon(local)))
         // Nothing is taken from it, but its reset is noticed.
         local.read(0)
         const connection = yield* Effect.tapError(connect, () => Passage.resetLocal(local)).pipe(

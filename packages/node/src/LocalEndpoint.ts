@@ -5,6 +5,7 @@
 import * as DeadPeers from "@tx3/sockets/DeadPeers"
 import * as Dial from "@tx3/sockets/Dial"
 import * as Listen from "@tx3/sockets/Listen"
+import * as Reset from "@tx3/sockets/Reset"
 import { bindPrivately, longestPath } from "@tx3/sockets/UnixSocket"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
@@ -124,7 +125,7 @@ const refuseLongPath = (action: LocalError["action"], endpoint: LocalEndpoint) =
 
 /**
  * Opens a connection, half-open and unread. `timeoutMs` is for all of it; of several addresses of a name the first that answers
- * is taken.
+ * is taken. The scope resets it unless both directions have ended by then.
  *
  * @since 0.1.0
  * @category connecting
@@ -143,6 +144,7 @@ export const connect = (
         Unix: ({ path }) => connectUnix(path, timeoutMs)
       })
     ),
+    Effect.tap((socket) => Effect.addFinalizer(() => Effect.sync(() => Reset.abandon(socket)))),
     Effect.mapError((cause) =>
       cause._tag === "LocalError"
         ? cause

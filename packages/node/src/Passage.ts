@@ -1,15 +1,15 @@
 /**
  * A connection of a node that is carried on to a local socket: bytes both ways, each only as fast as it is taken, the end of
- * either direction passed on while the other goes on, a reset passed on as one. It ends when both directions have, or one is
- * lost; both sockets stay with the scopes they were opened in.
+ * either direction passed on while the other goes on. It ends when both directions have, or one is lost. Both sides are reset
+ * unless both directions ended in order, also where it is interrupted. The sockets stay with the scopes they were opened in.
  */
 import type { CertDigest } from "@tx3/protocol/CertDigest"
 import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
+import * as Reset from "@tx3/sockets/Reset"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
-import * as Stream from "effect/Stream"
 import type * as net from "node:net"
 import type { Duplex } from "node:stream"
 import { finished } from "node:stream/promises"
@@ -41,7 +41,7 @@ export interface Passage {
 }
 
 /**
- * A passage did not come to its end: a side was reset, or closed before all had been written to it.
+ * A passage did not come to its end: a side was reset or cut off, or closed before all had been written to it.
  *
  * @since 0.1.0
  * @category errors
@@ -112,15 +112,17 @@ const carry = ({ connection, local, ownDigest }: Parameters<typeof run>[0]): Eff
   Lost | Refusal.Refused
 > => {
   const remote = connection.duplex
-  // There is nothing left to read when these are asked, but they tell an end from a reset that looks like one. A unix socket
-  // has no such resets, and a write to one that its program has closed would fail.
-  const confirmLocalEnd = local.remoteFamily === undefined
-    ? Effect.void
-    : lostAt("local", duplex.confirmEnd(local, local))
-  const confirmPeerEnd = lostAt("peer", Stream.runDrain(connection.readable))
+  // The kernel tells it only once, and a socket that has ended by now has not been asked.
+  let wasReset = local.readableEnded && Reset.endedByReset(local)
+  local.prependOnceListener("end", () => {
+    wasReset = Reset.endedByReset(local)
+  })
+  const localEnded = Effect.suspend(() =>
+    wasReset ? new Lost({ side: "local", cause: new Error("reset behind its last bytes") }) : Effect.void
+  )
 
   const outward = copied({ from: [local, "local"], to: [remote, "peer"] }).pipe(
-    Effect.zipRight(confirmLocalEnd),
+    Effect.zipRight(localEnded),
     Effect.zipRight(lostAt("peer", duplex.end(remote)))
   )
   const begun = ownDigest === undefined
@@ -131,23 +133,24 @@ const carry = ({ connection, local, ownDigest }: Parameters<typeof run>[0]): Eff
     )
   const inward = begun.pipe(
     Effect.zipRight(copied({ from: [remote, "peer"], to: [local, "local"] })),
-    Effect.zipRight(confirmPeerEnd),
     Effect.zipRight(lostAt("local", duplex.end(local)))
   )
-  // A side that has ended is not read any more, and Node would not notice its reset.
-  const watch = Effect.suspend(() => remote.readableEnded ? confirmPeerEnd : Effect.void).pipe(
-    Effect.zipRight(Effect.suspend(() => local.readableEnded ? confirmLocalEnd : Effect.void)),
-    Effect.delay(confirmEveryMs),
-    Effect.forever
+  // A socket that has ended is not read any more, and Node would not notice its reset. An empty write does; to a unix socket that
+  // its program has closed it would fail.
+  const probed = Effect.suspend(() =>
+    local.remoteFamily !== undefined && local.readableEnded && !local.writableEnded && local.writableLength === 0
+      ? lostAt("local", duplex.write(local, new Uint8Array()))
+      : Effect.void
   )
   return Effect.all([outward, inward], { concurrency: "unbounded", discard: true }).pipe(
-    Effect.raceFirst(watch),
-    Effect.tapError(() => Effect.zipRight(resetLocal(local), connection.reset))
+    Effect.raceFirst(Effect.forever(Effect.delay(probed, probeEveryMs))),
+    // Neither side has sent the other's end where this is interrupted, as little as where one is lost.
+    Effect.onExit((exit) => Exit.isSuccess(exit) ? Effect.void : Effect.zipRight(resetLocal(local), connection.reset))
   )
 }
 
-/** How often one direction that has ended is looked at while the other goes on. */
-const confirmEveryMs = 10_000
+/** How often a local socket is looked at that has ended its direction while the other goes on. */
+const probeEveryMs = 10_000
 
 type Side = readonly [Duplex, Lost["side"]]
 
@@ -165,11 +168,10 @@ const lostAt = <A>(side: Lost["side"], effect: Effect.Effect<A, unknown>) =>
   Effect.mapError(effect, (cause) => new Lost({ side, cause }))
 
 /**
- * Resets a local socket, which tells its program that not all came through; closes it if it is a unix socket, which knows no
- * reset.
+ * Resets a local socket, which tells its program that not all came through. A unix socket knows no reset: its program finds an
+ * error only if it has sent what was not read, and otherwise an end.
  *
  * @since 0.1.0
  * @category running
  */
-export const resetLocal = (local: net.Socket): Effect.Effect<void> =>
-  Effect.sync(() => void (local.remoteFamily === undefined ? local.destroy() : local.resetAndDestroy()))
+export const resetLocal = (local: net.Socket): Effect.Effect<void> => Effect.sync(() => Reset.reset(local))

@@ -7,6 +7,7 @@ import * as Socket from "@effect/platform/Socket"
 import type { CertDigest } from "@tx3/protocol/CertDigest"
 import type { Secured } from "@tx3/protocol/Handshake"
 import * as DeadPeers from "@tx3/sockets/DeadPeers"
+import * as Reset from "@tx3/sockets/Reset"
 import * as Effect from "effect/Effect"
 import * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
@@ -32,8 +33,9 @@ export interface Tx3Connection {
 
   /**
    * What the other end sends, read only as fast as it is pulled, until the other end's `end`. Leaving the stream early
-   * loses nothing but the chunk at hand; running it again goes on where it was left. The end is TCP's: a relay could
-   * bring it about early, and a protocol for which that matters must say itself when it is done.
+   * loses nothing but the chunk at hand; running it again goes on where it was left. A connection that ends without the
+   * other end's `end`, which comes as TLS's close_notify, fails with `truncated` behind its last byte, unless
+   * `NodeConfig.allowTruncated` takes that for an end.
    */
   readonly readable: Stream.Stream<Uint8Array, ConnectionError>
 
@@ -49,10 +51,17 @@ export interface Tx3Connection {
    */
   readonly end: Effect.Effect<void, ConnectionError>
 
-  /** Closes both sides at once, whatever has not been read or is still under way. Idempotent. */
+  /**
+   * Closes the connection in order: everything written goes out, and then the end, so that the other end finds a complete
+   * transfer. Done when the operating system has it all. What the other end still sends is dropped, and reads and writes fail
+   * with `closed`. A peer that takes nothing for 5 s finds a reset; one that does not end is closed after 5 s. Idempotent.
+   */
   readonly close: Effect.Effect<void>
 
-  /** Closes both sides at once, so that the other end finds its connection reset and not ended. Idempotent. */
+  /**
+   * Closes both sides at once, whatever has not been read or is still under way, so that the other end finds its connection
+   * reset and not ended. Idempotent.
+   */
   readonly reset: Effect.Effect<void>
 
   /**
@@ -62,13 +71,16 @@ export interface Tx3Connection {
    */
   readonly socket: Socket.Socket
 
-  /** The Node stream below, for code that wants one: half-open, paused, and destroyed by `close`. */
+  /**
+   * The Node stream below, for code that wants one: half-open and paused. Its `error` is a {@link ConnectionError}; it emits
+   * `end` only after the other end's. To destroy it before it has sent its own end resets the connection.
+   */
   readonly duplex: Duplex
 }
 
 /**
  * A connection over a TLS handshake that is done, and the TCP socket below it. It owns neither: both stay with the
- * scopes they were opened in.
+ * scopes they were opened in, which reset the connection unless it has ended or been closed.
  *
  * @since 0.1.0
  * @category constructors
@@ -79,10 +91,17 @@ export const make = (
 ): Tx3Connection => {
   DeadPeers.watch(tcp.socket)
   const write = (bytes: Uint8Array) => duplex.write(tlsSocket, bytes)
-  const close = Effect.sync(() => void tlsSocket.destroy())
+  const { destroy } = tlsSocket
+  // Also where Node destroys it. An end that this end has not sent must not look like one.
+  tlsSocket.destroy = (error) => {
+    if (!tlsSocket.writableFinished) {
+      Reset.reset(tcp.socket)
+    }
+    return destroy.call(tlsSocket, error && duplex.failureOf(error))
+  }
+  const close = duplex.close(tlsSocket, () => tcp.socket.bytesWritten - tcp.socket.writableLength)
   const reset = Effect.sync(() => {
-    // The TLS socket cannot, and it closes with the one below.
-    tcp.socket.resetAndDestroy()
+    Reset.reset(tcp.socket)
     tlsSocket.destroy()
   })
 

@@ -17,6 +17,7 @@ import * as Listen from "@tx3/sockets/Listen"
 import type * as Arr from "effect/Array"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
@@ -58,9 +59,10 @@ export class Tx3Node extends Context.Tag("@tx3/node/Tx3Node")<Tx3Node, {
   readonly connections: Stream.Stream<Tx3Connection.Tx3Connection>
 
   /**
-   * Runs the handler for each inbound connection, in a fiber and a scope of its own, with `RemoteDigest` provided; the
-   * connection is closed when the handler ends. A handler that fails is logged and stops nothing else. Interrupting this
-   * interrupts every handler.
+   * Runs the handler for each inbound connection, in a fiber and a scope of its own, with `RemoteDigest` provided. When the
+   * handler succeeds its connection is closed in order, and the other end gets all that was written and an end. When it fails
+   * or is interrupted the connection is reset. A failure is logged and stops nothing else. Interrupting this interrupts every
+   * handler.
    */
   readonly serve: <E, R>(
     handler: (connection: Tx3Connection.Tx3Connection) => Effect.Effect<void, E, R>
@@ -70,7 +72,7 @@ export class Tx3Node extends Context.Tag("@tx3/node/Tx3Node")<Tx3Node, {
    * Connects to another node, directly or through a relay, and makes sure that it is the one the address names. Every
    * IP address of a name is tried, 250 ms apart, and the first that answers is taken (RFC 8305). Of several addresses of the node, the next is tried `connectStaggerMs` after the
    * one before it or as soon as that has failed, and the first that completes is taken. The connection is closed with the
-   * scope. A relay's own address is none to connect to: the relay takes whoever does for a node that registers.
+   * scope: in order where the scope closes with success, by a reset otherwise. A relay's own address is none to connect to: the relay takes whoever does for a node that registers.
    */
   readonly connect: (
     address: Destination
@@ -175,7 +177,7 @@ export const make = (
       serve: (handler) =>
         connections.pipe(
           Stream.runForEach((connection) =>
-            Effect.addFinalizer(() => connection.close).pipe(
+            Effect.addFinalizer((exit) => Exit.isSuccess(exit) ? connection.close : connection.reset).pipe(
               Effect.zipRight(handler(connection)),
               Effect.scoped,
               Effect.provideService(RemoteDigest, Option.some(connection.remoteDigest)),

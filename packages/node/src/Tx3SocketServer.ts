@@ -12,7 +12,7 @@ import * as Tx3Node from "./Tx3Node.js"
 
 /**
  * Serves a node's inbound connections. A handler finds whom it serves in `RemoteDigest`. When it succeeds its connection's
- * writing side is ended, and what was written still goes out; when it fails, the connection is closed. That a peer reset its
+ * writing side is ended, and what was written still goes out; when it fails, the connection is reset. That a peer reset its
  * connection is logged as debug, any other failure of a handler as an error; neither ends `run`. `address` is the host and
  * port of the node's first address, which alone does not tell where it is: `Tx3Node.addresses` does.
  *
@@ -25,13 +25,16 @@ export const make: Effect.Effect<SocketServer.SocketServer["Type"], never, Tx3No
     SocketServer.SocketServer.of({
       address: tcpAddressOf(node),
       run: <R, E, _>(handler: (socket: Socket.Socket) => Effect.Effect<_, E, R>) =>
-        node.serve(({ end, socket }) =>
+        node.serve(({ end, reset, socket }) =>
           handler(socket).pipe(
             Effect.zipRight(Effect.ignore(end)),
             Effect.catchAllCause((cause) =>
-              Socket.isSocketError(Cause.squash(cause))
-                ? Effect.logDebug("a connection was lost", cause)
-                : Effect.logError("the handler of a connection failed", cause)
+              Effect.zipRight(
+                reset,
+                Socket.isSocketError(Cause.squash(cause))
+                  ? Effect.logDebug("a connection was lost", cause)
+                  : Effect.logError("the handler of a connection failed", cause)
+              )
             )
           )
         )

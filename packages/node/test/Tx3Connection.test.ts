@@ -275,7 +275,7 @@ describe("as a Socket", () => {
       const { near } = yield* pair
       const write = yield* near.socket.writer
       yield* write(new Socket.CloseEvent())
-      assert.isTrue(near.duplex.destroyed)
+      assert.isTrue(near.duplex.writableFinished)
       assert.instanceOf(yield* Effect.flip(write("late")), Socket.SocketGenericError)
     }))
 })

@@ -9,7 +9,11 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
+import * as FiberId from "effect/FiberId"
 import * as Scope from "effect/Scope"
+
+/** A way that is not taken has not succeeded, whatever it came to. */
+const givenUp = Exit.interrupt(FiberId.none)
 
 /**
  * Starts the ways `staggerMs` apart and gives the first success. Fails with every error, in the order of the ways, when
@@ -48,7 +52,7 @@ export const firstOf = <A, E, R>(
       const taken = Exit.isSuccess(exit) ? exit.value.taken : undefined
       yield* Effect.forEach(
         scopes,
-        (scope, index) => index === taken ? Effect.void : Scope.close(scope, exit),
+        (scope, index) => index === taken ? Effect.void : Scope.close(scope, givenUp),
         { discard: true }
       )
       return yield* Effect.mapBoth(exit, { onFailure: () => errors, onSuccess: ({ value }) => value })

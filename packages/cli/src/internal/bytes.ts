@@ -75,7 +75,10 @@ const more = (duplex: Duplex, patienceMs: number | undefined) =>
     duplex.on("readable", onReadable).on("end", onEnd).on("close", onEnd)
   })
 
-const noMore = (duplex: Duplex) => duplex.readableEnded ? new Short({ reason: "ended" }) : lost(duplex)
+const noMore = (duplex: Duplex) =>
+  duplex.readableEnded && duplex.errored === null ? new Short({ reason: "ended" }) : lost(duplex)
 
-const lost = (duplex: Duplex) =>
-  new ConnectionError({ reason: "lost", cause: duplex.errored ?? new Error("the other end closed it") })
+const lost = ({ errored }: Duplex) =>
+  errored instanceof ConnectionError
+    ? errored
+    : new ConnectionError({ reason: "lost", cause: errored ?? new Error("the other end closed it") })

@@ -1,6 +1,7 @@
 /** What the commands of `tx3` have in common: who to be, whom to connect to, and the node for it. */
 import * as Args from "@effect/cli/Args"
 import * as Options from "@effect/cli/Options"
+import * as NodeConfig from "@tx3/node/NodeConfig"
 import * as Tx3Node from "@tx3/node/Tx3Node"
 import * as Address from "@tx3/protocol/Address"
 import * as Effect from "effect/Effect"
@@ -52,20 +53,35 @@ export const destinationOf = (addresses: readonly [string, ...Array<string>]) =>
       })
   })
 
+export const allowTruncated = Options.boolean("allow-truncated").pipe(
+  Options.withDescription(
+    "Take a connection that is cut off for one that has ended; only for data that says itself where it ends, as HTTP and SSH do"
+  )
+)
+
 const identityOf = (identity: Option.Option<string>) =>
   Effect.map(Effect.transposeMapOption(identity, IdentityFile.read), Option.getOrUndefined)
 
-export const connectingNode = (identity: Option.Option<string>) =>
-  Effect.flatMap(identityOf(identity), (identity) => Tx3Node.make({ identity }))
+/** What a command asks of its node, beyond who it is. */
+interface Rules {
+  readonly allowTruncated?: boolean
+}
+
+const make = (options: Tx3Node.Options, { allowTruncated = false }: Rules) =>
+  Effect.provide(Tx3Node.make(options), NodeConfig.layer({ allowTruncated }))
+
+export const connectingNode = (identity: Option.Option<string>, rules: Rules = {}) =>
+  Effect.flatMap(identityOf(identity), (identity) => make({ identity }, rules))
 
 /** A node that tells when it loses a relay and has it back. */
 export const listeningNode = (
   identity: Option.Option<string>,
   bind: ReadonlyArray<string>,
-  options: Pick<Tx3Node.Options, "requireRegistration">
+  options: Pick<Tx3Node.Options, "requireRegistration"> & Rules
 ) =>
   Effect.gen(function*() {
-    const node = yield* Tx3Node.make({ bind, identity: yield* identityOf(identity), ...options })
+    const { requireRegistration } = options
+    const node = yield* make({ bind, identity: yield* identityOf(identity), requireRegistration }, options)
     yield* registrations(tell, node)
     return node
   })

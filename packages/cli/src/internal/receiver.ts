@@ -7,6 +7,7 @@ import type { Tx3Connection } from "@tx3/node/Tx3Connection"
 import type { CertDigest } from "@tx3/protocol/CertDigest"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -107,7 +108,7 @@ export const run = (options: {
         transfers.add(transfer)
         transfer.fiber = yield* take(connection, transfer).pipe(
           Effect.ensuring(Effect.sync(() => transfers.delete(transfer))),
-          Effect.ensuring(connection.close),
+          Effect.onExit((exit) => Exit.isSuccess(exit) ? connection.close : connection.reset),
           Effect.forkScoped
         )
       })).pipe(Effect.raceFirst(Deferred.await(end)))

@@ -9,6 +9,7 @@ import * as Dial from "@tx3/sockets/Dial"
 import { firstOf } from "@tx3/sockets/FirstOf"
 import type * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
 import type { SecureContext } from "node:tls"
 import type { NodeConfigOptions } from "../NodeConfig.js"
@@ -44,7 +45,9 @@ export const connect = (
       if (secured.digest !== expected) {
         return yield* new DigestMismatch({ expected, actual: secured.digest })
       }
-      return Tx3Connection.make(secured, connection)
+      const connected = Tx3Connection.make(secured, connection)
+      yield* Effect.addFinalizer((exit) => Exit.isSuccess(exit) ? connected.close : connected.reset)
+      return connected
     }).pipe(
       Effect.timeoutFail({ duration: timeoutMs, onTimeout: () => new TimedOut({ stage, timeoutMs }) }),
       closeOnFailure

@@ -19,10 +19,18 @@ export const failureOf = (error: Error): ConnectionError =>
     : lost(error)
 
 /** Why a stream that is closed is closed. A write that this end's close cut off is no loss; Node 24 reports it as one. */
-const closedBy = ({ errored }: Duplex) =>
-  errored === null || (errored as NodeJS.ErrnoException).code === "ECANCELED"
+const closedBy = ({ errored }: Duplex) => {
+  const error = errored === null ? undefined : failureOf(errored)
+  return error === undefined || (error.cause as NodeJS.ErrnoException | undefined)?.code === "ECANCELED"
     ? new ConnectionError({ reason: "closed" })
-    : failureOf(errored)
+    : error
+}
+
+/** Streams that {@link close} has begun to close: nothing more is read or written. */
+const closing = new WeakSet<Duplex>()
+
+/** Emitted by a stream when it becomes one of those. */
+const closingEvent = Symbol.for("@tx3/node/closing")
 
 /**
  * The next bytes: all that are there, or exactly `size` of them, fewer only at the end. Fails with none after the other
@@ -31,6 +39,9 @@ const closedBy = ({ errored }: Duplex) =>
 export const read = (duplex: Duplex, size?: number): Effect.Effect<Uint8Array, Option.Option<ConnectionError>> =>
   Effect.async((resume) => {
     const attempt = () => {
+      if (closing.has(duplex)) {
+        return settle(Effect.fail(Option.some(new ConnectionError({ reason: "closed" }))))
+      }
       const bytes: Uint8Array | null = duplex.read(size)
       if (bytes !== null) {
         settle(Effect.succeed(bytes))
@@ -43,12 +54,13 @@ export const read = (duplex: Duplex, size?: number): Effect.Effect<Uint8Array, O
         settle(Effect.fail(Option.some(closedBy(duplex))))
       }
     }
-    const release = () => void duplex.off("readable", attempt).off("end", attempt).off("close", attempt)
+    const release = () =>
+      void duplex.off("readable", attempt).off("end", attempt).off("close", attempt).off(closingEvent, attempt)
     const settle = (result: Effect.Effect<Uint8Array, Option.Option<ConnectionError>>) => {
       release()
       resume(result)
     }
-    duplex.on("readable", attempt).on("end", attempt).on("close", attempt)
+    duplex.on("readable", attempt).on("end", attempt).on("close", attempt).on(closingEvent, attempt)
     attempt()
     return Effect.sync(release)
   })
@@ -56,6 +68,9 @@ export const read = (duplex: Duplex, size?: number): Effect.Effect<Uint8Array, O
 /** Waits until the bytes are the operating system's, which holds the writer back as long as the other end does. */
 export const write = (duplex: Duplex, bytes: Uint8Array): Effect.Effect<void, ConnectionError> =>
   Effect.async((resume) => {
+    if (closing.has(duplex)) {
+      return resume(new ConnectionError({ reason: "closed" }))
+    }
     if (duplex.writableEnded && !duplex.destroyed) {
       // Not left to the stream, which would close its reading side too.
       return resume(new ConnectionError({ reason: "ended" }))
@@ -69,8 +84,11 @@ export const write = (duplex: Duplex, bytes: Uint8Array): Effect.Effect<void, Co
 /** Ends the writing side and waits until everything written before is the operating system's. */
 export const end = (duplex: Duplex): Effect.Effect<void, ConnectionError> =>
   Effect.async((resume) => {
-    if (duplex.writableFinished) {
+    if (duplex.writableFinished && !closing.has(duplex)) {
       return resume(Effect.void)
+    }
+    if (closing.has(duplex)) {
+      return resume(new ConnectionError({ reason: "closed" }))
     }
     if (duplex.destroyed) {
       // Node would not call back.
@@ -79,12 +97,39 @@ export const end = (duplex: Duplex): Effect.Effect<void, ConnectionError> =>
     duplex.end(() => resume(duplex.writableFinished ? Effect.void : closedBy(duplex)))
   })
 
+/** What a stream that is being closed may take for one step: for a piece of what was written, or for the other end's end. */
+const closingStepMs = 5_000
+
 /**
- * Tells the other end's end from a reset right behind unread data, which libuv reports as one: a write brings it out, even an
- * empty one, as long as this side has not ended. One that is under way does the same. `below` is what to write to.
+ * Ends in order: what was written goes out, then the end. Done when the operating system has it all, or when it takes nothing
+ * for 5 s. The stream is destroyed when the other end has ended too, and 5 s later at the latest: destroyed earlier, with bytes
+ * that nobody has read, TCP would reset it and take back what is on the way. What still comes is dropped.
  */
-export const confirmEnd = (duplex: Duplex, below: Duplex): Effect.Effect<void, ConnectionError> =>
-  Effect.suspend(() => duplex.writableEnded || duplex.writableLength > 0 ? Effect.void : write(below, new Uint8Array()))
+export const close = (duplex: Duplex, progress: () => number): Effect.Effect<void> =>
+  Effect.async((resume) => {
+    if (duplex.destroyed || closing.has(duplex)) {
+      return resume(Effect.void)
+    }
+    closing.add(duplex)
+    duplex.emit(closingEvent)
+    let before = progress()
+    const timer = setInterval(() => {
+      if (duplex.writableFinished || progress() === before) {
+        duplex.destroy()
+      }
+      before = progress()
+    }, closingStepMs)
+    const done = () => resume(Effect.void)
+    duplex.once("finish", done).once("close", () => {
+      clearInterval(timer)
+      done()
+    })
+    if (duplex.writableFinished) {
+      done()
+    }
+    duplex.end()
+    duplex.resume()
+  })
 
 /** Waits until the stream is closed, for whatever reason. */
 export const closed = (duplex: Duplex): Effect.Effect<void> =>

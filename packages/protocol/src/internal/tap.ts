@@ -15,6 +15,11 @@ import type * as flight from "./flight.js"
 /** How long bytes that TLS does not read are kept when the connection is lost in a write. */
 const unreadMs = 1_000
 
+/** How often a connection whose other end has ended is looked at. */
+const probeEveryMs = 10_000
+
+const nothing = Buffer.alloc(0)
+
 type Callback = (error?: Error | null) => void
 
 /** Records without data that may come at any time, such as session tickets. */
@@ -29,6 +34,9 @@ export class Tap extends Duplex {
 
   /** The connection was reset, as this says. To TLS it has ended then. */
   failure: Error | undefined
+
+  /** Looks for a reset of a connection that has ended and is not read any more, and where nothing is written. */
+  private probe: NodeJS.Timeout | undefined
 
   /** Told why the other end must not go on. */
   onRefused: (error: Error) => void = () => {}
@@ -73,6 +81,11 @@ export class Tap extends Duplex {
 
   private readonly onEnd = () => {
     this.ended = true
+    this.probe = setInterval(() => {
+      if (this.writableLength === 0 && !this.writableEnded) {
+        this.below.write(nothing)
+      }
+    }, probeEveryMs).unref()
     if (this.secured) {
       this.giveEnd()
     } else {
@@ -179,6 +192,7 @@ export class Tap extends Duplex {
   }
 
   private readonly onClose = () => {
+    clearInterval(this.probe)
     if (this.destroyed || (this.below.readableEnded && this.writableFinished)) {
       return
     }

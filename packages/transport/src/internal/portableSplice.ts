@@ -7,12 +7,12 @@
  * there is at most another read in the stream behind it.
  */
 import * as DeadPeers from "@tx3/sockets/DeadPeers"
+import * as Reset from "@tx3/sockets/Reset"
 import { unacknowledgedBytes } from "@tx3/sockets/SocketCalls"
 import type * as Net from "node:net"
 import type { Rate } from "../Rate.js"
 import type { Splice, SpliceOptions, SpliceOutcome, SpliceReport } from "../Transport.js"
 import { Allowance } from "./allowance.js"
-import * as Tcp from "./tcp.js"
 
 /** A socket, and the bytes read of it before the splice began. */
 interface Released {
@@ -212,7 +212,7 @@ class Side {
   }
 
   private readonly onEnd = () => {
-    if (Tcp.endedByReset(this.socket)) {
+    if (Reset.endedByReset(this.socket)) {
       this.splice.end("reset")
       return
     }

@@ -1,7 +1,5 @@
 /** What is set on every TCP socket of this project (protocol section 5). */
 import * as DeadPeers from "@tx3/sockets/DeadPeers"
-import { descriptorOf } from "@tx3/sockets/SocketCalls"
-import * as Fs from "node:fs"
 import type * as Net from "node:net"
 
 /**
@@ -30,23 +28,3 @@ export const limitSilence = (socket: Net.Socket) => {
 
 /** For 'error' on a socket whose 'close' is listened to: it follows, and says that there was an error. */
 export const ignoreError = () => {}
-
-const oneByte = Buffer.alloc(1)
-
-/**
- * Whether the 'end' that a socket emits now is a reset: libuv reports one right behind unread data as a clean end, and
- * the kernel has the error for whoever reads once more. A write would bring it out too, but only later, after the end
- * has been passed on, and not from a socket that has been shut down.
- */
-export const endedByReset = (socket: Net.Socket): boolean => {
-  const fd = descriptorOf(socket)
-  if (fd === undefined) {
-    return false
-  }
-  try {
-    Fs.readSync(fd, oneByte)
-    return false
-  } catch (cause) {
-    return (cause as NodeJS.ErrnoException).code !== "EAGAIN"
-  }
-}
