@@ -22,6 +22,8 @@ export default defineConfig({
     cache: false,
     sequence: { concurrent: false, hooks: "stack", shuffle: false },
     retry: 0,
+    globalSetup: `${packages}testing/src/leftovers.ts`,
+    reporters: ["default", `${packages}testing/src/missingPrograms.ts`],
     // a bound for what hangs, not for what is slow: some tests start a dozen processes, on machines that are busy
     testTimeout: 60_000,
     hookTimeout: 60_000,
@@ -31,7 +33,7 @@ export default defineConfig({
     minWorkers: 1,
     maxWorkers: 2,
     projects: [
-      ...["protocol", "sockets", "transport", "operate", "node", "cli", "bench"].map((name) => project(name, name)),
+      ...["protocol", "sockets", "transport", "operate", "node", "cli", "bench", "testing"].map((name) => project(name, name)),
       ...["kernel", "portable"].map((transport) =>
         project(`relay, ${transport}`, "relay", { TX3_TEST_TRANSPORT: transport })
       ),

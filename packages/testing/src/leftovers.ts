@@ -1,0 +1,64 @@
+/**
+ * Vitest's global setup: gives a run a temporary folder and a mark of its own, which every process that a test starts
+ * inherits, and at the end of the run, also an interrupted one, removes what is left of both and fails the run by naming it.
+ * Processes are found on Linux only.
+ */
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { basename, join } from "node:path"
+
+/** The name of the variable by which a run's processes are found. */
+const mark = "TX3_TEST_RUN"
+
+/** Node's and vitest's own, made by the workers that run the tests. */
+const expected = /^(node-compile-cache|vitest|ssr$)/
+
+const read = (path: string) => {
+  try {
+    return readFileSync(path, "utf8")
+  } catch {
+    // The process has ended, or is another user's.
+    return ""
+  }
+}
+
+/** Every process but this one and its workers that has the run's mark in its environment. */
+const processes = (run: string) =>
+  process.platform !== "linux" ? [] : readdirSync("/proc")
+    .filter((pid) => /^\d+$/.test(pid) && Number(pid) !== process.pid)
+    .filter((pid) => read(`/proc/${pid}/environ`).split("\0").includes(`${mark}=${run}`))
+    .map((pid) => ({ pid: Number(pid), command: read(`/proc/${pid}/cmdline`).replaceAll("\0", " ").trim() }))
+    .filter(({ command }) => command !== "" && !/vitest\/dist\/workers|tinypool|esbuild/.test(command))
+
+export default function setup() {
+  // Vitest calls this for each project.
+  if (process.env[mark] !== undefined) {
+    return
+  }
+  const folder = mkdtempSync(join(tmpdir(), "tx3-"))
+  const run = basename(folder)
+  process.env["TMPDIR"] = folder
+  process.env[mark] = run
+
+  const clear = () => {
+    const left = [
+      ...processes(run).map(({ command, pid }) => {
+        process.kill(pid, "SIGKILL")
+        return `process ${pid}: ${command}`
+      }),
+      ...readdirSync(folder).filter((name) => !expected.test(name)).map((name) => `file ${join(folder, name)}`)
+    ]
+    rmSync(folder, { recursive: true, force: true })
+    return left
+  }
+  const onExit = () => void clear()
+  process.once("exit", onExit)
+  return () => {
+    process.off("exit", onExit)
+    const left = clear()
+    if (left.length > 0) {
+      process.exitCode = 1
+      process.stderr.write(`the tests left behind (removed now):\n  ${left.join("\n  ")}\n`)
+    }
+  }
+}

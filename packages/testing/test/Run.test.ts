@@ -1,0 +1,59 @@
+import { spawnSync } from "node:child_process"
+import { existsSync, mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
+import { assert, describe, it } from "vitest"
+
+const config = fileURLToPath(new URL("fixtures/vitest.config.ts", import.meta.url))
+const vitest = fileURLToPath(new URL("../../../node_modules/vitest/vitest.mjs", import.meta.url))
+
+/** Runs a fixture in a vitest of its own, where no program is installed. */
+const run = (fixture: string, env: Record<string, string> = {}) => {
+  const empty = mkdtempSync(join(tmpdir(), "programs-"))
+  try {
+    const { status, stderr, stdout } = spawnSync(process.execPath, [vitest, "run", "--config", config, fixture], {
+      encoding: "utf8",
+      env: { TMPDIR: tmpdir(), PATH: empty, ...env }
+    })
+    return { status, said: stdout + stderr }
+  } finally {
+    rmSync(empty, { recursive: true })
+  }
+}
+
+describe("withPrograms", () => {
+  it("skips tests whose programs are missing, and the run ends with a list", () => {
+    const { said, status } = run("needs")
+    assert.strictEqual(status, 0, said)
+    assert.match(said, /1 passed \| 2 skipped/)
+    assert.include(
+      said,
+      "2 tests were skipped because these programs are not installed:\n  curl (2 tests)\n  promtool (1 test)\n" +
+        "Install them on Debian: apt-get install curl prometheus\n"
+    )
+  })
+
+  it("fails where all programs are required", () => {
+    const { said, status } = run("needs", { TX3_TEST_PROGRAMS: "required" })
+    assert.strictEqual(status, 1, said)
+    assert.include(said, "curl: not installed; apt-get install curl")
+  })
+})
+
+describe("leftovers", () => {
+  it("fails a run that leaves a file or a process, names them and removes them", () => {
+    const { said, status } = run("leaves")
+    assert.strictEqual(status, 1, said)
+    const [, pid] = /process (\d+): \S*node -e/.exec(said)!
+    const [, file] = /file (\S+left)\n/.exec(said)!
+    assert.isFalse(existsSync(file!))
+    assert.isFalse(existsSync(`/proc/${pid}/exe`))
+  })
+
+  it("passes a run that leaves nothing", () => {
+    const { said, status } = run("needs")
+    assert.strictEqual(status, 0, said)
+    assert.notInclude(said, "left behind")
+  })
+})
