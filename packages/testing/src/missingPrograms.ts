@@ -22,7 +22,10 @@ export default class MissingPrograms implements Reporter {
       }
     }
     if (tests > 0) {
-      const list = Array.from(skipped, ([command, tests]) => `  ${command} (${tests} ${tests === 1 ? "test" : "tests"})`)
+      const list = Array.from(
+        skipped,
+        ([command, tests]) => `  ${command} (${tests} ${tests === 1 ? "test" : "tests"})`
+      )
       process.stdout.write(
         `\n${tests} ${tests === 1 ? "test was" : "tests were"} skipped because these programs are not installed:\n` +
           `${list.sort().join("\n")}\nInstall them on Debian: ${installCommand(Array.from(skipped.keys()))}\n\n`
