@@ -1010,12 +1010,11 @@ export const transportSuite = <E>(name: string, layer: Layer.Layer<Transport.Tra
       test(
         "lingerTimeoutMs: a byte starts it again",
         Effect.gen(function*() {
-          const { left, report, right } = yield* spliced({ lingerTimeoutMs: 400 })
+          const { left, report, right } = yield* spliced({ lingerTimeoutMs: 1_200 })
           left.client.socket.end()
-          yield* trickle(right, left, 600)
-          const last = Date.now()
+          const last = yield* trickle(right, left, 1_500)
           assert.strictEqual((yield* report).outcome, "lingered")
-          assert.isAtLeast(Date.now() - last, 370)
+          assert.isAtLeast(Date.now() - last, 1_190)
         })
       )
 
@@ -1049,12 +1048,11 @@ export const transportSuite = <E>(name: string, layer: Layer.Layer<Transport.Tra
       test(
         "idleTimeoutMs: a byte starts it again, from either side",
         Effect.gen(function*() {
-          const { left, report, right } = yield* spliced({ idleTimeoutMs: 400 })
-          yield* trickle(left, right, 500)
-          yield* trickle(right, left, 500)
-          const last = Date.now()
+          const { left, report, right } = yield* spliced({ idleTimeoutMs: 1_200 })
+          yield* trickle(left, right, 1_500)
+          const last = yield* trickle(right, left, 1_500)
           assert.strictEqual((yield* report).outcome, "idle")
-          assert.isAtLeast(Date.now() - last, 370)
+          assert.isAtLeast(Date.now() - last, 1_190)
         })
       )
 
@@ -1503,15 +1501,18 @@ const echoes = (one: Link, other: Link) =>
     assert.strictEqual((yield* one.client.read(6)).toString(), "back.!")
   })
 
-/** A byte every 15 ms, each waited for. */
+/** Sends a byte every 15 ms and waits for it. Returns when the last one was sent, which is before it was carried. */
 const trickle = (from: Link, to: Link, ms: number) =>
   Effect.gen(function*() {
     const until = Date.now() + ms
+    let sentAt = Date.now()
     while (Date.now() < until) {
+      sentAt = Date.now()
       from.client.socket.write("x")
       yield* to.client.read(1)
       yield* Effect.sleep(15)
     }
+    return sentAt
   })
 
 const readDuplex = (duplex: Duplex, count: number) =>
