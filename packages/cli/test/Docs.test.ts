@@ -2,6 +2,7 @@ import * as Command from "@effect/cli/Command"
 import { NodeContext } from "@effect/platform-node"
 import { assert, describe, it, layer } from "@effect/vitest"
 import { Tx3Command, UpFile } from "@tx3/cli"
+import { withPrograms } from "@tx3/testing/withPrograms"
 import { Effect, HashMap } from "effect"
 import { readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { dirname, join, normalize } from "node:path"
@@ -92,26 +93,28 @@ describe("the user's guide", () => {
   })
 })
 
-layer(browser.layer, { timeout: 60_000, excludeTestServices: true })("the diagrams", (it) => {
-  it.scoped("are some that mermaid draws, as GitHub does", () =>
-    Effect.gen(function*() {
-      const page = yield* Effect.flatMap(browser.Browser, ({ open }) => Effect.promise(() => open()))
-      const mermaid = readFileSync(packaging.pathOf("node_modules/mermaid/dist/mermaid.min.js"), "utf8")
-      yield* Effect.promise(() => page.addScriptTag({ content: mermaid }))
-      const diagrams = pages.flatMap((name) =>
-        packaging.blocks(packaging.read(name), "mermaid").map((text) => ({ name, text }))
-      )
-      assert.isAbove(diagrams.length, 4)
-      for (const [index, { name, text }] of diagrams.entries()) {
-        const drawn = yield* Effect.promise(() =>
-          page.evaluate(
-            `mermaid.render("diagram${index}", ${
-              JSON.stringify(text)
-            }).then(({ svg }) => svg, (error) => String(error))`
-          )
+withPrograms(["chromium"], () => {
+  layer(browser.layer, { timeout: 60_000, excludeTestServices: true })("the diagrams", (it) => {
+    it.scoped("are some that mermaid draws, as GitHub does", () =>
+      Effect.gen(function*() {
+        const page = yield* Effect.flatMap(browser.Browser, ({ open }) => Effect.promise(() => open()))
+        const mermaid = readFileSync(packaging.pathOf("node_modules/mermaid/dist/mermaid.min.js"), "utf8")
+        yield* Effect.promise(() => page.addScriptTag({ content: mermaid }))
+        const diagrams = pages.flatMap((name) =>
+          packaging.blocks(packaging.read(name), "mermaid").map((text) => ({ name, text }))
         )
-        assert.match(String(drawn), /^<svg/, name)
-      }
-      yield* Effect.promise(() => page.context().close())
-    }))
+        assert.isAbove(diagrams.length, 4)
+        for (const [index, { name, text }] of diagrams.entries()) {
+          const drawn = yield* Effect.promise(() =>
+            page.evaluate(
+              `mermaid.render("diagram${index}", ${
+                JSON.stringify(text)
+              }).then(({ svg }) => svg, (error) => String(error))`
+            )
+          )
+          assert.match(String(drawn), /^<svg/, name)
+        }
+        yield* Effect.promise(() => page.context().close())
+      }))
+  })
 })

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { FileTransfer } from "@tx3/cli"
 import type { Tx3Connection } from "@tx3/node"
 import { Tx3Node } from "@tx3/node"
+import { withPrograms } from "@tx3/testing/withPrograms"
 import { Chunk, Effect, Either, Option, Schema, Stream } from "effect"
 import { execFileSync, spawnSync } from "node:child_process"
 import {
@@ -245,19 +246,19 @@ describe("tx3 send and tx3 receive", { timeout: 60_000 }, () => {
       }))
   }
 
-  const hasScript = spawnSync("script", ["--version"]).status === 0
-
-  it.scopedLive.skipIf(!hasScript)("show a progress bar on a terminal", () =>
-    Effect.gen(function*() {
-      const folder = yield* programs.temporaryFolder
-      const file = makeFile(yield* programs.temporaryFolder, "file", 1024 * 1024)
-      const { address } = yield* receive([direct, folder])
-      const { stdout } = yield* programs.runShell(
-        "script -qec \"'$NODE' '$TX3' send '$FILE' '$ADDRESS'\" /dev/null",
-        { env: { FILE: file.path, ADDRESS: address } }
-      )
-      assert.match(stdout.toString(), /file \[=+\] 100% 1\.0 MiB\/1\.0 MiB/)
-    }))
+  withPrograms(["script"], () => {
+    it.scopedLive("show a progress bar on a terminal", () =>
+      Effect.gen(function*() {
+        const folder = yield* programs.temporaryFolder
+        const file = makeFile(yield* programs.temporaryFolder, "file", 1024 * 1024)
+        const { address } = yield* receive([direct, folder])
+        const { stdout } = yield* programs.runShell(
+          "script -qec \"'$NODE' '$TX3' send '$FILE' '$ADDRESS'\" /dev/null",
+          { env: { FILE: file.path, ADDRESS: address } }
+        )
+        assert.match(stdout.toString(), /file \[=+\] 100% 1\.0 MiB\/1\.0 MiB/)
+      }))
+  })
 })
 
 describe("tx3 receive and a stranger", { timeout: 60_000 }, () => {

@@ -1,6 +1,7 @@
 import * as Command from "@effect/cli/Command"
 import { assert, describe, it } from "@effect/vitest"
 import { RelayCommand, Tx3Command } from "@tx3/cli"
+import { withPrograms } from "@tx3/testing/withPrograms"
 import { Effect, HashMap } from "effect"
 import { readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
@@ -21,20 +22,22 @@ describe("the man pages", () => {
       }
     }))
 
-  for (const name of ["tx3", "tx3-relay"] as const) {
-    it(`${name}(1) is well formed, and tells of every command there is`, () => {
-      const file = packaging.pathOf(`packaging/man/${name}.1`)
-      const { code, said } = packaging.judge("mandoc", "-Tlint", file)
-      assert.strictEqual(said, "")
-      assert.strictEqual(code, 0)
-      const page = packaging.output("mandoc", "-Tutf8", file).replaceAll(overstruck, "")
-      const commands = Array.from(HashMap.keys(
-        name === "tx3" ? Command.getSubcommands(Tx3Command.command) : Command.getSubcommands(RelayCommand.command)
-      ))
-      assert.isAbove(commands.length, 5)
-      assert.deepStrictEqual(commands.filter((command) => !page.includes(`\n   ${name} ${command}\n`)), [])
-    })
-  }
+  withPrograms(["mandoc"], () => {
+    for (const name of ["tx3", "tx3-relay"] as const) {
+      it(`${name}(1) is well formed, and tells of every command there is`, () => {
+        const file = packaging.pathOf(`packaging/man/${name}.1`)
+        const { code, said } = packaging.judge("mandoc", "-Tlint", file)
+        assert.strictEqual(said, "")
+        assert.strictEqual(code, 0)
+        const page = packaging.output("mandoc", "-Tutf8", file).replaceAll(overstruck, "")
+        const commands = Array.from(HashMap.keys(
+          name === "tx3" ? Command.getSubcommands(Tx3Command.command) : Command.getSubcommands(RelayCommand.command)
+        ))
+        assert.isAbove(commands.length, 5)
+        assert.deepStrictEqual(commands.filter((command) => !page.includes(`\n   ${name} ${command}\n`)), [])
+      })
+    }
+  })
 })
 
 /** What bash offers behind these words, with a completion that is a file. */
@@ -46,24 +49,26 @@ const offered = (file: string, name: string, ...words: ReadonlyArray<string>) =>
   return packaging.output("bash", "-c", script, "bash", file, name, ...words).trim().split(" ")
 }
 
-describe("--completions bash", () => {
-  const expected = {
-    "tx3": [["keygen", ["--help"], "ke"]],
-    "tx3-relay": [["status", ["--json", "--admin"], "stat"], ["log-level", ["--json", "--admin"], "log"]]
-  } as const
-  for (const name of ["tx3", "tx3-relay"] as const) {
-    it.scopedLive(`completes what is behind ${name}`, () =>
-      Effect.gen(function*() {
-        const file = join(yield* programs.temporaryFolder, "completion")
-        const { code, stderr, stdout } = yield* programs.run(name, ["--completions", "bash"])
-        assert.strictEqual(code, 0, stderr)
-        writeFileSync(file, stdout)
-        for (const [command, options, start] of expected[name]) {
-          assert.deepStrictEqual(offered(file, name, start), [command])
-          const behind = offered(file, name, command, "--")
-          assert.includeMembers(behind, Array.from(options))
-          assert.notInclude(behind, "--bind")
-        }
-      }))
-  }
+withPrograms(["bash"], () => {
+  describe("--completions bash", () => {
+    const expected = {
+      "tx3": [["keygen", ["--help"], "ke"]],
+      "tx3-relay": [["status", ["--json", "--admin"], "stat"], ["log-level", ["--json", "--admin"], "log"]]
+    } as const
+    for (const name of ["tx3", "tx3-relay"] as const) {
+      it.scopedLive(`completes what is behind ${name}`, () =>
+        Effect.gen(function*() {
+          const file = join(yield* programs.temporaryFolder, "completion")
+          const { code, stderr, stdout } = yield* programs.run(name, ["--completions", "bash"])
+          assert.strictEqual(code, 0, stderr)
+          writeFileSync(file, stdout)
+          for (const [command, options, start] of expected[name]) {
+            assert.deepStrictEqual(offered(file, name, start), [command])
+            const behind = offered(file, name, command, "--")
+            assert.includeMembers(behind, Array.from(options))
+            assert.notInclude(behind, "--bind")
+          }
+        }))
+    }
+  })
 })

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { parser } from "@prometheus-io/lezer-promql"
 import { OperatorConfig, OperatorMetrics } from "@tx3/operate"
 import { RelayMetrics } from "@tx3/relay"
+import { withPrograms } from "@tx3/testing/withPrograms"
 import { Either, Metric, MetricState } from "effect"
 import { dirname, join } from "node:path"
 import * as Yaml from "yaml"
@@ -118,41 +119,48 @@ interface Rule {
 const rules: ReadonlyArray<Rule> = Yaml.parse(packaging.read(alertsFile)).groups
   .flatMap(({ rules }: { readonly rules: ReadonlyArray<Rule> }) => rules)
 
-describe("the alerts", () => {
-  it("are rules that Prometheus takes", () => {
-    const { code, said } = packaging.judge(
-      "promtool",
-      "check",
-      "config",
-      packaging.pathOf("packaging/compose/prometheus.yml")
-    )
-    assert.strictEqual(code, 0, said)
-    assert.include(said, `SUCCESS: ${rules.length} rules found`)
-  })
+withPrograms(["promtool"], () => {
+  describe("the alerts", () => {
+    it("are rules that Prometheus takes", () => {
+      const { code, said } = packaging.judge(
+        "promtool",
+        "check",
+        "config",
+        packaging.pathOf("packaging/compose/prometheus.yml")
+      )
+      assert.strictEqual(code, 0, said)
+      assert.include(said, `SUCCESS: ${rules.length} rules found`)
+    })
 
-  it("come when there is something, and not before", () => {
-    const { code, said } = packaging.judge(
-      "promtool",
-      "test",
-      "rules",
-      packaging.pathOf("packages/cli/test/fixtures/alerts.test.yml")
-    )
-    assert.strictEqual(code, 0, said)
-    const tested = packaging.read("packages/cli/test/fixtures/alerts.test.yml")
-    assert.deepStrictEqual(rules.filter(({ alert }) => !tested.includes(`alertname: ${alert}\n`)), [])
-  })
+    withPrograms(["promtool"], () => {
+      it("come when there is something, and not before", () => {
+        const { code, said } = packaging.judge(
+          "promtool",
+          "test",
+          "rules",
+          packaging.pathOf("packages/cli/test/fixtures/alerts.test.yml")
+        )
+        assert.strictEqual(code, 0, said)
+        const tested = packaging.read("packages/cli/test/fixtures/alerts.test.yml")
+        assert.deepStrictEqual(rules.filter(({ alert }) => !tested.includes(`alertname: ${alert}\n`)), [])
+      })
+    })
 
-  it("are about what a relay exports", () => {
-    assert.deepStrictEqual(rules.flatMap(({ expr }) => problemsOf(expr)), [])
-  })
+    it("are about what a relay exports", () => {
+      assert.deepStrictEqual(rules.flatMap(({ expr }) => problemsOf(expr)), [])
+    })
 
-  it("each have a section in the guide", () => {
-    const guide = packaging.read("docs/operating.md")
-    const anchors = Array.from(guide.matchAll(/^#+ (.*)$/gm), ([, title]) => title!.toLowerCase().replaceAll(" ", "-"))
-    for (const { alert, annotations } of rules) {
-      assert.strictEqual(annotations.runbook, `docs/operating.md#${alert.toLowerCase()}`)
-      assert.include(anchors, alert.toLowerCase())
-    }
+    it("each have a section in the guide", () => {
+      const guide = packaging.read("docs/operating.md")
+      const anchors = Array.from(
+        guide.matchAll(/^#+ (.*)$/gm),
+        ([, title]) => title!.toLowerCase().replaceAll(" ", "-")
+      )
+      for (const { alert, annotations } of rules) {
+        assert.strictEqual(annotations.runbook, `docs/operating.md#${alert.toLowerCase()}`)
+        assert.include(anchors, alert.toLowerCase())
+      }
+    })
   })
 })
 
@@ -225,9 +233,11 @@ describe("the compose file", () => {
     assert.include(mounts, `../grafana/tx3-relay.json:${path}/tx3-relay.json:ro`)
   })
 
-  it("mounts only what is in the repository", () => {
-    const ignored = packaging.judge("git", "-C", packaging.root, "status", "--ignored", "--short", "packaging")
-    assert.strictEqual(ignored.said.replace("!! packaging/compose/relay/\n", "").includes("!! "), false, ignored.said)
+  withPrograms(["git"], () => {
+    it("mounts only what is in the repository", () => {
+      const ignored = packaging.judge("git", "-C", packaging.root, "status", "--ignored", "--short", "packaging")
+      assert.strictEqual(ignored.said.replace("!! packaging/compose/relay/\n", "").includes("!! "), false, ignored.said)
+    })
   })
 
   it("names a version of each image that is not made here, and takes what rights it can", () => {

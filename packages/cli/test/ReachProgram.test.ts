@@ -2,6 +2,7 @@ import { NodeContext } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { IdentityFile, type UpStatus } from "@tx3/cli"
 import { Tx3Node } from "@tx3/node"
+import { withPrograms } from "@tx3/testing/withPrograms"
 import { Effect, Option, Stream } from "effect"
 import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs"
 import * as http from "node:http"
@@ -76,121 +77,125 @@ const shell = (command: string, args: ReadonlyArray<string>, options: programs.O
 const tx3 = (...args: ReadonlyArray<string>) =>
   [process.execPath, join(import.meta.dirname, "..", "bin", "tx3.js"), ...args].join(" ")
 
-describe("ssh through expose and forward", { timeout: 180_000 }, () => {
-  it.scopedLive("interactive, scp of 256 MiB, a relay that restarts, and as a ProxyCommand", () =>
-    Effect.gen(function*() {
-      const { folder, options, port, user } = yield* startSshd
-      const relay = yield* programs.startRelay()
-      const home = yield* identity()
-      const me = yield* identity()
-      const exposed = yield* expose(`127.0.0.1:${port}`, [
-        "--via",
-        relay.address,
-        "--identity",
-        home.file,
-        "--allow",
-        me.digest
-      ])
-      assert.strictEqual(exposed.address, relay.address.replace(/[^/]+$/, home.digest))
-      const forwarded = yield* forward([exposed.address], ["--identity", me.file])
+withPrograms(["scp", "ssh", "ssh-keygen", "sshd"], () => {
+  describe("ssh through expose and forward", { timeout: 180_000 }, () => {
+    it.scopedLive("interactive, scp of 256 MiB, a relay that restarts, and as a ProxyCommand", () =>
+      Effect.gen(function*() {
+        const { folder, options, port, user } = yield* startSshd
+        const relay = yield* programs.startRelay()
+        const home = yield* identity()
+        const me = yield* identity()
+        const exposed = yield* expose(`127.0.0.1:${port}`, [
+          "--via",
+          relay.address,
+          "--identity",
+          home.file,
+          "--allow",
+          me.digest
+        ])
+        assert.strictEqual(exposed.address, relay.address.replace(/[^/]+$/, home.digest))
+        const forwarded = yield* forward([exposed.address], ["--identity", me.file])
 
-      // A terminal at the other end, and somebody who waits for what it says.
-      const at = [...options, "-p", forwarded.port]
-      const session = yield* programs.startCommand("ssh", [...at, "-tt", `${user}@127.0.0.1`, "/bin/sh"], {
-        stdin: "pipe"
-      })
-      session.stdin.write("test -t 0 && echo \"a terminal: $((20 + 22))\"\n")
-      yield* session.untilStdout(/a terminal: 42/)
-      session.stdin.write("exit 7\n")
-      assert.strictEqual((yield* session.ended).code, 7)
+        // A terminal at the other end, and somebody who waits for what it says.
+        const at = [...options, "-p", forwarded.port]
+        const session = yield* programs.startCommand("ssh", [...at, "-tt", `${user}@127.0.0.1`, "/bin/sh"], {
+          stdin: "pipe"
+        })
+        session.stdin.write("test -t 0 && echo \"a terminal: $((20 + 22))\"\n")
+        yield* session.untilStdout(/a terminal: 42/)
+        session.stdin.write("exit 7\n")
+        assert.strictEqual((yield* session.ended).code, 7)
 
-      const { path, sha256: wanted } = makeFile(folder, "big", 256 * 1024 * 1024)
-      const scp = yield* shell("scp", [
-        ...options,
-        "-P",
-        forwarded.port,
-        path,
-        `${user}@127.0.0.1:${join(folder, "copied")}`
-      ])
-      assert.strictEqual(scp.code, 0, scp.stderr)
-      assert.strictEqual(sha256(readFileSync(join(folder, "copied"))), wanted)
+        const { path, sha256: wanted } = makeFile(folder, "big", 256 * 1024 * 1024)
+        const scp = yield* shell("scp", [
+          ...options,
+          "-P",
+          forwarded.port,
+          path,
+          `${user}@127.0.0.1:${join(folder, "copied")}`
+        ])
+        assert.strictEqual(scp.code, 0, scp.stderr)
+        assert.strictEqual(sha256(readFileSync(join(folder, "copied"))), wanted)
 
-      relay.program.kill("SIGKILL")
-      yield* relay.program.ended
-      yield* exposed.program.untilStderr(/the registration at .* is lost/)
-      yield* startAgain(relay.address)
-      yield* exposed.program.untilStderr(/registered again/)
-      const after = yield* shell("ssh", [...at, `${user}@127.0.0.1`, "echo after the restart"])
-      assert.strictEqual(after.stdout.toString(), "after the restart\n", after.stderr)
+        relay.program.kill("SIGKILL")
+        yield* relay.program.ended
+        yield* exposed.program.untilStderr(/the registration at .* is lost/)
+        yield* startAgain(relay.address)
+        yield* exposed.program.untilStderr(/registered again/)
+        const after = yield* shell("ssh", [...at, `${user}@127.0.0.1`, "echo after the restart"])
+        assert.strictEqual(after.stdout.toString(), "after the restart\n", after.stderr)
 
-      const proxy = tx3("connect", exposed.address, "--identity", me.file)
-      const proxied = yield* shell("ssh", [...options, "-o", `ProxyCommand=${proxy}`, `${user}@home`, "cat"], {
-        stdin: "through stdin"
-      })
-      assert.strictEqual(proxied.stdout.toString(), "through stdin", proxied.stderr)
+        const proxy = tx3("connect", exposed.address, "--identity", me.file)
+        const proxied = yield* shell("ssh", [...options, "-o", `ProxyCommand=${proxy}`, `${user}@home`, "cat"], {
+          stdin: "through stdin"
+        })
+        assert.strictEqual(proxied.stdout.toString(), "through stdin", proxied.stderr)
 
-      // A service that ends first: ssh waits for the end of what its ProxyCommand prints.
-      const { endpoint } = yield* greeter
-      const greeting = yield* expose(endpoint, ["--via", "tx3-st://127.0.0.1:0"])
-      const ended = yield* shell("ssh", [...options, "-o", `ProxyCommand=${tx3("connect", greeting.address)}`, "x"])
-      assert.strictEqual(ended.code, 255)
+        // A service that ends first: ssh waits for the end of what its ProxyCommand prints.
+        const { endpoint } = yield* greeter
+        const greeting = yield* expose(endpoint, ["--via", "tx3-st://127.0.0.1:0"])
+        const ended = yield* shell("ssh", [...options, "-o", `ProxyCommand=${tx3("connect", greeting.address)}`, "x"])
+        assert.strictEqual(ended.code, 255)
 
-      yield* forwarded.program.untilStderr(new RegExp(`connected with ${home.digest}`))
-      yield* exposed.program.untilStderr(
-        new RegExp(
-          `disconnected from ${me.digest} after \\d+ (s|min|ms).*, 2\\d\\d MB from there and [\\d.]+ KB to there`
+        yield* forwarded.program.untilStderr(new RegExp(`connected with ${home.digest}`))
+        yield* exposed.program.untilStderr(
+          new RegExp(
+            `disconnected from ${me.digest} after \\d+ (s|min|ms).*, 2\\d\\d MB from there and [\\d.]+ KB to there`
+          )
         )
-      )
-    }))
+      }))
+  })
 })
 
-describe("curl through expose and forward", { timeout: 60_000 }, () => {
-  // With maxShareOfNode 0.5 forward tries those beyond 32 again, until others have ended: kept connections do not.
-  const relays: Record<string, readonly [settings: Record<string, string>, curl: ReadonlyArray<string>]> = {
-    "its defaults, connections that are kept": [{}, []],
-    "maxShareOfNode 0.5, connections that are closed": [
-      { TX3_RELAY_MAX_SHARE_OF_NODE: "0.5" },
-      ["-H", "Connection: close"]
-    ]
-  }
-  for (const [title, [settings, curl]] of Object.entries(relays)) {
-    it.scopedLive(`50 requests at once, on a relay with ${title}`, () =>
-      Effect.gen(function*() {
-        const folder = yield* programs.temporaryFolder
-        const server = yield* Effect.acquireRelease(
-          Effect.async<http.Server>((resume) => {
-            const server = http.createServer((request, response) => response.end(`${request.url}\n`.repeat(10_000)))
-            server.listen({ host: "127.0.0.1", port: 0 }, () => resume(Effect.succeed(server)))
-          }),
-          (server) => Effect.sync(() => server.close().closeAllConnections())
-        )
-        const relay = yield* programs.startRelay(settings)
-        const exposed = yield* expose(`127.0.0.1:${(server.address() as net.AddressInfo).port}`, [
-          "--via",
-          relay.address
-        ])
-        yield* exposed.program.untilStderr(/without --identity the address is another one each time/)
-        yield* exposed.program.untilStderr(/anyone who knows the address may connect; --allow DIGEST changes that/)
-        const { endpoint } = yield* forward([exposed.address])
-        const { code, stderr } = yield* shell("curl", [
-          "-sS",
-          "--fail",
-          "--parallel",
-          "--parallel-immediate",
-          "--parallel-max",
-          "50",
-          ...curl,
-          `http://${endpoint}/[1-50]`,
-          "-o",
-          join(folder, "#1")
-        ])
-        assert.strictEqual(code, 0, stderr)
-        assert.strictEqual(readdirSync(folder).length, 50)
-        for (const name of readdirSync(folder)) {
-          assert.strictEqual(readFileSync(join(folder, name), "utf8"), `/${name}\n`.repeat(10_000))
-        }
-      }))
-  }
+withPrograms(["curl"], () => {
+  describe("curl through expose and forward", { timeout: 60_000 }, () => {
+    // With maxShareOfNode 0.5 forward tries those beyond 32 again, until others have ended: kept connections do not.
+    const relays: Record<string, readonly [settings: Record<string, string>, curl: ReadonlyArray<string>]> = {
+      "its defaults, connections that are kept": [{}, []],
+      "maxShareOfNode 0.5, connections that are closed": [
+        { TX3_RELAY_MAX_SHARE_OF_NODE: "0.5" },
+        ["-H", "Connection: close"]
+      ]
+    }
+    for (const [title, [settings, curl]] of Object.entries(relays)) {
+      it.scopedLive(`50 requests at once, on a relay with ${title}`, () =>
+        Effect.gen(function*() {
+          const folder = yield* programs.temporaryFolder
+          const server = yield* Effect.acquireRelease(
+            Effect.async<http.Server>((resume) => {
+              const server = http.createServer((request, response) => response.end(`${request.url}\n`.repeat(10_000)))
+              server.listen({ host: "127.0.0.1", port: 0 }, () => resume(Effect.succeed(server)))
+            }),
+            (server) => Effect.sync(() => server.close().closeAllConnections())
+          )
+          const relay = yield* programs.startRelay(settings)
+          const exposed = yield* expose(`127.0.0.1:${(server.address() as net.AddressInfo).port}`, [
+            "--via",
+            relay.address
+          ])
+          yield* exposed.program.untilStderr(/without --identity the address is another one each time/)
+          yield* exposed.program.untilStderr(/anyone who knows the address may connect; --allow DIGEST changes that/)
+          const { endpoint } = yield* forward([exposed.address])
+          const { code, stderr } = yield* shell("curl", [
+            "-sS",
+            "--fail",
+            "--parallel",
+            "--parallel-immediate",
+            "--parallel-max",
+            "50",
+            ...curl,
+            `http://${endpoint}/[1-50]`,
+            "-o",
+            join(folder, "#1")
+          ])
+          assert.strictEqual(code, 0, stderr)
+          assert.strictEqual(readdirSync(folder).length, 50)
+          for (const name of readdirSync(folder)) {
+            assert.strictEqual(readFileSync(join(folder, name), "utf8"), `/${name}\n`.repeat(10_000))
+          }
+        }))
+    }
+  })
 })
 
 describe("who may connect", { timeout: 60_000 }, () => {
@@ -301,119 +306,123 @@ describe("who may connect", { timeout: 60_000 }, () => {
     }))
 })
 
-describe("tx3 expose and forward", { timeout: 60_000 }, () => {
-  it.scopedLive("unix sockets at both ends, also in the place of one that a killed program left", () =>
-    Effect.gen(function*() {
-      const folder = yield* programs.temporaryFolder
-      const socket = join(folder, "forwarded")
-      const service = join(folder, "service")
-      yield* Effect.acquireRelease(
-        Effect.async<net.Server>((resume) => {
-          const server = net.createServer((socket) => socket.end("by file\n"))
-          server.listen({ path: service }, () => resume(Effect.succeed(server)))
-        }),
-        (server) => Effect.sync(() => server.close())
-      )
-      const { address } = yield* expose(`unix:${service}`, ["--via", "tx3-st://127.0.0.1:0"])
-      for (const round of [1, 2]) {
-        const program = yield* programs.start("tx3", ["forward", address, "--listen", `unix:${socket}`])
-        yield* program.untilStdout(/unix:/)
-        const { stdout } = yield* shell("curl", ["-s", "--http0.9", "--unix-socket", socket, "http://x/"])
-        assert.strictEqual(stdout.toString(), "by file\n", `${round}`)
-        program.kill("SIGKILL")
-        yield* program.ended
-        assert.deepStrictEqual(readdirSync(folder).sort(), ["forwarded", "service"])
-      }
-    }))
-
-  it.scopedLive("begin before their relays and their service, and say so", () =>
-    Effect.gen(function*() {
-      const { count, endpoint, server } = yield* greeter
-      yield* Effect.async<void>((resume) => void server.close(() => resume(Effect.void)))
-      const home = yield* identity()
-      const first = yield* programs.startRelay()
-      first.program.kill("SIGKILL")
-      yield* first.program.ended
-      const program = yield* programs.start("tx3", [
-        "expose",
-        endpoint,
-        "--via",
-        first.address,
-        "--identity",
-        home.file
-      ])
-      yield* program.untilStderr(/cannot register at .*connection refused.*; trying again/)
-      yield* startAgain(first.address)
-      yield* program.untilStderr(/registered at/)
-      const [address] = yield* program.untilStdout(/tx3-\S+/)
-
-      const early = yield* programs.run("tx3", ["connect", address])
-      assert.strictEqual(early.code, 1)
-      assert.include(early.stderr, "the other end is there, but the service behind it does not answer")
-      yield* program.untilStderr(/cannot connect to .*: nothing listens there; [\w-]{43} wanted it/)
-      const port = Number(endpoint.split(":")[1])
-      yield* Effect.async<void>((resume) => void server.listen({ port, host: "127.0.0.1" }, () => resume(Effect.void)))
-      assert.strictEqual((yield* programs.run("tx3", ["connect", address])).stdout.toString(), "hello\n")
-      assert.strictEqual(count(), 1)
-
-      program.kill("SIGTERM")
-      assert.strictEqual((yield* program.ended).code, 143)
-    }))
-
-  it.scopedLive("several relays: all addresses are printed, and one that is gone is gone around", () =>
-    Effect.gen(function*() {
-      const { endpoint } = yield* greeter
-      const one = yield* programs.startRelay()
-      const two = yield* programs.startRelay()
-      const { program } = yield* expose(endpoint, ["--via", one.address, "--via", two.address])
-      yield* program.untilStderr(/registered at [^]*registered at/)
-      const [text] = yield* program.untilStdout(/tx3-\S+\ntx3-\S+\n/)
-      const addresses = text.trim().split("\n")
-      const forwarded = yield* forward(addresses)
-      assert.strictEqual(yield* readFrom(forwarded.port), "hello\n")
-      one.program.kill("SIGKILL")
-      yield* one.program.ended
-      assert.strictEqual(yield* readFrom(forwarded.port), "hello\n")
-      const both = yield* programs.run("tx3", ["connect", ...addresses])
-      assert.strictEqual(both.stdout.toString(), "hello\n", both.stderr)
-    }))
-
-  const other = `tx3-st://127.0.0.1:1/${"A".repeat(43)}`
-  const wrong: ReadonlyArray<readonly [args: ReadonlyArray<string>, message: string]> = [
-    [["expose", "127.0.0.1:22"], "Expected at least 1 value(s) for option: '--via'"],
-    [["expose", "22", "--via", "tx3-st://127.0.0.1:0"], "\"22\" is no endpoint; write HOST:PORT, as 127.0.0.1:22"],
-    [["expose", "127.0.0.1:22", "--via", "tx3-st://127.0.0.1:0", "--allow", "me"], "--allow: me is no digest"],
-    [["forward", other], "Expected to find option: '--listen'"],
-    [["forward", "--listen", "127.0.0.1:0"], "Missing argument <ADDRESS>"],
-    [
-      ["forward", other, `${other.slice(0, -1)}E`, "--listen", "127.0.0.1:0"],
-      "give addresses of one node, which end in the same digest"
-    ],
-    [
-      ["forward", other, "--listen", "127.0.0.1:0", "--name", "no name"],
-      "\"no name\" is no name; use up to 64 letters"
-    ],
-    [["up"], "./tx3.yml: there is no such file"],
-    [["status"], "./tx3.yml: there is no such file"]
-  ]
-  for (const [args, message] of wrong) {
-    it.scopedLive(`refuse to be called with ${args.join(" ")}`, () =>
+withPrograms(["curl"], () => {
+  describe("tx3 expose and forward", { timeout: 60_000 }, () => {
+    it.scopedLive("unix sockets at both ends, also in the place of one that a killed program left", () =>
       Effect.gen(function*() {
-        const cwd = yield* programs.temporaryFolder
-        const { code, stderr, stdout } = yield* programs.run("tx3", args, { cwd })
-        assert.strictEqual(code, 2, stderr)
-        assert.include(stderr, message)
-        assert.strictEqual(stdout.toString(), "")
+        const folder = yield* programs.temporaryFolder
+        const socket = join(folder, "forwarded")
+        const service = join(folder, "service")
+        yield* Effect.acquireRelease(
+          Effect.async<net.Server>((resume) => {
+            const server = net.createServer((socket) => socket.end("by file\n"))
+            server.listen({ path: service }, () => resume(Effect.succeed(server)))
+          }),
+          (server) => Effect.sync(() => server.close())
+        )
+        const { address } = yield* expose(`unix:${service}`, ["--via", "tx3-st://127.0.0.1:0"])
+        for (const round of [1, 2]) {
+          const program = yield* programs.start("tx3", ["forward", address, "--listen", `unix:${socket}`])
+          yield* program.untilStdout(/unix:/)
+          const { stdout } = yield* shell("curl", ["-s", "--http0.9", "--unix-socket", socket, "http://x/"])
+          assert.strictEqual(stdout.toString(), "by file\n", `${round}`)
+          program.kill("SIGKILL")
+          yield* program.ended
+          assert.deepStrictEqual(readdirSync(folder).sort(), ["forwarded", "service"])
+        }
       }))
-  }
 
-  it.scopedLive("a port that is taken is an error that says so", () =>
-    Effect.gen(function*() {
-      const { endpoint } = yield* greeter
-      const { code, stderr } = yield* programs.run("tx3", ["forward", other, "--listen", endpoint])
-      assert.strictEqual(code, 1)
-      assert.include(stderr, `tx3: cannot listen at ${endpoint}: another program listens there`)
-    }))
+    it.scopedLive("begin before their relays and their service, and say so", () =>
+      Effect.gen(function*() {
+        const { count, endpoint, server } = yield* greeter
+        yield* Effect.async<void>((resume) => void server.close(() => resume(Effect.void)))
+        const home = yield* identity()
+        const first = yield* programs.startRelay()
+        first.program.kill("SIGKILL")
+        yield* first.program.ended
+        const program = yield* programs.start("tx3", [
+          "expose",
+          endpoint,
+          "--via",
+          first.address,
+          "--identity",
+          home.file
+        ])
+        yield* program.untilStderr(/cannot register at .*connection refused.*; trying again/)
+        yield* startAgain(first.address)
+        yield* program.untilStderr(/registered at/)
+        const [address] = yield* program.untilStdout(/tx3-\S+/)
+
+        const early = yield* programs.run("tx3", ["connect", address])
+        assert.strictEqual(early.code, 1)
+        assert.include(early.stderr, "the other end is there, but the service behind it does not answer")
+        yield* program.untilStderr(/cannot connect to .*: nothing listens there; [\w-]{43} wanted it/)
+        const port = Number(endpoint.split(":")[1])
+        yield* Effect.async<void>((resume) =>
+          void server.listen({ port, host: "127.0.0.1" }, () => resume(Effect.void))
+        )
+        assert.strictEqual((yield* programs.run("tx3", ["connect", address])).stdout.toString(), "hello\n")
+        assert.strictEqual(count(), 1)
+
+        program.kill("SIGTERM")
+        assert.strictEqual((yield* program.ended).code, 143)
+      }))
+
+    it.scopedLive("several relays: all addresses are printed, and one that is gone is gone around", () =>
+      Effect.gen(function*() {
+        const { endpoint } = yield* greeter
+        const one = yield* programs.startRelay()
+        const two = yield* programs.startRelay()
+        const { program } = yield* expose(endpoint, ["--via", one.address, "--via", two.address])
+        yield* program.untilStderr(/registered at [^]*registered at/)
+        const [text] = yield* program.untilStdout(/tx3-\S+\ntx3-\S+\n/)
+        const addresses = text.trim().split("\n")
+        const forwarded = yield* forward(addresses)
+        assert.strictEqual(yield* readFrom(forwarded.port), "hello\n")
+        one.program.kill("SIGKILL")
+        yield* one.program.ended
+        assert.strictEqual(yield* readFrom(forwarded.port), "hello\n")
+        const both = yield* programs.run("tx3", ["connect", ...addresses])
+        assert.strictEqual(both.stdout.toString(), "hello\n", both.stderr)
+      }))
+
+    const other = `tx3-st://127.0.0.1:1/${"A".repeat(43)}`
+    const wrong: ReadonlyArray<readonly [args: ReadonlyArray<string>, message: string]> = [
+      [["expose", "127.0.0.1:22"], "Expected at least 1 value(s) for option: '--via'"],
+      [["expose", "22", "--via", "tx3-st://127.0.0.1:0"], "\"22\" is no endpoint; write HOST:PORT, as 127.0.0.1:22"],
+      [["expose", "127.0.0.1:22", "--via", "tx3-st://127.0.0.1:0", "--allow", "me"], "--allow: me is no digest"],
+      [["forward", other], "Expected to find option: '--listen'"],
+      [["forward", "--listen", "127.0.0.1:0"], "Missing argument <ADDRESS>"],
+      [
+        ["forward", other, `${other.slice(0, -1)}E`, "--listen", "127.0.0.1:0"],
+        "give addresses of one node, which end in the same digest"
+      ],
+      [
+        ["forward", other, "--listen", "127.0.0.1:0", "--name", "no name"],
+        "\"no name\" is no name; use up to 64 letters"
+      ],
+      [["up"], "./tx3.yml: there is no such file"],
+      [["status"], "./tx3.yml: there is no such file"]
+    ]
+    for (const [args, message] of wrong) {
+      it.scopedLive(`refuse to be called with ${args.join(" ")}`, () =>
+        Effect.gen(function*() {
+          const cwd = yield* programs.temporaryFolder
+          const { code, stderr, stdout } = yield* programs.run("tx3", args, { cwd })
+          assert.strictEqual(code, 2, stderr)
+          assert.include(stderr, message)
+          assert.strictEqual(stdout.toString(), "")
+        }))
+    }
+
+    it.scopedLive("a port that is taken is an error that says so", () =>
+      Effect.gen(function*() {
+        const { endpoint } = yield* greeter
+        const { code, stderr } = yield* programs.run("tx3", ["forward", other, "--listen", endpoint])
+        assert.strictEqual(code, 1)
+        assert.include(stderr, `tx3: cannot listen at ${endpoint}: another program listens there`)
+      }))
+  })
 })
 
 describe("tx3 up and status", { timeout: 60_000 }, () => {

@@ -7,6 +7,7 @@ import type * as Tx3Connection from "@tx3/node/Tx3Connection"
 import * as Tx3Node from "@tx3/node/Tx3Node"
 import * as Relay from "@tx3/relay/Relay"
 import * as RelayTest from "@tx3/relay/RelayTest"
+import { withPrograms } from "@tx3/testing/withPrograms"
 import type { Scope } from "effect"
 import { Context, Deferred, Effect, Fiber, Layer, Logger, Stream } from "effect"
 import { execFileSync } from "node:child_process"
@@ -162,30 +163,32 @@ const cases: ReadonlyArray<readonly [string, typeof connection, Break, "send" | 
   ["a registration, address changed", registered, addressChange, "quiet", "lost"]
 ]
 
-describe.runIf(networksWork)("a dead end is noticed in half a minute", () => {
-  it.scopedLive("by a node, expose and forward, with and without data in flight", () =>
-    Effect.gen(function*() {
-      yield* ownNetwork
-      const open = yield* Effect.forEach(cases, (test) =>
-        Effect.gen(function*() {
-          const other = yield* machine
-          return { other, test, ...(yield* test[1](other)) }
-        }))
-      const outcomes = yield* Effect.forEach(open, ({ noticed, other, send, test: [name, , cut, how, expected] }) =>
-        Effect.gen(function*() {
-          cut(other)
-          const [passed, outcome] = yield* Effect.timed(Effect.timeoutTo(
-            Effect.zipRight(how === "send" ? Effect.ignore(send) : Effect.void, noticed),
-            {
-              duration: noticedWithinMs,
-              onSuccess: String,
-              onTimeout: () =>
-                `nothing within ${noticedWithinMs} ms`
-            }
-          ))
-          const isExpected = typeof expected === "string" ? outcome === expected : expected.test(outcome)
-          return isExpected ? [] : [`${name}: ${outcome} (${String(passed)})`]
-        }), { concurrency: "unbounded" })
-      assert.deepStrictEqual(outcomes.flat(), [])
-    }).pipe(Effect.provide(Logger.remove(Logger.defaultLogger))), 240_000)
+withPrograms(["ip", "iptables"], () => {
+  describe.runIf(networksWork)("a dead end is noticed in half a minute", () => {
+    it.scopedLive("by a node, expose and forward, with and without data in flight", () =>
+      Effect.gen(function*() {
+        yield* ownNetwork
+        const open = yield* Effect.forEach(cases, (test) =>
+          Effect.gen(function*() {
+            const other = yield* machine
+            return { other, test, ...(yield* test[1](other)) }
+          }))
+        const outcomes = yield* Effect.forEach(open, ({ noticed, other, send, test: [name, , cut, how, expected] }) =>
+          Effect.gen(function*() {
+            cut(other)
+            const [passed, outcome] = yield* Effect.timed(Effect.timeoutTo(
+              Effect.zipRight(how === "send" ? Effect.ignore(send) : Effect.void, noticed),
+              {
+                duration: noticedWithinMs,
+                onSuccess: String,
+                onTimeout: () =>
+                  `nothing within ${noticedWithinMs} ms`
+              }
+            ))
+            const isExpected = typeof expected === "string" ? outcome === expected : expected.test(outcome)
+            return isExpected ? [] : [`${name}: ${outcome} (${String(passed)})`]
+          }), { concurrency: "unbounded" })
+        assert.deepStrictEqual(outcomes.flat(), [])
+      }).pipe(Effect.provide(Logger.remove(Logger.defaultLogger))), 240_000)
+  })
 })

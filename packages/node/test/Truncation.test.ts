@@ -18,6 +18,7 @@ import * as Identity from "@tx3/protocol/Identity"
 import * as Relay from "@tx3/relay/Relay"
 import * as RelayTest from "@tx3/relay/RelayTest"
 import * as Reset from "@tx3/sockets/Reset"
+import { withPrograms } from "@tx3/testing/withPrograms"
 import { Context, Deferred, Effect, Exit, Fiber, Layer, Redacted, Scope, Stream } from "effect"
 import { spawn } from "node:child_process"
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
@@ -377,42 +378,44 @@ describe("HTTP", { timeout: 60_000 }, () => {
     }))
 })
 
-describe("another TLS stack, openssl s_client", { timeout: 60_000 }, () => {
-  live(
-    "ends with close_notify when its input has ended, and without one when it is killed",
-    () =>
-      Effect.gen(function*() {
-        const node = yield* Tx3Node.make({ bind: ["tx3-st://127.0.0.1:0"], identity: alice })
-        const folder = yield* Effect.acquireRelease(
-          Effect.sync(() => mkdtempSync(join(tmpdir(), "tx3-node-"))),
-          (folder) => Effect.sync(() => rmSync(folder, { recursive: true }))
-        )
-        const file = join(folder, "identity.pem")
-        writeFileSync(file, Redacted.value(Identity.toPem(bob)))
-        for (const [ending, expected] of [["orderly", "end"], ["killed", "truncated"]] as const) {
-          const client = yield* Effect.acquireRelease(
-            Effect.sync(() =>
-              spawn("openssl", [
-                ...["s_client", "-connect", `127.0.0.1:${addressOf(node).port}`, "-cert", file, "-key", file],
-                ...["-quiet", "-no_ign_eof"]
-              ], { stdio: ["pipe", "ignore", "ignore"] })
-            ),
-            (client) => Effect.sync(() => client.kill("SIGKILL"))
+withPrograms(["openssl"], () => {
+  describe("another TLS stack, openssl s_client", { timeout: 60_000 }, () => {
+    live(
+      "ends with close_notify when its input has ended, and without one when it is killed",
+      () =>
+        Effect.gen(function*() {
+          const node = yield* Tx3Node.make({ bind: ["tx3-st://127.0.0.1:0"], identity: alice })
+          const folder = yield* Effect.acquireRelease(
+            Effect.sync(() => mkdtempSync(join(tmpdir(), "tx3-node-"))),
+            (folder) => Effect.sync(() => rmSync(folder, { recursive: true }))
           )
-          client.stdin.on("error", () => {})
-          client.stdin.write("hello\n")
-          const connection = yield* taken(node)
-          yield* Stream.runHead(connection.readable)
-          if (ending === "orderly") {
-            client.stdin.end()
-          } else {
-            client.kill("SIGKILL")
+          const file = join(folder, "identity.pem")
+          writeFileSync(file, Redacted.value(Identity.toPem(bob)))
+          for (const [ending, expected] of [["orderly", "end"], ["killed", "truncated"]] as const) {
+            const client = yield* Effect.acquireRelease(
+              Effect.sync(() =>
+                spawn("openssl", [
+                  ...["s_client", "-connect", `127.0.0.1:${addressOf(node).port}`, "-cert", file, "-key", file],
+                  ...["-quiet", "-no_ign_eof"]
+                ], { stdio: ["pipe", "ignore", "ignore"] })
+              ),
+              (client) => Effect.sync(() => client.kill("SIGKILL"))
+            )
+            client.stdin.on("error", () => {})
+            client.stdin.write("hello\n")
+            const connection = yield* taken(node)
+            yield* Stream.runHead(connection.readable)
+            if (ending === "orderly") {
+              client.stdin.end()
+            } else {
+              client.kill("SIGKILL")
+            }
+            const seen = yield* readers.readable!(connection)
+            assert.isTrue(seen === expected || (expected === "truncated" && seen === "lost"), seen)
           }
-          const seen = yield* readers.readable!(connection)
-          assert.isTrue(seen === expected || (expected === "truncated" && seen === "lost"), seen)
-        }
-      })
-  )
+        })
+    )
+  })
 })
 
 /** How a local socket ends. libuv, and so Node, takes a reset right behind unread data for an end. */

@@ -4,6 +4,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { AdminClient, RelayStatus } from "@tx3/operate"
 import { RelayTest } from "@tx3/relay"
+import { withPrograms } from "@tx3/testing/withPrograms"
 import { Effect, Fiber, Option, Redacted, Schedule, Schema } from "effect"
 import { execFileSync } from "node:child_process"
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
@@ -81,37 +82,39 @@ describe("AdminServer", () => {
         })
     ))
 
-  it.live("/metrics: promtool finds nothing to complain about, and they tell of running splices", () =>
-    withOperatedRelay({}, ({ address, get }) =>
-      Effect.gen(function*() {
-        const node = yield* RelayTest.register(address)
-        const { node: inside, peer } = yield* RelayTest.splice(node)
-        yield* peer.send(Buffer.alloc(5))
-        yield* inside.receive(5)
-        const before = yield* get("/metrics")
-        yield* peer.send(Buffer.alloc(7))
-        yield* inside.receive(7)
-        const after = yield* get("/metrics")
-        const value = (text: string, name: string) => {
-          const line = text.split("\n").find((line) => line.startsWith(`${name} `))
-          assert.isDefined(line, `${name} in\n${text}`)
-          return Number(line!.split(" ")[1])
-        }
-        const carried = "tx3_relay_carried_bytes_total{from=\"peer\"}"
-        assert.strictEqual(value(after, carried) - value(before, carried), 7)
-        assert.strictEqual(value(after, "tx3_relay_connections{stage=\"spliced\"}"), 2)
-        assert.strictEqual(value(after, "tx3_relay_connections{stage=\"control\"}"), 1)
-        assert.strictEqual(value(after, "tx3_relay_splices_running"), 1)
-        assert.strictEqual(value(after, "tx3_relay_ready"), 1)
-        assert.strictEqual(value(after, "tx3_relay_transport{kind=\"portable\"}"), 1)
-        assert.isAbove(value(after, "tx3_relay_descriptors{state=\"open\"}"), 5)
-        assert.isAtLeast(value(after, "tx3_relay_time_to_splice_seconds_count"), 1)
-        const strangers = after.split("\n").filter((line) => line !== "" && !/^(#|tx3_relay_|target_info)/.test(line))
-        assert.deepStrictEqual(strangers, [])
-        assert.notInclude(after, "127.0.0.1")
-        assert.notInclude(after, node.identity.digest.slice(0, 8))
-        assert.strictEqual(execFileSync("promtool", ["check", "metrics"], { input: after, encoding: "utf8" }), "")
-      })))
+  withPrograms(["promtool"], () => {
+    it.live("/metrics: promtool finds nothing to complain about, and they tell of running splices", () =>
+      withOperatedRelay({}, ({ address, get }) =>
+        Effect.gen(function*() {
+          const node = yield* RelayTest.register(address)
+          const { node: inside, peer } = yield* RelayTest.splice(node)
+          yield* peer.send(Buffer.alloc(5))
+          yield* inside.receive(5)
+          const before = yield* get("/metrics")
+          yield* peer.send(Buffer.alloc(7))
+          yield* inside.receive(7)
+          const after = yield* get("/metrics")
+          const value = (text: string, name: string) => {
+            const line = text.split("\n").find((line) => line.startsWith(`${name} `))
+            assert.isDefined(line, `${name} in\n${text}`)
+            return Number(line!.split(" ")[1])
+          }
+          const carried = "tx3_relay_carried_bytes_total{from=\"peer\"}"
+          assert.strictEqual(value(after, carried) - value(before, carried), 7)
+          assert.strictEqual(value(after, "tx3_relay_connections{stage=\"spliced\"}"), 2)
+          assert.strictEqual(value(after, "tx3_relay_connections{stage=\"control\"}"), 1)
+          assert.strictEqual(value(after, "tx3_relay_splices_running"), 1)
+          assert.strictEqual(value(after, "tx3_relay_ready"), 1)
+          assert.strictEqual(value(after, "tx3_relay_transport{kind=\"portable\"}"), 1)
+          assert.isAbove(value(after, "tx3_relay_descriptors{state=\"open\"}"), 5)
+          assert.isAtLeast(value(after, "tx3_relay_time_to_splice_seconds_count"), 1)
+          const strangers = after.split("\n").filter((line) => line !== "" && !/^(#|tx3_relay_|target_info)/.test(line))
+          assert.deepStrictEqual(strangers, [])
+          assert.notInclude(after, "127.0.0.1")
+          assert.notInclude(after, node.identity.digest.slice(0, 8))
+          assert.strictEqual(execFileSync("promtool", ["check", "metrics"], { input: after, encoding: "utf8" }), "")
+        })))
+  })
 
   it.live("/events: the history first, then each second what has changed", () =>
     withOperatedRelay({}, ({ address, admin }) =>

@@ -1,5 +1,6 @@
 import { describe, it } from "@effect/vitest"
 import { DeadPeers, SocketCalls } from "@tx3/sockets"
+import { withPrograms } from "@tx3/testing/withPrograms"
 import type { Scope } from "effect"
 import { Effect, Fiber } from "effect"
 import { execFileSync } from "node:child_process"
@@ -192,36 +193,38 @@ describe("DeadPeers", () => {
     }))
 })
 
-describe.skipIf(!networksWork)("DeadPeers, with a network", () => {
-  const options = { deadAfterMs: 2_000, lookEveryMs: 50 }
+withPrograms(["ip", "iptables", "python3"], () => {
+  describe.skipIf(!networksWork)("DeadPeers, with a network", () => {
+    const options = { deadAfterMs: 2_000, lookEveryMs: 50 }
 
-  for (const how of ["powerOff", "unplug"] as const) {
-    for (const what of ["a TCP socket", "a TLSSocket"] as const) {
-      it.scopedLive(`${how}: ends ${what} with bytes in flight`, () =>
-        Effect.gen(function*() {
-          const calls = yield* realCalls
-          yield* ownNetwork
-          const peer = yield* machine
-          const program = peer.spawn("python3", "-u", "-c", server)
-          yield* Effect.async<void>((resume) => {
-            program.stdout!.once("data", () => resume(Effect.void))
-          })
-          const tcp = yield* connecting({ host: peer.host, port: 4000 })
-          const socket = what === "a TCP socket" ? tcp : new Tls.TLSSocket(tcp, {})
-          const watch = new DeadPeers.Watch(calls, options)
-          watch.add(socket)
-          assert.strictEqual(watch.sockets.size, 1)
-          peer[how]()
-          const failed = errorOf(socket)
-          // Below TLS, for the other end does not speak it.
-          tcp.write(Buffer.alloc(1_000))
-          const closed = yield* Effect.fork(closeOf(tcp))
-          assert.strictEqual((yield* failed).code, "ETIMEDOUT")
-          yield* Fiber.join(closed)
-          assert.strictEqual(watch.sockets.size, 0)
-        }), 30_000)
+    for (const how of ["powerOff", "unplug"] as const) {
+      for (const what of ["a TCP socket", "a TLSSocket"] as const) {
+        it.scopedLive(`${how}: ends ${what} with bytes in flight`, () =>
+          Effect.gen(function*() {
+            const calls = yield* realCalls
+            yield* ownNetwork
+            const peer = yield* machine
+            const program = peer.spawn("python3", "-u", "-c", server)
+            yield* Effect.async<void>((resume) => {
+              program.stdout!.once("data", () => resume(Effect.void))
+            })
+            const tcp = yield* connecting({ host: peer.host, port: 4000 })
+            const socket = what === "a TCP socket" ? tcp : new Tls.TLSSocket(tcp, {})
+            const watch = new DeadPeers.Watch(calls, options)
+            watch.add(socket)
+            assert.strictEqual(watch.sockets.size, 1)
+            peer[how]()
+            const failed = errorOf(socket)
+            // Below TLS, for the other end does not speak it.
+            tcp.write(Buffer.alloc(1_000))
+            const closed = yield* Effect.fork(closeOf(tcp))
+            assert.strictEqual((yield* failed).code, "ETIMEDOUT")
+            yield* Fiber.join(closed)
+            assert.strictEqual(watch.sockets.size, 0)
+          }), 30_000)
+      }
     }
-  }
+  })
 })
 
 const server = `

@@ -1,7 +1,8 @@
 /** Debian's OpenSSH server on a port of the system's choice, for the user who runs the tests, and how to log in there. */
+import { find } from "@tx3/testing/Programs"
 import { Effect } from "effect"
 import { execFileSync } from "node:child_process"
-import { existsSync, mkdirSync, writeFileSync } from "node:fs"
+import { mkdirSync, writeFileSync } from "node:fs"
 import * as net from "node:net"
 import { userInfo } from "node:os"
 import { join } from "node:path"
@@ -20,9 +21,6 @@ const keygen = (file: string) =>
     execFileSync("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-f", file])
     return file
   })
-
-/** sshd wants its own whole path. */
-const sshd = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"].find((path) => existsSync(path))
 
 /** The port may be taken by somebody else before it listens there; then it is another. */
 export const startSshd = Effect.suspend(() => Effect.retry(start, { times: 3 }))
@@ -51,7 +49,8 @@ const start = Effect.gen(function*() {
       "Subsystem sftp internal-sftp"
     ].join("\n")
   )
-  const server = yield* programs.startCommand(sshd ?? "sshd", ["-D", "-e", "-f", config], {})
+  // sshd wants its own whole path.
+  const server = yield* programs.startCommand(find("sshd")!, ["-D", "-e", "-f", config], {})
   yield* server.untilStderr(/Server listening/)
   const options = [
     ["-F", "/dev/null"],

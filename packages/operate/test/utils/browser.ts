@@ -1,5 +1,6 @@
 /** Headless Chromium for a test file, and pages of which every request and complaint is known. */
 import { RelayTest } from "@tx3/relay"
+import { find } from "@tx3/testing/Programs"
 import { Cause, Context, Effect, Layer } from "effect"
 import { mkdirSync } from "node:fs"
 import { join } from "node:path"
@@ -19,7 +20,7 @@ export const layer = Layer.scoped(
     Effect.acquireRelease(
       Effect.promise(() =>
         chromium.launch({
-          executablePath: process.env["CHROMIUM"] ?? "/usr/bin/chromium",
+          executablePath: find("chromium")!,
           args: [
             "--no-sandbox",
             "--disable-gpu",
