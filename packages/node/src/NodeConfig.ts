@@ -48,7 +48,7 @@ export interface NodeConfigOptions {
   readonly handshakeTimeoutMs: number
 
   /**
-   * Inbound connections in all, from accept to close. One more is closed at once. Default 4096, some 200 MB of TLS, and
+   * Inbound connections in all, from accept to close. One more is closed at once. Default 4096, and
    * never more than half of what the descriptor limit (`ulimit -n`) leaves, since `Expose` opens a second one for each.
    */
   readonly maxInbound: number

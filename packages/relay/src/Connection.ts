@@ -44,8 +44,8 @@ export type Serve = (connection: Accepted) => Effect.Effect<void, Rejected, Scop
 const maxControlBytes = 1024
 
 /**
- * Handshakes a second of one source, for each control stream that it may have. A handshake is some 2 ms of the event loop, so a
- * source takes less than 2 % of it by default.
+ * Handshakes a second of one source, for each control stream that it may have. A handshake costs the event loop
+ * some milliseconds, so a source takes a few percent of it by default.
  */
 const handshakesPerControlStream = 2
 

@@ -4,7 +4,7 @@
  * other end's close_notify and of the connection's end is the order in which they came.
  *
  * Until the handshake is done TLS gets records only as `Flight` gives them out. Afterwards it gets everything, and the records that
- * give no data are counted: OpenSSL takes 40 us of the event loop for a KeyUpdate of 27 bytes and tells nobody.
+ * give no data are counted: OpenSSL takes 8 to 27 us of the event loop for a KeyUpdate of 27 bytes and tells nobody.
  *
  * It holds at most what one read of the connection gave (64 KiB), and one write of TLS. Either side that takes nothing stops
  * the other.
