@@ -14,6 +14,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { BenchError } from "./BenchError.js"
+import * as Cores from "./Cores.js"
 import * as Figure from "./Figure.js"
 import * as Machine from "./Machine.js"
 import * as Markdown from "./Markdown.js"
@@ -42,9 +43,12 @@ export const parseRelay = (text: string): Either.Either<CustomRelay, BenchError>
 
 const GroupsFromText = Schema.compose(
   Schema.split(","),
-  Schema.NonEmptyArray(Schema.Literal("a", "b", "c", "d", "e", "f"))
+  Schema.NonEmptyArray(Schema.Literal(...Figure.letters))
 ).annotations({
-  message: () => ({ message: "--figures must be letters of a, b, c, d, e, f with commas between them", override: true })
+  message: () => ({
+    message: `--figures must be letters of ${Figure.letters.join(", ")} with commas between them`,
+    override: true
+  })
 })
 
 const number = (flag: string, schema: Schema.Schema<number>, min: number, max: number) =>
@@ -180,7 +184,10 @@ const bench = Command.make(
         seconds: Option.getOrElse(seconds, () => quick ? 0.4 : 0.6),
         rateSeconds: quick ? 3 : 10,
         rateTurns: quick ? 1 : 5,
-        figures: Option.getOrElse(figures, () => Object.keys(Figure.groups) as Array<Figure.Group>),
+        attackRounds: Math.min(3, chosenRounds),
+        attackSeconds: quick ? 1 : 4,
+        attacks: quick ? ["silent", "unknown", "hello", "peers"] : Object.keys(Figure.attacks) as Array<Figure.Attack>,
+        figures: Option.getOrElse(figures, () => Figure.letters),
         splices: [1, 4, 64],
         roundTripSplices: [1, 64],
         inFlight: [1, 32, 256],
@@ -195,6 +202,11 @@ const bench = Command.make(
         ),
         ...held < idleSplices
           ? [`more than ${held} idle splices: the descriptor limit is ${ProcessTree.descriptorLimit()} (ulimit -Hn)`]
+          : [],
+        ...settings.figures.includes("j") && Cores.divide() === undefined
+          ? [
+            "(j) with the relay and the attacker each on a core of its own: that takes two cores and taskset (util-linux)"
+          ]
           : []
       ]
       yield* Effect.forEach(remarks, (remark) => Console.error(`not measured: ${remark}`))
@@ -241,7 +253,7 @@ const bench = Command.make(
     HelpDoc.p(
       "Measures our relay beside other programs that join two TCP connections, and says how the project's goals fare."
     ),
-    HelpDoc.p("A run of everything takes less than half an hour and wants the machine for itself.")
+    HelpDoc.p("A run of everything takes about half an hour and wants the machine for itself.")
   ]))
 )
 

@@ -2,6 +2,9 @@
  * The figures by name: what the results, the tables and the plots are keyed by. `level` is how many splices are busy, or how many set-ups are
  * in flight; `idle` is how many splices are open beside.
  */
+import type { Attack } from "./load/messages.js"
+
+export type { Attack }
 
 export interface Figure {
   readonly id: string
@@ -19,10 +22,36 @@ export const groups = {
   c: "Setting splices up",
   d: "Memory and descriptors",
   e: "Beside idle splices",
-  f: "Rates"
+  f: "Rates",
+  j: "Attacks from one address"
 } as const
 
 export type Group = keyof typeof groups
+
+/** The letters of the groups. */
+export const letters = Object.keys(groups) as ReadonlyArray<Group>
+
+/** The attacks of (j), and what each does again and again. */
+export const attacks: Readonly<Record<Attack, string>> = {
+  silent: "silent connections",
+  slow: "31 bytes of a preamble, then silence",
+  unknown: "digests that nobody has",
+  garbage: "the relay's digest, then what is not TLS",
+  hello: "the relay's digest and a ClientHello, then silence",
+  peers: "peers of one node that reset their connections, beside 28 that wait",
+  chain: "handshakes with ninety certificates",
+  splices: "nodes that register, make 32 splices and leave"
+}
+
+/** What is timed beside an attack. */
+export const honest = { setUp: "set-up", registration: "registration" } as const
+
+export type Honest = keyof typeof honest
+
+/** The times of (j): of the half that is faster, and of nearly all. */
+export const fractions = { p50: "median", p99: "p99" } as const
+
+export type Fraction = keyof typeof fractions
 
 /** The busy splices of (e), for CPU per GB. */
 export const besideSplices = 4
@@ -188,4 +217,31 @@ export const unreachedCpu = (limited: boolean): Figure => ({
   title: `CPU per GB, ${splices(unreachedSplices)}, ${limited ? "under a rate that is not reached" : "without a rate"}`,
   unit: "s/GB",
   digits: 3
+})
+
+/** Attempts of an attacker in a second: connections or handshakes. */
+export const attackRate = (attack: Attack): Figure => ({
+  id: `attackRate.${attack}`,
+  group: "j",
+  title: `attempts per second: ${attacks[attack]}`,
+  unit: "1/s",
+  digits: 0
+})
+
+/** The time of what is honest, before an attack or beside it. */
+export const honestTime = (what: Honest, fraction: Fraction, attack: Attack, beside: boolean): Figure => ({
+  id: `honestTime.${what}.${fraction}.${attack}.${beside ? "beside" : "before"}`,
+  group: "j",
+  title: `${honest[what]}, ${fractions[fraction]}, ${beside ? "beside" : "before"}: ${attacks[attack]}`,
+  unit: "ms",
+  digits: 1
+})
+
+/** What of the honest did not come up in time, beside an attack. */
+export const honestFailed = (what: Honest, attack: Attack): Figure => ({
+  id: `honestFailed.${what}.${attack}`,
+  group: "j",
+  title: `${honest[what]}, failed, beside: ${attacks[attack]}`,
+  unit: "%",
+  digits: 1
 })

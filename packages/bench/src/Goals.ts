@@ -53,6 +53,22 @@ const within = (what: string, atMost: number, figure: Figure.Figure, subject: st
  */
 const limiterCost = 1.1
 
+/** How many times as long an honest peer or node may wait beside an attack as before it. */
+const besideAttack = 5
+
+/** The worst of all attacks, by round; none of a round that lacks one. */
+const beside = (results: Results.Results, what: Figure.Honest, subject: string): Statistics.Rounds => {
+  const slowdowns = results.attacks.map((attack) => {
+    const times = (beside: boolean) =>
+      Results.rounds(results, Figure.honestTime(what, "p99", attack, beside).id, subject)
+    return Statistics.ratios(times(true), times(false))
+  })
+  return Array.from({ length: results.attackRounds }, (_, round) => {
+    const ofRound = slowdowns.flatMap((rounds) => rounds[round] ?? [])
+    return ofRound.length === 0 || ofRound.length < slowdowns.length ? null : Math.max(...ofRound)
+  })
+}
+
 const busy = (level: number) => level === 1 ? "1 splice" : `${level} splices`
 
 const all = (results: Results.Results): ReadonlyArray<Goal> => {
@@ -121,7 +137,16 @@ const all = (results: Results.Results): ReadonlyArray<Goal> => {
         subject,
         { figure: Figure.unreachedCpu(false) }
       )
-    ])
+    ]),
+    ...["kernel", "portable"].flatMap((subject) =>
+      (["setUp", "registration"] as const).map((what): Goal => ({
+        what: `${subject}: ${Figure.honest[what]}, p99, beside the worst attack from one address, against before`,
+        subjects: [subject],
+        atMost: besideAttack,
+        unit: "×",
+        of: (results) => beside(results, what, subject)
+      }))
+    )
   ]
 }
 

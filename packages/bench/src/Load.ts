@@ -1,5 +1,5 @@
 /**
- * The two load programs of a subject, as Effects. They are processes of their own and end with the scope.
+ * The load programs of a subject, as Effects. They are processes of their own and end with the scope.
  */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
@@ -10,6 +10,7 @@ import type * as messages from "./load/messages.js"
 
 /** One request at a time: the replies carry no number. */
 export interface Program<Request> {
+  readonly pid: number
   readonly request: <A>(request: Request, timeoutMs?: number) => Effect.Effect<A, BenchError>
 }
 
@@ -25,6 +26,7 @@ const start = <Request extends { readonly type: string }>(
     // The built one, also where the tests run the sources.
     processes.startModule(fileURLToPath(new URL(`../dist/load/${module}.js`, import.meta.url)), { name, folder }),
     (program) => ({
+      pid: program.pid,
       request: <A>(request: Request, timeoutMs = patienceMs) =>
         Effect.async<A, BenchError>((resume) => {
           const { child } = program
@@ -63,3 +65,7 @@ export const startPeers = (subject: string, folder: string) =>
 /** Starts the far ends' program. */
 export const startFarEnds = (subject: string, folder: string) =>
   start<messages.FarEndsRequest>(`${subject}-far-ends`, "farEnds", folder)
+
+/** Starts the attacker's program. */
+export const startAttacker = (subject: string, folder: string) =>
+  start<messages.AttackerRequest>(`${subject}-attacker`, "attacker", folder)

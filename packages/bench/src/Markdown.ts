@@ -4,6 +4,7 @@
  */
 import * as Figure from "./Figure.js"
 import * as Goals from "./Goals.js"
+import * as Measure from "./Measure.js"
 import * as Plan from "./Plan.js"
 import * as Progress from "./Progress.js"
 import * as Results from "./Results.js"
@@ -50,7 +51,53 @@ const cell = (results: Results.Results, figure: Results.FigureResults, subject: 
   return `${number(own.median, figure.digits)} (${ratios.join(", ")})`
 }
 
-/** The figures of each group, one row for each figure and one column for each subject. */
+/** One time before and beside an attack, and the median of the ratios within the rounds. */
+const slowdown = (
+  results: Results.Results,
+  subject: string,
+  what: Figure.Honest,
+  fraction: Figure.Fraction,
+  attack: Figure.Attack
+) => {
+  const times = [false, true].map((beside) =>
+    Results.rounds(results, Figure.honestTime(what, fraction, attack, beside).id, subject)
+  )
+  const [before, beside] = times.map((rounds) => number(Statistics.median(rounds), 1))
+  return `${before} → ${beside} (${number(Statistics.median(Statistics.ratios(times[1]!, times[0]!)), 1)}×)`
+}
+
+/** The attacks, one row for each attack on each subject. */
+const attackTable = (results: Results.Results) => {
+  const median = (figure: Figure.Figure, subject: string) =>
+    Statistics.median(Results.rounds(results, figure.id, subject))
+  const rows = Object.entries(Figure.attacks).flatMap(([id, what]) => {
+    const attack = id as Figure.Attack
+    return results.subjects.flatMap(({ name }) => {
+      const rate = median(Figure.attackRate(attack), name)
+      return rate === undefined ? [] : [[
+        what,
+        name,
+        number(rate, 0),
+        ...(["setUp", "registration"] as const).flatMap((honest) => [
+          slowdown(results, name, honest, "p50", attack),
+          slowdown(results, name, honest, "p99", attack),
+          `${number(median(Figure.honestFailed(honest, attack), name), 1)} %`
+        ])
+      ]]
+    })
+  })
+  return table(
+    [
+      "attack",
+      "relay",
+      "attempts per second",
+      ...Object.values(Figure.honest).flatMap((what) => [`${what}, median, ms`, `${what}, p99, ms`, "failed"])
+    ],
+    rows
+  )
+}
+
+/** The figures of each group, one row for each figure and one column for each subject; attacks have a table of their own. */
 export const figures = (results: Results.Results): string =>
   Object.entries(Figure.groups).flatMap(([group, title]) => {
     const own = results.figures.filter((figure) => figure.group === group)
@@ -58,7 +105,7 @@ export const figures = (results: Results.Results): string =>
       [
         `### (${group}) ${title}`,
         "",
-        table(
+        group === "j" ? attackTable(results) : table(
           ["figure", "unit", ...results.subjects.map(({ name }) => name)],
           own.map((figure) => [
             figure.title,
@@ -72,7 +119,8 @@ export const figures = (results: Results.Results): string =>
 
 /** How to read a cell of the figures' tables. */
 export const legend =
-  "Each cell: the median of the rounds, and in parentheses its ratio to HAProxy and to the floor, each the median of the ratios within the rounds."
+  "Each cell: the median of the rounds, and in parentheses its ratio to HAProxy and to the floor, each the median of the ratios within the rounds. " +
+  "Of (j): before the attack and beside it, and the ratio of the two."
 
 /** One line for the goals' table: when, where and how it was measured. */
 export const circumstances = ({ date, machine, rounds, tookSeconds }: Results.Results): string =>
@@ -93,6 +141,8 @@ const ofRounds = (count: number) => count === 1 ? "the first round" : `the first
 
 const measuredHow = (results: Results.Results) => {
   const {
+    attackRounds,
+    attackSeconds,
     besideRepeats,
     besideRounds,
     controlStreams,
@@ -146,6 +196,14 @@ const measuredHow = (results: Results.Results) => {
         counts([Figure.unreachedRate.bandwidthTotal / 1e9])
       } GB/s in all, which is not reached, and of one without a rate, both started for this and taken in turns; ` +
       `the median of ${rateTurns === 1 ? "one turn" : `${rateTurns} turns`} in each round. In ${ofRounds(rateRounds)}.`
+    ],
+    ...attackRounds === 0 ? [] : [
+      "(j) Our relay with the limits that it has by default, a fresh process for each attack. A set-up as in (c) and a registration (TCP, " +
+      `TLS, the all-clear) each begin every ${Measure.honestEveryMs} ms, from changing loopback addresses, for ${attackSeconds} s before the ` +
+      "attack and as long beside it; what fails counts as 10 s. The attacker is one more program, at one address and as fast as one core lets " +
+      "it. The relay has one core for itself, the attacker another, which the load has before it (nice 19) where there is no third for the " +
+      "load; without taskset or a second core they share what there is. " +
+      `In ${ofRounds(attackRounds)}.`
     ]
   ])
 }

@@ -4,6 +4,7 @@
  */
 import * as Effect from "effect/Effect"
 import { BenchError } from "./BenchError.js"
+import * as Cores from "./Cores.js"
 import * as Figure from "./Figure.js"
 import type * as messages from "./load/messages.js"
 import * as ProcessTree from "./ProcessTree.js"
@@ -201,3 +202,51 @@ export const controlMemory = (session: Session, count: number) =>
       [Figure.controlDescriptors, (after.descriptors - before.descriptors) / count]
     ] satisfies Values
   })
+
+/** A set-up and a registration begin so often beside an attack. */
+export const honestEveryMs = 40
+
+/** How long an attack lasts before anything is timed beside it. */
+const attackLeadMs = 500
+
+/** What honest peers and nodes wait for before an attack from one address, and beside it. The relay has just been started. */
+export const attack = (session: Session, attack: Figure.Attack, durations: Durations) =>
+  Effect.gen(function*() {
+    const { farEnds, peers, relay, running, target } = session
+    if (relay === undefined) {
+      return []
+    }
+    const attacker = yield* session.startAttacker
+    const cores = Cores.divide()
+    if (cores !== undefined) {
+      yield* Cores.pin(running.process.pid, cores.relay)
+      yield* Cores.pin(attacker.pid, cores.attacker)
+      yield* Cores.pin(peers.pid, cores.honest)
+      yield* Cores.pin(farEnds.pid, cores.honest)
+    }
+    const honest = (durationMs: number) => {
+      const pace = { everyMs: honestEveryMs, durationMs }
+      return Effect.all({
+        setUp: peers.request<messages.Paced>({ type: "pacedSetUps", target, ...pace }, 60_000),
+        registration: farEnds.request<messages.Paced>({ type: "pacedRegistrations", ...relay, ...pace }, 60_000)
+      }, { concurrency: 2 })
+    }
+    const attempts = attacker.request<messages.Attempts>({ type: "attempts" })
+    yield* honest(durations.warmUpMs)
+    const before = yield* honest(durations.measureMs)
+    yield* attacker.request<void>({ type: "start", attack, ...relay, node: target.preamble })
+    yield* Effect.sleep(attackLeadMs)
+    const from = yield* attempts
+    const beside = yield* honest(durations.measureMs)
+    const to = yield* attempts
+    return [
+      [Figure.attackRate(attack), (to.count - from.count) / ((to.atMs - from.atMs) / 1000)],
+      ...(["setUp", "registration"] as const).flatMap((what): Values => [
+        [Figure.honestTime(what, "p50", attack, false), before[what].p50],
+        [Figure.honestTime(what, "p99", attack, false), before[what].p99],
+        [Figure.honestTime(what, "p50", attack, true), beside[what].p50],
+        [Figure.honestTime(what, "p99", attack, true), beside[what].p99],
+        [Figure.honestFailed(what, attack), beside[what].failed / beside[what].count * 100]
+      ])
+    ] satisfies Values
+  }).pipe(Effect.scoped)

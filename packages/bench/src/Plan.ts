@@ -11,10 +11,11 @@ import type { Subject } from "./Subject.js"
 export interface Settings {
   readonly quick: boolean
   readonly rounds: number
-  /** The first rounds, which take (d), (e) and (f) too: these are steadier, or take long. */
+  /** The first rounds, which take (d), (e), (f) and (j) too: these are steadier, or take long. */
   readonly memoryRounds: number
   readonly besideRounds: number
   readonly rateRounds: number
+  readonly attackRounds: number
   /** How often in a round each figure of (e) is measured, for half as long as elsewhere. */
   readonly besideRepeats: number
   /** How long each measurement of time lasts. */
@@ -23,6 +24,9 @@ export interface Settings {
   readonly rateSeconds: number
   /** How often in a round (f) measures CPU with and without a rate that nobody reaches. */
   readonly rateTurns: number
+  /** How long honest peers and nodes are timed before each attack, and as long again beside it. */
+  readonly attackSeconds: number
+  readonly attacks: ReadonlyArray<Figure.Attack>
   readonly figures: ReadonlyArray<Figure.Group>
   /** Busy splices of (a), and of (b). */
   readonly splices: ReadonlyArray<number>
@@ -163,6 +167,23 @@ export const round = (settings: Settings, subjects: ReadonlyArray<Subject>, numb
     )
   )
 
+  const attacked = !wants("j") || number >= settings.attackRounds
+    ? []
+    : ordered.flatMap(({ withDefaults }) => withDefaults === undefined ? [] : [withDefaults])
+  const attacks = settings.attacks.flatMap((attack) =>
+    attacked.map((subject): Step => ({
+      subject,
+      what: `beside an attack: ${Figure.attacks[attack]}`,
+      seconds: 3 + 2 * settings.attackSeconds,
+      fresh: true,
+      measure: (session) =>
+        Measure.attack(session, attack, {
+          warmUpMs: Math.min(1_000, settings.attackSeconds * 500),
+          measureMs: settings.attackSeconds * 1000
+        })
+    }))
+  )
+
   return [
     ...interleaved(
       "c",
@@ -187,6 +208,7 @@ export const round = (settings: Settings, subjects: ReadonlyArray<Subject>, numb
     ...besideIdle,
     ...unreachedRates,
     ...rateErrors,
-    ...memory
+    ...memory,
+    ...attacks
   ]
 }

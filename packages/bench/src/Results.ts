@@ -2,6 +2,7 @@
  * What a run leaves behind: every round's values of every figure and subject, with what is needed to judge them.
  */
 import * as Schema from "effect/Schema"
+import * as Figure from "./Figure.js"
 import * as Statistics from "./Statistics.js"
 
 const Rounds = Schema.Array(Schema.NullOr(Schema.Number))
@@ -16,7 +17,7 @@ const Measured = Schema.Struct({
 
 const FigureResults = Schema.Struct({
   id: Schema.String,
-  group: Schema.Literal("a", "b", "c", "d", "e", "f"),
+  group: Schema.Literal(...Figure.letters),
   title: Schema.String,
   unit: Schema.String,
   digits: Schema.Number,
@@ -25,7 +26,9 @@ const FigureResults = Schema.Struct({
 
 export type FigureResults = typeof FigureResults.Type
 
-/** Of results from before there was (f). */
+const attacks = Object.keys(Figure.attacks) as ReadonlyArray<Figure.Attack>
+
+/** Of results from before there was (f), or (j). */
 const none = { default: () => 0 }
 
 export const Results = Schema.Struct({
@@ -36,10 +39,13 @@ export const Results = Schema.Struct({
   memoryRounds: Schema.Number,
   besideRounds: Schema.Number,
   rateRounds: Schema.optionalWith(Schema.Number, none),
+  attackRounds: Schema.optionalWith(Schema.Number, none),
   besideRepeats: Schema.Number,
   seconds: Schema.Number,
   rateSeconds: Schema.optionalWith(Schema.Number, none),
   rateTurns: Schema.optionalWith(Schema.Number, none),
+  attackSeconds: Schema.optionalWith(Schema.Number, none),
+  attacks: Schema.optionalWith(Schema.Array(Schema.Literal(...attacks)), { default: () => [] }),
   tookSeconds: Schema.Number,
   splices: Schema.Array(Schema.Number),
   roundTripSplices: Schema.Array(Schema.Number),

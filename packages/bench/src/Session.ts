@@ -13,6 +13,8 @@ export interface Session {
   readonly running: Running
   readonly peers: Load.Program<messages.PeersRequest>
   readonly farEnds: Load.Program<messages.FarEndsRequest>
+  /** Starts another program, which attacks the relay when it is asked to. */
+  readonly startAttacker: Effect.Effect<Load.Program<messages.AttackerRequest>, BenchError, Scope.Scope>
   /** What peers connect to. */
   readonly target: messages.Target
   /** Where nodes register; a plain proxy has no such thing. */
@@ -30,6 +32,7 @@ export const start = (subject: Subject, folder: string): Effect.Effect<Session, 
       running,
       peers,
       farEnds,
+      startAttacker: Load.startAttacker(subject.name, folder),
       ending: Effect.sync(() => processes.ending(running.process))
     })
     if (subject.start.speaks === "tcp") {

@@ -32,6 +32,8 @@ export interface Subject {
   readonly forks: boolean
   /** For (f), if it has rates. */
   readonly rated?: Rated
+  /** For (j): the same with the limits that it has by default. */
+  readonly withDefaults?: Subject
 }
 
 /** Subjects of the same name, which differ in their rates alone. */
@@ -101,17 +103,26 @@ const listening = (program: processes.Process): Effect.Effect<Relay, BenchError>
     })
   )
 
-/** Writes a file with limits that the load does not reach, which without `more` the original reads too. */
-const writeConfig = (folder: string, more?: Readonly<Record<string, unknown>>) =>
+/** Limits that the load does not reach. */
+const raised = {
+  maxInboundConnections: plenty,
+  maxControlStreams: plenty,
+  maxControlStreamsPerIp: plenty,
+  maxRelaysPerControl: plenty
+}
+
+/** Writes a file with these limits, which without `more` the original reads too. */
+const writeConfig = (
+  folder: string,
+  limits: Readonly<Record<string, number>>,
+  more?: Readonly<Record<string, unknown>>
+) =>
   Effect.gen(function*() {
     const settings = yield* RelayConfig.decode([{
       place: (key) => key,
       values: {
         bind: ["tx3-rst://127.0.0.1:0"],
-        maxInboundConnections: plenty,
-        maxControlStreams: plenty,
-        maxControlStreamsPerIp: plenty,
-        maxRelaysPerControl: plenty
+        ...limits
       }
     }])
     const path = join(mkdtempSync(join(folder, "relay-")), "tx3-relay.yml")
@@ -131,10 +142,15 @@ const ours = (transport: OurTransport): Subject => ({
     at: ({ settings }) => under(transport, settings),
     unreached: under(transport, Figure.unreachedRate),
     unlimited: under(transport, {})
-  }
+  },
+  withDefaults: under(transport, {}, false)
 })
 
-const under = (transport: OurTransport, rates: Readonly<Record<string, number>>): Subject => ({
+const under = (
+  transport: OurTransport,
+  rates: Readonly<Record<string, number>>,
+  isRaised = true
+): Subject => ({
   name: transport,
   description: `our relay, ${transport} transport`,
   forks: false,
@@ -144,15 +160,19 @@ const under = (transport: OurTransport, rates: Readonly<Record<string, number>>)
       Effect.gen(function*() {
         const program = yield* processes.start(
           process.execPath,
-          [ourRelay, "--config", yield* writeConfig(folder, { admin: "off", ...rates })],
+          [ourRelay, "--config", yield* writeConfig(folder, isRaised ? raised : {}, { admin: "off", ...rates })],
           {
             name: transport,
             folder,
             env: environment({
               TX3_RELAY_TRANSPORT: transport,
-              TX3_RELAY_MAX_INBOUND_PER_IP: String(plenty),
-              TX3_RELAY_MAX_HANDSHAKES: String(plenty),
-              TX3_RELAY_MAX_HANDSHAKES_PER_IP: String(plenty)
+              ...isRaised
+                ? {
+                  TX3_RELAY_MAX_INBOUND_PER_IP: String(plenty),
+                  TX3_RELAY_MAX_HANDSHAKES: String(plenty),
+                  TX3_RELAY_MAX_HANDSHAKES_PER_IP: String(plenty)
+                }
+                : {}
             })
           }
         )
@@ -194,7 +214,7 @@ export const custom = ({ command, name }: { readonly name: string; readonly comm
   start: {
     speaks: "tx3",
     relay: (folder) =>
-      Effect.flatMap(writeConfig(folder), (config) =>
+      Effect.flatMap(writeConfig(folder, raised), (config) =>
         Effect.flatMap(
           processes.start("sh", ["-c", `exec ${command.replaceAll("{config}", `'${config}'`)}`], {
             name,

@@ -59,12 +59,32 @@ describe("Goals", () => {
     assert.strictEqual(judged[what], "met")
   })
 
-  it("can be judged of results from before there were rates", () => {
-    const { rateRounds: _, rateSeconds: __, rateTurns: ___, ...before } = results({})
+  it("take the worst attack of each round, and no round that lacks one", () => {
+    const of = (attack: Figure.Attack, ...beside: ReadonlyArray<number | null>) => [
+      figure(Figure.honestTime("registration", "p99", attack, false), { kernel: [2, 2, 2] }),
+      figure(Figure.honestTime("registration", "p99", attack, true), { kernel: beside })
+    ]
+    const judged = Goals.judge(results({ figures: [...of("silent", 2, 22, 2), ...of("hello", 8, 2, null)] }))
+      .find(({ what }) => what.startsWith("kernel: registration, p99, beside the worst attack"))!
+    assert.deepStrictEqual(judged.spread, { min: 4, max: 11 })
+    assert.strictEqual(judged.verdict, "not met")
+  })
+
+  it("can be judged of results from before there were rates and attacks", () => {
+    const {
+      attackRounds: _,
+      attackSeconds: __,
+      attacks: ___,
+      rateRounds: ____,
+      rateSeconds: _____,
+      rateTurns: ______,
+      ...before
+    } = results({})
     const read = Schema.decodeSync(Results.Json)(JSON.stringify(before))
     assert.strictEqual(read.rateRounds, 0)
     assert.strictEqual(verdicts(read)[`kernel: error of a rate, ${Figure.rates[0]!.what}`], "not measured")
     assert.notInclude(Markdown.page(read, []), "(f)")
+    assert.notInclude(Markdown.page(read, []), "(j) Our relay")
   })
 
   it("say why they cannot be judged", () => {

@@ -35,6 +35,19 @@ describe("Markdown", () => {
     assert.include(Markdown.page(measured, []), "a rate of 1,000 GB/s in all")
   })
 
+  it("shows each attack with its rate, and times before and beside it", () => {
+    const measured = results({ figures })
+    assert.include(
+      Markdown.figures(measured),
+      "| silent connections | kernel | 5,000 | 2.0 → 8.0 (4.0×) | 2.0 → 8.0 (4.0×) | 0.0 % | 2.0 → 8.0 (4.0×) | 2.0 → 8.0 (4.0×) | 0.0 % |"
+    )
+    assert.include(
+      Markdown.goals(measured),
+      "| kernel: set-up, p99, beside the worst attack from one address, against before | 5× | 4.00× | 2.00 – 6.00 | met |"
+    )
+    assert.include(Markdown.page(measured, []), "each begin every 40 ms")
+  })
+
   it("says what failed and what is not installed", () => {
     const page = Markdown.page(
       results({

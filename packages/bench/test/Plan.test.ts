@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Figure, Measure, Plan, Subject } from "@tx3/bench"
+import { Cores, Figure, Measure, Plan, Subject } from "@tx3/bench"
 import { Effect } from "effect"
 import * as Utils from "./utils/results.js"
 
@@ -43,5 +43,30 @@ describe("the error of a rate", () => {
     assert.closeTo(Measure.errorPercent(21e6, 20e6), 5, 1e-9)
     assert.closeTo(Measure.errorPercent(19e6, 20e6), -5, 1e-9)
     assert.strictEqual(Measure.errorPercent(5e6, 5e6), 0)
+  })
+})
+
+describe("the plan of (j)", () => {
+  it.effect("takes our relays with their defaults, a fresh process for each attack, in the first rounds", () =>
+    Effect.gen(function*() {
+      const { found } = yield* Subject.discover
+      const of = (number: number) =>
+        Plan.round({ ...settings, figures: ["j"], attackRounds: 1, attacks: ["silent", "peers"] }, found, number)
+      const steps = of(0)
+      assert.sameMembers(steps.map(({ subject }) => subject), [
+        ...["kernel", "portable"].flatMap((name) => {
+          const { withDefaults } = found.find((subject) => subject.name === name)!
+          return [withDefaults!, withDefaults!]
+        })
+      ])
+      assert.isTrue(steps.every(({ fresh }) => fresh))
+      assert.deepStrictEqual(of(1), [])
+    }))
+})
+
+describe("a list of cores", () => {
+  it("is read as Linux writes it", () => {
+    assert.deepStrictEqual(Cores.parse("0-2,5"), [0, 1, 2, 5])
+    assert.deepStrictEqual(Cores.parse("3\n"), [3])
   })
 })

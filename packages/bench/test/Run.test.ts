@@ -22,7 +22,10 @@ const settings: Plan.Settings = {
   seconds: 0.1,
   rateSeconds: 0.5,
   rateTurns: 1,
-  figures: ["a", "b", "c", "d", "e", "f"],
+  attackRounds: 1,
+  attackSeconds: 0.3,
+  attacks: ["unknown", "hello"],
+  figures: ["a", "b", "c", "d", "e", "f", "j"],
   splices: [1],
   roundTripSplices: [1],
   inFlight: [1],
@@ -80,6 +83,23 @@ describe("a run", () => {
         // Without its rate it would carry more than ten times as much.
         assert.isBelow(Math.abs(subjects["portable"]!.median!), 50, id)
       }
+    }))
+
+  it.scopedLive("times peers and nodes before and beside an attack on our relay", () =>
+    Effect.gen(function*() {
+      const { failures, figures } = yield* measure({ figures: ["j"] }, yield* subject("portable"), yield* floor)
+      assert.deepStrictEqual(failures, [])
+      for (const attack of ["unknown", "hello"] as const) {
+        const value = ({ id }: Figure.Figure) =>
+          figures.find((figure) => figure.id === id)?.subjects["portable"]?.median
+        assert.isAbove(value(Figure.attackRate(attack)) ?? 0, 0)
+        for (const what of ["setUp", "registration"] as const) {
+          for (const beside of [false, true]) {
+            assert.isAbove(value(Figure.honestTime(what, "p50", attack, beside)) ?? 0, 0)
+          }
+        }
+      }
+      assert.deepStrictEqual(ProcessTree.pids(process.pid), [process.pid])
     }))
 
   it.scopedLive("goes on without a subject that does not start or dies, and names it", () =>

@@ -11,7 +11,7 @@ import * as Effect from "effect/Effect"
 import { connect, createServer, Socket, type SocketConstructorOpts, type TcpSocketConnectOpts } from "node:net"
 import * as tls from "node:tls"
 import * as messages from "./messages.js"
-import { nextSource, serve, times } from "./program.js"
+import { nextSource, paced, patienceMs, serve, times } from "./program.js"
 
 type OnRead = NonNullable<TcpSocketConnectOpts["onread"]>
 
@@ -75,7 +75,7 @@ const register = (
   context: tls.SecureContext,
   onToken: (token: Buffer) => void
 ) =>
-  new Promise<void>((resolve, reject) => {
+  new Promise<tls.TLSSocket>((resolve, reject) => {
     const { host, port } = relay
     const tcp = connect({ host, port, localAddress: nextSource(), noDelay: true })
     tcp.write(Buffer.from(relay.relay, "base64"))
@@ -89,13 +89,34 @@ const register = (
       if (!live) {
         live = true
         rest = rest.subarray(Preamble.allClear.length)
-        resolve()
+        resolve(control)
       }
       for (; rest.length >= Preamble.length; rest = rest.subarray(Preamble.length)) {
         onToken(rest.subarray(0, Preamble.length))
       }
     })
   })
+
+/** One is used again when the others have been. */
+const registering: Array<ReturnType<typeof contextOf>> = []
+
+/** How long a registration takes that ends as soon as it is there. */
+const pacedRegistrations = async (relay: Parameters<typeof register>[0], pace: messages.Pace) => {
+  await times(64 - registering.length, 8, async () => {
+    registering.push(await newIdentity())
+  })
+  let used = 0
+  return paced(pace, async () => {
+    const registered = register(relay, registering[used++ % registering.length]!.context, () => {})
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(new Error("no all-clear")), patienceMs)
+    })
+    // One that comes too late ends then.
+    registered.then((control) => control.destroy(), () => {})
+    await Promise.race([registered, late]).finally(() => clearTimeout(timer))
+  })
+}
 
 const identities: Array<ReturnType<typeof contextOf>> = []
 
@@ -118,8 +139,12 @@ serve(async (request: messages.FarEndsRequest) => {
       })
     case "registerMany": {
       const left = identities.splice(0, request.count).values()
-      return times(request.count, 4, () => register(request, left.next().value!.context, () => {}))
+      return times(request.count, 4, async () => {
+        await register(request, left.next().value!.context, () => {})
+      })
     }
+    case "pacedRegistrations":
+      return pacedRegistrations(request, request)
     case "received":
       return { bytes: receivedBytes, atMs: performance.now() } satisfies messages.Received
   }

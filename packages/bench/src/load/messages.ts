@@ -1,5 +1,5 @@
 /**
- * What the benchmark and its two load programs say to each other, over node's IPC channel: one request at a time to each
+ * What the benchmark and its load programs say to each other, over node's IPC channel: one request at a time to each
  * program, and one reply to each request. And what the two ends of a splice say to each other through the subject.
  */
 
@@ -29,6 +29,7 @@ export type PeersRequest =
     readonly measureMs: number
   }
   | { readonly type: "setUps"; readonly target: Target; readonly inFlight: number; readonly durationMs: number }
+  | ({ readonly type: "pacedSetUps"; readonly target: Target } & Pace)
 
 /** The far ends' program: a tx3 node, or the backend of a plain proxy. */
 export type FarEndsRequest =
@@ -43,6 +44,37 @@ export type FarEndsRequest =
     readonly count: number
   }
   | { readonly type: "received" }
+  | (
+    & { readonly type: "pacedRegistrations"; readonly host: string; readonly port: number; readonly relay: string }
+    & Pace
+  )
+
+/** One begins every so often, whether or not those before it are done. */
+export interface Pace {
+  readonly everyMs: number
+  readonly durationMs: number
+}
+
+/** What the attacker does. */
+export type Attack = "silent" | "slow" | "unknown" | "garbage" | "hello" | "peers" | "chain" | "splices"
+
+/** A relay and one of its nodes, both digests in base64. */
+export interface Attacked {
+  readonly host: string
+  readonly port: number
+  readonly relay: string
+  readonly node: string
+}
+
+/** The attacker's program: once started it goes on until it is ended. */
+export type AttackerRequest =
+  | ({ readonly type: "start"; readonly attack: Attack } & Attacked)
+  | { readonly type: "attempts" }
+
+export interface Attempts {
+  readonly count: number
+  readonly atMs: number
+}
 
 export interface Listening {
   readonly port: number
@@ -68,6 +100,11 @@ export interface Times {
 export interface SetUps extends Times {
   readonly failed: number
   readonly durationMs: number
+}
+
+/** What failed counts as having taken as long as it may. */
+export interface Paced extends Times {
+  readonly failed: number
 }
 
 export type Reply = { readonly ok: true; readonly value: unknown } | { readonly ok: false; readonly problem: string }

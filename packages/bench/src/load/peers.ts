@@ -4,10 +4,7 @@
  */
 import { connect, type Socket } from "node:net"
 import * as messages from "./messages.js"
-import { nextSource, percentile, serve, times } from "./program.js"
-
-/** How long a connection may take to come up, or to close. */
-const patienceMs = 10_000
+import { nextSource, paced, patienceMs, percentile, serve, times } from "./program.js"
 
 const readBuffer = Buffer.allocUnsafe(256 * 1024)
 const block = Buffer.alloc(256 * 1024, "tx3")
@@ -219,5 +216,12 @@ serve(async (request: messages.PeersRequest) => {
       return roundTrips(request.group, request.warmUpMs, request.measureMs)
     case "setUps":
       return setUps(request.target, request.inFlight, request.durationMs)
+    case "pacedSetUps": {
+      const first = greeting(request.target, "sink")
+      return paced(request, async () => {
+        const { socket } = await establish(request.target, first)
+        socket.end()
+      })
+    }
   }
 })

@@ -1,8 +1,8 @@
 /**
- * What both load programs need: the channel to the benchmark, source addresses, and percentiles. A program ends when the
+ * What the load programs need: the channel to the benchmark, source addresses, and percentiles. A program ends when the
  * benchmark does.
  */
-import type { Reply } from "./messages.js"
+import type { Pace, Paced, Reply } from "./messages.js"
 
 /** Answers each request; what `handle` throws is told to the benchmark. */
 export const serve = <Request>(handle: (request: Request) => Promise<unknown>) => {
@@ -27,6 +27,12 @@ export const nextSource = () => {
   return `127.0.0.${source + 2}`
 }
 
+/** Where all of an attack comes from: none of {@link nextSource}. */
+export const attackSource = "127.0.0.254"
+
+/** How long a connection may take to come up, or to close. */
+export const patienceMs = 10_000
+
 /** Runs `task` `count` times, at most `inFlight` of them at a time. */
 export const times = async (count: number, inFlight: number, task: () => Promise<void>) => {
   let left = count
@@ -42,3 +48,23 @@ export const times = async (count: number, inFlight: number, task: () => Promise
 /** The value that a fraction of the values does not exceed. Sorts them in place. */
 export const percentile = (values: Float64Array, fraction: number) =>
   values.sort()[Math.max(0, Math.ceil(values.length * fraction) - 1)] ?? 0
+
+/** Takes the time of one task that begins every so often. */
+export const paced = async ({ durationMs, everyMs }: Pace, task: () => Promise<void>): Promise<Paced> => {
+  const count = Math.max(1, Math.floor(durationMs / everyMs))
+  const taken = new Float64Array(count)
+  let failed = 0
+  const take = async (number: number) => {
+    await new Promise((resolve) => setTimeout(resolve, number * everyMs))
+    const startedAt = performance.now()
+    try {
+      await task()
+      taken[number] = performance.now() - startedAt
+    } catch {
+      failed++
+      taken[number] = patienceMs
+    }
+  }
+  await Promise.all(Array.from(taken, (_, number) => take(number)))
+  return { count, failed, p50: percentile(taken, 0.5), p99: percentile(taken, 0.99) }
+}

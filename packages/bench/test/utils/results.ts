@@ -26,6 +26,9 @@ export const results = (changed: Partial<Results.Results>): Results.Results => (
   seconds: 1,
   rateSeconds: 10,
   rateTurns: 5,
+  attackRounds: 3,
+  attackSeconds: 3,
+  attacks: ["silent", "hello"],
   tookSeconds: 100,
   splices: [1, 4, 64],
   roundTripSplices: [1, 64],
@@ -68,5 +71,15 @@ export const figures = [
   ]),
   ...Figure.rates.map((rate) => figure(Figure.rateError(rate), { kernel: [0.5, -4, 1], portable: [-1, -1, 6] })),
   figure(Figure.unreachedCpu(true), { kernel: [0.21, 0.21, 0.4], portable: [1.05, 1, 1] }),
-  figure(Figure.unreachedCpu(false), { kernel: [0.2, 0.2, 0.2], portable: [1, 1, 1] })
+  figure(Figure.unreachedCpu(false), { kernel: [0.2, 0.2, 0.2], portable: [1, 1, 1] }),
+  ...(["silent", "hello"] as const).flatMap((attack) => [
+    figure(Figure.attackRate(attack), { kernel: [5000, 5100, 4900], portable: [4000, 4000, 4000] }),
+    ...(["setUp", "registration"] as const).flatMap((what) => [
+      ...(["p50", "p99"] as const).flatMap((fraction) => [
+        figure(Figure.honestTime(what, fraction, attack, false), { kernel: [2, 4, 2], portable: [2, 4, 2] }),
+        figure(Figure.honestTime(what, fraction, attack, true), { kernel: [8, 8, 12], portable: [8, 8, 8] })
+      ]),
+      figure(Figure.honestFailed(what, attack), { kernel: [0, 0, 2], portable: [0, 0, 0] })
+    ])
+  ])
 ]
