@@ -225,7 +225,7 @@ describe("tx3 send and tx3 receive", { timeout: 60_000 }, () => {
         assert.strictEqual(received.code, 1)
         assert.match(
           received.stderr,
-          /^tx3: (the sender stopped after \d+ of 68719476736 bytes|the connection is lost: .*)\n$/
+          /^tx3: (the sender stopped after \d+ of 68719476736 bytes|the connection (is lost|was cut off).*)\n$/
         )
         assert.deepStrictEqual(readdirSync(folder), [])
       }))
