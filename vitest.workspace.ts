@@ -33,7 +33,9 @@ export default defineConfig({
     minWorkers: 1,
     maxWorkers: 2,
     projects: [
-      ...["protocol", "sockets", "transport", "operate", "node", "cli", "bench", "testing"].map((name) => project(name, name)),
+      ...["protocol", "sockets", "transport", "operate", "node", "cli", "bench", "testing"].map((name) =>
+        project(name, name)
+      ),
       ...["kernel", "portable"].map((transport) =>
         project(`relay, ${transport}`, "relay", { TX3_TEST_TRANSPORT: transport })
       ),
