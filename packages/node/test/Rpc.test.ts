@@ -9,7 +9,7 @@ import * as Tx3Node from "@tx3/node/Tx3Node"
 import * as Tx3Socket from "@tx3/node/Tx3Socket"
 import * as Tx3SocketServer from "@tx3/node/Tx3SocketServer"
 import { Chunk, Context, Effect, Exit, Layer, Option, Schedule, Schema, Scope, Stream } from "effect"
-import { alice, bob, live } from "./utils/nodes.js"
+import { alice, atRest, bob, live } from "./utils/nodes.js"
 import { withRelay } from "./utils/relays.js"
 
 class Notes extends RpcGroup.make(
@@ -92,6 +92,8 @@ describe("@effect/rpc over", () => {
           const notes = yield* Effect.provide(RpcClient.make(Notes), protocol)
           counted = 0
           yield* yield* Stream.toPull(notes.Count({ to: 1_000_000 }))
+          // Its client handles what comes in one piece in turn: an answer right behind an element would wait for its reader.
+          yield* atRest(() => counted)
           for (let round = 0; round < 100; round++) {
             assert.strictEqual(yield* notes.Echo({ text: "still" }), "still")
           }

@@ -149,6 +149,7 @@ const secured = (stream: Duplex, options: Options, role: Role, open: (tap: Tap) 
       })
       tap.onRefused = (error) => socket.destroy(error)
       tap.onOversized = () => socket.destroy(new HandshakeError({ reason: "oversized" }))
+      tap.dataRead = () => socket.bytesRead
       tap.onFlood = () => socket.destroy(new Flood())
       endInNextTurn(socket)
       tellEnds(socket, tap, options.allowTruncated ?? false)

@@ -47,11 +47,16 @@ export class Tap extends Duplex {
   /** More came after the handshake than may come. */
   onFlood: () => void = () => {}
 
+  /** How many bytes of data TLS has given to whoever reads it. */
+  dataRead: () => number = () => 0
+
   private ended = false
   private gaveEnd = false
   /** Records that TLS got since the handshake, less those that gave data. */
   private idle = 0
   private received = 0
+  /** Bytes of data that TLS told of. */
+  private data = 0
   private readonly header: Array<number> = []
   private restOfRecord = 0
 
@@ -135,6 +140,7 @@ export class Tap extends Duplex {
 
   /** TLS had this many bytes of data in a record. */
   gaveData(bytes: number) {
+    this.data += bytes
     this.idle = Math.max(0, this.idle - 1 - 1 / recordsPerIdle - bytes / 1024)
   }
 
@@ -149,6 +155,7 @@ export class Tap extends Duplex {
       if (this.idle > maxIdleRecords && this.restOfRecord === 0) {
         this.give(chunk.subarray(given, at))
         given = at
+        this.creditUntold()
         // Unless it waits here, TLS has said what it found in all that it was given.
         if (this.idle > maxIdleRecords && this.readableLength === 0) {
           return this.onFlood()
@@ -156,6 +163,14 @@ export class Tap extends Duplex {
       }
     }
     this.give(chunk.subarray(given))
+  }
+
+  /** Node's HTTP server takes data from TLS without telling; with one record at a time it is that record's. */
+  private creditUntold() {
+    const untold = this.dataRead() - this.data
+    if (untold > 0) {
+      this.gaveData(untold)
+    }
   }
 
   private giveEnd() {
