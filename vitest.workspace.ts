@@ -25,8 +25,8 @@ export default defineConfig({
     globalSetup: `${packages}testing/src/leftovers.ts`,
     reporters: ["default", `${packages}testing/src/missingPrograms.ts`],
     // a bound for what hangs, not for what is slow: some tests start a dozen processes, on machines that are busy
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
     pool: "forks",
     // most of a test's time is spent waiting for sockets, so two files share the two cores of a small machine
     fileParallelism: true,

@@ -94,7 +94,7 @@ describe("the user's guide", () => {
 })
 
 withPrograms(["chromium"], () => {
-  layer(browser.layer, { timeout: 60_000, excludeTestServices: true })("the diagrams", (it) => {
+  layer(browser.layer, { timeout: 180_000, excludeTestServices: true })("the diagrams", (it) => {
     it.scoped("are some that mermaid draws, as GitHub does", () =>
       Effect.gen(function*() {
         const page = yield* Effect.flatMap(browser.Browser, ({ open }) => Effect.promise(() => open()))

@@ -53,7 +53,7 @@ const frames = (connection: Tx3Connection.Tx3Connection) =>
     return all
   })
 
-describe("tx3 send and tx3 receive", { timeout: 60_000 }, () => {
+describe("tx3 send and tx3 receive", { timeout: 180_000 }, () => {
   it.scopedLive("copy 64 MiB through a relay", () =>
     Effect.gen(function*() {
       const relay = yield* programs.startRelay()
@@ -204,7 +204,7 @@ describe("tx3 send and tx3 receive", { timeout: 60_000 }, () => {
         assert.strictEqual(received.stderr, `tx3: cannot write ${join(folder, "big")}: no space left on device\n`)
         assert.deepStrictEqual(readdirSync(folder), [])
       }),
-    60_000
+    180_000
   )
 
   for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
@@ -261,7 +261,7 @@ describe("tx3 send and tx3 receive", { timeout: 60_000 }, () => {
   })
 })
 
-describe("tx3 receive and a stranger", { timeout: 60_000 }, () => {
+describe("tx3 receive and a stranger", { timeout: 180_000 }, () => {
   const refusedNames = [
     "",
     ".",
@@ -492,7 +492,7 @@ describe("tx3 receive and a stranger", { timeout: 60_000 }, () => {
     }))
 })
 
-describe("tx3 send and a stranger", { timeout: 60_000 }, () => {
+describe("tx3 send and a stranger", { timeout: 180_000 }, () => {
   const answers: ReadonlyArray<readonly [answer: Uint8Array, message: RegExp]> = [
     [frame("{\"ok\":false,\"reason\":\"no room\"}"), /: the receiver says: no room$/],
     [frame("{\"ok\":false,\"reason\":\"\\u001b[2J\"}"), /^tx3: what came is no answer/],

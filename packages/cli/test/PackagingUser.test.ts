@@ -13,7 +13,7 @@ const program = packaging.pathOf("node_modules/.bin/tx3")
 const unit = packaging.read("packaging/systemd/tx3-up.service")
 
 withPrograms(["systemd-analyze"], () => {
-  describe("tx3-up.service, for systemd", { timeout: 60_000 }, () => {
+  describe("tx3-up.service, for systemd", { timeout: 180_000 }, () => {
     it.scoped("is one that systemd takes for a user without a complaint", () =>
       Effect.gen(function*() {
         const folder = yield* programs.temporaryFolder

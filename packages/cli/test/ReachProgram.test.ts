@@ -148,7 +148,7 @@ withPrograms(["scp", "ssh", "ssh-keygen", "sshd"], () => {
 })
 
 withPrograms(["curl"], () => {
-  describe("curl through expose and forward", { timeout: 60_000 }, () => {
+  describe("curl through expose and forward", { timeout: 180_000 }, () => {
     // With maxShareOfNode 0.5 forward tries those beyond 32 again, until others have ended: kept connections do not.
     const relays: Record<string, readonly [settings: Record<string, string>, curl: ReadonlyArray<string>]> = {
       "its defaults, connections that are kept": [{}, []],
@@ -198,7 +198,7 @@ withPrograms(["curl"], () => {
   })
 })
 
-describe("who may connect", { timeout: 60_000 }, () => {
+describe("who may connect", { timeout: 180_000 }, () => {
   it.scopedLive("a peer that is not allowed is told so at both of its ends, and the service never sees it", () =>
     Effect.gen(function*() {
       const { count, endpoint } = yield* greeter
@@ -307,7 +307,7 @@ describe("who may connect", { timeout: 60_000 }, () => {
 })
 
 withPrograms(["curl"], () => {
-  describe("tx3 expose and forward", { timeout: 60_000 }, () => {
+  describe("tx3 expose and forward", { timeout: 180_000 }, () => {
     it.scopedLive("unix sockets at both ends, also in the place of one that a killed program left", () =>
       Effect.gen(function*() {
         const folder = yield* programs.temporaryFolder
@@ -425,7 +425,7 @@ withPrograms(["curl"], () => {
   })
 })
 
-describe("tx3 up and status", { timeout: 60_000 }, () => {
+describe("tx3 up and status", { timeout: 180_000 }, () => {
   const status = (file: string) =>
     Effect.map(programs.run("tx3", ["status", "--config", file, "--json"]), ({ stderr, stdout }) => {
       assert.strictEqual(stderr, "")
@@ -564,7 +564,7 @@ forward:
     }))
 })
 
-describe("a node that knows nothing of these commands, as the original's", { timeout: 60_000 }, () => {
+describe("a node that knows nothing of these commands, as the original's", { timeout: 180_000 }, () => {
   it.scopedLive("reaches what is exposed, and is reached by forward", () =>
     Effect.gen(function*() {
       const { endpoint } = yield* greeter

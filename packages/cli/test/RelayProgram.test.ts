@@ -23,7 +23,7 @@ const changedFile = (change: (text: string) => string) =>
 const settings: Record<string, unknown> = Yaml.parse(readFileSync(programs.upstreamFile, "utf8"))
 const key = String(settings["tlsCertPkDer"])
 
-describe("tx3-relay --init", { timeout: 60_000 }, () => {
+describe("tx3-relay --init", { timeout: 180_000 }, () => {
   for (const umask of ["000", "077"]) {
     it.scopedLive(`makes a file that only its owner can read, with umask ${umask}`, () =>
       Effect.gen(function*() {
@@ -143,7 +143,7 @@ describe("tx3-relay --init", { timeout: 60_000 }, () => {
   }
 })
 
-describe("tx3-relay", { timeout: 60_000 }, () => {
+describe("tx3-relay", { timeout: 180_000 }, () => {
   it.scopedLive("runs a file of the original, and prints exactly the protocol's lines", () =>
     Effect.gen(function*() {
       const program = yield* programs.start("tx3-relay", ["-c", yield* programs.copyOfUpstreamFile])
@@ -307,7 +307,7 @@ describe("tx3-relay", { timeout: 60_000 }, () => {
     }))
 })
 
-describe("tx3-relay check", { timeout: 60_000 }, () => {
+describe("tx3-relay check", { timeout: 180_000 }, () => {
   it.scopedLive("takes a flag before the environment, before the file, before the default", () =>
     Effect.gen(function*() {
       const file = yield* changedFile((text) =>
@@ -367,7 +367,7 @@ describe("tx3-relay check", { timeout: 60_000 }, () => {
     }))
 })
 
-describe("tx3-relay and signals", { timeout: 60_000 }, () => {
+describe("tx3-relay and signals", { timeout: 180_000 }, () => {
   /** A splice through a relay, with one byte carried each way, and both its ends. */
   const splice = (relay: string) =>
     Effect.gen(function*() {
@@ -489,7 +489,7 @@ describe("tx3-relay and signals", { timeout: 60_000 }, () => {
     }))
 })
 
-describe.runIf(process.platform === "linux")("stdout on a full disk", { timeout: 60_000 }, () => {
+describe.runIf(process.platform === "linux")("stdout on a full disk", { timeout: 180_000 }, () => {
   it.scopedLive("is told, and the relay goes on", () =>
     Effect.gen(function*() {
       const file = yield* programs.copyOfUpstreamFile

@@ -93,7 +93,7 @@ describe("SIGTERM in the middle of a stream", { timeout: 120_000 }, () => {
   }
 })
 
-describe("a peer that never sends close_notify", { timeout: 60_000 }, () => {
+describe("a peer that never sends close_notify", { timeout: 180_000 }, () => {
   it.scopedLive("fails tx3 connect behind its last byte, and not with --allow-truncated", () =>
     Effect.gen(function*() {
       const identity = yield* Identity.generate

@@ -38,7 +38,7 @@ const endless = Effect.gen(function*() {
   return String(node.addresses[0])
 })
 
-describe("tx3", { timeout: 60_000 }, () => {
+describe("tx3", { timeout: 180_000 }, () => {
   it.scopedLive("without a command says what there is", () =>
     Effect.gen(function*() {
       const { code, stderr, stdout } = yield* programs.run("tx3", [])
@@ -116,7 +116,7 @@ describe("tx3", { timeout: 60_000 }, () => {
     }))
 })
 
-describe("tx3 keygen", { timeout: 60_000 }, () => {
+describe("tx3 keygen", { timeout: 180_000 }, () => {
   for (const umask of ["000", "077"]) {
     it.scopedLive(`makes an identity that only its owner can read, with umask ${umask}`, () =>
       Effect.gen(function*() {
@@ -166,7 +166,7 @@ describe("tx3 keygen", { timeout: 60_000 }, () => {
     }))
 })
 
-describe("tx3 --identity", { timeout: 60_000 }, () => {
+describe("tx3 --identity", { timeout: 180_000 }, () => {
   it.scopedLive("makes an address permanent", () =>
     Effect.gen(function*() {
       const relay = yield* programs.startRelay()
@@ -212,7 +212,7 @@ describe("tx3 --identity", { timeout: 60_000 }, () => {
     }))
 })
 
-describe("tx3 listen and tx3 connect", { timeout: 60_000 }, () => {
+describe("tx3 listen and tx3 connect", { timeout: 180_000 }, () => {
   it.scopedLive("carry 16 MiB each way through a relay, and end with 0", () =>
     Effect.gen(function*() {
       const relay = yield* programs.startRelay()
@@ -384,7 +384,7 @@ describe("tx3 listen and tx3 connect", { timeout: 60_000 }, () => {
     }))
 })
 
-describe("tx3 ping", { timeout: 60_000 }, () => {
+describe("tx3 ping", { timeout: 180_000 }, () => {
   it.scopedLive("sums up what it measured through a relay", () =>
     Effect.gen(function*() {
       const relay = yield* programs.startRelay()
@@ -447,7 +447,7 @@ describe("tx3 ping", { timeout: 60_000 }, () => {
     }))
 })
 
-describe.runIf(process.platform === "linux")("few descriptors", { timeout: 60_000 }, () => {
+describe.runIf(process.platform === "linux")("few descriptors", { timeout: 180_000 }, () => {
   for (const name of ["tx3", "tx3-relay"] as const) {
     it.scopedLive(`${name} says that it has too few, in place of a stack trace`, () =>
       Effect.gen(function*() {

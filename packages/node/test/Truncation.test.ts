@@ -111,7 +111,7 @@ const relayed = (settings: Parameters<typeof RelayTest.layer>[0]) =>
     }
   })
 
-describe("a connection that is cut off", { timeout: 60_000 }, () => {
+describe("a connection that is cut off", { timeout: 180_000 }, () => {
   for (const [how, cut] of Object.entries(cuts)) {
     live(`${how}: no reader takes it for the end, half-closed or open`, () =>
       Effect.gen(function*() {
@@ -281,7 +281,7 @@ describe("a connection that is cut off", { timeout: 60_000 }, () => {
   }
 })
 
-describe("a connection that is closed in order", { timeout: 60_000 }, () => {
+describe("a connection that is closed in order", { timeout: 180_000 }, () => {
   live("serve: a handler that succeeds has closed it, and all that it wrote arrives", () =>
     Effect.gen(function*() {
       const node = yield* Tx3Node.make({ bind: ["tx3-st://127.0.0.1:0"], identity: alice })
@@ -341,7 +341,7 @@ describe("a connection that is closed in order", { timeout: 60_000 }, () => {
     }))
 })
 
-describe("HTTP", { timeout: 60_000 }, () => {
+describe("HTTP", { timeout: 180_000 }, () => {
   live("a response without a length that is cut off fails, by a FIN and by a reset", () =>
     Effect.gen(function*() {
       const node = yield* Tx3Node.make({ bind: ["tx3-st://127.0.0.1:0"], identity: alice })
@@ -379,7 +379,7 @@ describe("HTTP", { timeout: 60_000 }, () => {
 })
 
 withPrograms(["openssl"], () => {
-  describe("another TLS stack, openssl s_client", { timeout: 60_000 }, () => {
+  describe("another TLS stack, openssl s_client", { timeout: 180_000 }, () => {
     live(
       "ends with close_notify when its input has ended, and without one when it is killed",
       () =>

@@ -72,7 +72,7 @@ export const testRelay: Effect.Effect<TestRelay, never, Relay.Relay> = Effect.ma
  */
 const untilTrue = <A, E, R>(what: string, effect: Effect.Effect<A, E, R>) =>
   effect.pipe(
-    Effect.timeoutFailCause({ duration: "15 seconds", onTimeout: () => Cause.die(`waited in vain until ${what}`) }),
+    Effect.timeoutFailCause({ duration: "60 seconds", onTimeout: () => Cause.die(`waited in vain until ${what}`) }),
     TestServices.provideLive
   )
 

@@ -8,7 +8,7 @@ import * as Net from "node:net"
 /** How the other end finished: with a FIN or with a reset. */
 export type Ending = "end" | "reset"
 
-const patienceMs = 10_000
+const patienceMs = 60_000
 const sliceBytes = 64 * 1024
 
 export class Client {

@@ -118,7 +118,7 @@ export const splice = (
       carried: () => running.carried(),
       limit: (rates) => running.limit(rates),
       report: Deferred.await(report).pipe(
-        Effect.timeoutFail({ duration: "10 seconds", onTimeout: () => new Error("no report within 10 s") }),
+        Effect.timeoutFail({ duration: "60 seconds", onTimeout: () => new Error("no report within 60 s") }),
         Effect.orDie
       )
     }

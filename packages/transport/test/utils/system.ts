@@ -4,7 +4,7 @@ import * as Fs from "node:fs"
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
 
-const patienceMs = 10_000
+const patienceMs = 60_000
 
 /** Fails with what was awaited if it does not come true; polls, because the system does not call back. */
 export const eventually = (awaited: string, condition: () => boolean): Effect.Effect<void> =>
