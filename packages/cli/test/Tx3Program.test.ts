@@ -343,7 +343,7 @@ describe("tx3 listen and tx3 connect", { timeout: 180_000 }, () => {
     Effect.gen(function*() {
       const relay = yield* programs.startRelay()
       const cases: ReadonlyArray<readonly [args: ReadonlyArray<string>, message: string]> = [
-        [["connect", nowhere], "tx3: cannot connect to 127.0.0.1:1 (127.0.0.1: connection refused)"],
+        [["connect", nowhere], "tx3: cannot connect to 127.0.0.1:1 (connection refused)"],
         [
           ["connect", relay.address.replace(programs.upstreamDigest, "A".repeat(43))],
           "tx3: the relay closed the connection: no node with digest AAAA"

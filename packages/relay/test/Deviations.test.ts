@@ -139,7 +139,8 @@ describe("Deviations", () => {
 
   // In memory, because the kernel takes 4 MB for a node that does not read: tokens of 75,000 peers (measured on Linux).
   it.effect("6.4 a control stream that takes nothing: a bounded mailbox, and 2 s until it and its peers are ended", () =>
-    withMemoryRelay({}, ({ has, register, rejected, relay, send }) =>
+    // All of these peers come at once.
+    withMemoryRelay({ peerRatePerIp: 1_000 }, ({ has, register, rejected, relay, send }) =>
       Effect.gen(function*() {
         const node = yield* register
         yield* node.stall

@@ -3,7 +3,7 @@
  * inherits, and at the end of the run, also an interrupted one, removes what is left of both and fails the run by naming it.
  * Processes are found on Linux only.
  */
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { basename, join } from "node:path"
 
@@ -36,6 +36,8 @@ export default function setup() {
     return
   }
   const folder = mkdtempSync(join(tmpdir(), "tx3-"))
+  // Some tests run programs as another user.
+  chmodSync(folder, 0o755)
   const run = basename(folder)
   process.env["TMPDIR"] = folder
   process.env[mark] = run

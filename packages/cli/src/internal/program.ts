@@ -106,7 +106,8 @@ export const run = <E extends Reportable>(options: {
     Effect.zipRight(withSeparateValues(process.argv)),
     Effect.flatMap(options.cli),
     Effect.zipLeft(stdoutTaken),
-    Effect.as(done),
+    // A command that printed into the void has not done what it was started for.
+    Effect.map(() => saidThatStdoutFailed ? failed : done),
     Effect.catchAllCause((cause) => Cause.isInterruptedOnly(cause) ? Effect.interrupt : report(cause)),
     withPlainConsole,
     Logger.withMinimumLogLevel(options.logLevel),
