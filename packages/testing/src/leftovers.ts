@@ -55,8 +55,12 @@ export default function setup() {
   }
   const onExit = () => void clear()
   process.once("exit", onExit)
-  return () => {
+  return async () => {
     process.off("exit", onExit)
+    // What is ending anyway has a moment to end.
+    for (let tries = 0; tries < 50 && processes(run).length > 0; tries++) {
+      await new Promise((resolve) => setTimeout(resolve, 100))
+    }
     const left = clear()
     if (left.length > 0) {
       process.exitCode = 1

@@ -14,7 +14,7 @@ const run = (fixture: string, env: Record<string, string> = {}) => {
   try {
     const { status, stderr, stdout } = spawnSync(process.execPath, [vitest, "run", "--config", config, fixture], {
       encoding: "utf8",
-      env: { TMPDIR: tmpdir(), PATH: empty, ...env }
+      env: { TMPDIR: empty, PATH: empty, ...env }
     })
     return { status, said: stdout + stderr }
   } finally {
