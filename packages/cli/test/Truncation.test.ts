@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Handshake, Identity, Tls } from "@tx3/protocol"
 import * as Reset from "@tx3/sockets/Reset"
-import { Effect } from "effect"
+import { Effect, Runtime } from "effect"
 import * as net from "node:net"
 import * as programs from "./utils/programs.js"
 
@@ -97,8 +97,9 @@ describe("a peer that never sends close_notify", { timeout: 180_000 }, () => {
   it.scopedLive("fails tx3 connect behind its last byte, and not with --allow-truncated", () =>
     Effect.gen(function*() {
       const identity = yield* Identity.generate
+      const runFork = Runtime.runFork(yield* Effect.runtime())
       const port = yield* serving((socket) => {
-        Effect.runFork(Effect.scoped(Effect.gen(function*() {
+        runFork(Effect.scoped(Effect.gen(function*() {
           const secured = yield* Handshake.accept(socket, Tls.secureContext(identity))
           yield* Effect.async<void>((resume) => {
             secured.socket.write("all there is", () => socket.end())
