@@ -237,7 +237,7 @@ export const honestTime = (what: Honest, fraction: Fraction, attack: Attack, bes
   digits: 1
 })
 
-/** What of the honest did not come up in time, beside an attack. */
+/** The honest set-ups and registrations that failed beside an attack. */
 export const honestFailed = (what: Honest, attack: Attack): Figure => ({
   id: `honestFailed.${what}.${attack}`,
   group: "j",

@@ -84,7 +84,7 @@ export const run = <E extends Reportable>(options: {
     process.stdout.on("error", (cause) => {
       const error = new OutputError({ cause })
       if (isService) {
-        // A relay that nobody hears is better than none.
+        // A relay goes on serving when its stdout fails.
         if (!error.isClosed && !saidThatStdoutFailed) {
           saidThatStdoutFailed = true
           process.stderr.write(`${name}: ${error.message}; going on without it\n`)
