@@ -35,7 +35,7 @@ const reader = (port: number, options: { readonly halfClosed: boolean }) =>
     let bytes = 0
     const outcome = new Promise<string>((resolve) => {
       // Node takes a reset right behind unread data for an end.
-      socket.once("end", () => resolve(Reset.endedByReset(socket) ? "reset" : "end"))
+      socket.once("end", () => resolve(Reset.behindEnd(socket).isReset ? "reset" : "end"))
         .once("close", () => resolve(socket.errored === null ? "close" : "reset"))
     })
     if (options.halfClosed) {

@@ -113,12 +113,16 @@ const carry = ({ connection, local, ownDigest }: Parameters<typeof run>[0]): Eff
 > => {
   const remote = connection.duplex
   // The kernel tells it only once, and a socket that has ended by now has not been asked.
-  let wasReset = local.readableEnded && Reset.endedByReset(local)
+  let behindEnd = local.readableEnded ? Reset.behindEnd(local) : undefined
   local.prependOnceListener("end", () => {
-    wasReset = Reset.endedByReset(local)
+    behindEnd = Reset.behindEnd(local)
   })
   const localEnded = Effect.suspend(() =>
-    wasReset ? new Lost({ side: "local", cause: new Error("reset behind its last bytes") }) : Effect.void
+    behindEnd === undefined || behindEnd.bytes.length === 0 && !behindEnd.isReset
+      ? Effect.void
+      : behindEnd.isReset
+      ? new Lost({ side: "local", cause: new Error("reset behind its last bytes") })
+      : lostAt("peer", duplex.write(remote, behindEnd.bytes))
   )
 
   const outward = copied({ from: [local, "local"], to: [remote, "peer"] }).pipe(

@@ -18,6 +18,7 @@ import * as Identity from "@tx3/protocol/Identity"
 import * as Relay from "@tx3/relay/Relay"
 import * as RelayTest from "@tx3/relay/RelayTest"
 import * as Reset from "@tx3/sockets/Reset"
+import { sendUrgentAndEnd } from "@tx3/testing/urgent"
 import { withPrograms } from "@tx3/testing/withPrograms"
 import { Context, Deferred, Effect, Exit, Fiber, Layer, Redacted, Scope, Stream } from "effect"
 import { spawn } from "node:child_process"
@@ -327,6 +328,26 @@ describe("a connection that is closed in order", { timeout: 180_000 }, () => {
       }
     }))
 
+  live(
+    "expose: bytes of a service behind urgent data arrive that come with its end, behind the peer's",
+    () =>
+      Effect.gen(function*() {
+        const service = yield* serving((socket) => {
+          socket.resume().once("end", () =>
+            sendUrgentAndEnd(socket, bytes.subarray(0, 1_000), bytes.subarray(1_000, 20_000)))
+        })
+        const node = yield* Tx3Node.make({ bind: ["tx3-st://127.0.0.1:0"], identity: alice })
+        yield* Effect.forkScoped(Expose.serve({ node, service }))
+        const { connect } = yield* Tx3Node.make({ identity: bob })
+        const near = yield* connect(addressOf(node))
+        yield* near.end
+        // The urgent byte may be among them, or not (RFC 6093).
+        const got = yield* received(near)
+        const [behind, before] = [got.subarray(-19_000), got.subarray(0, 1_000)]
+        assert.isTrue(Buffer.concat([before, behind]).equals(bytes.subarray(0, 20_000)), `${got.length} bytes`)
+      })
+  )
+
   live("a peer that takes nothing is given up, and one that does not end is closed", () =>
     Effect.gen(function*() {
       const silent = yield* pair
@@ -426,7 +447,8 @@ const outcome = (socket: net.Socket) =>
     if (socket.closed) {
       return closed()
     }
-    socket.once("end", () => done(Reset.endedByReset(socket) ? "ECONNRESET" : "end")).once("close", closed).resume()
+    socket.once("end", () => done(Reset.behindEnd(socket).isReset ? "ECONNRESET" : "end")).once("close", closed)
+      .resume()
   })
 
 /** A service on a port of its own. */

@@ -1,30 +1,54 @@
 /**
- * How a socket of node:net ends other than in order: telling a reset that looks like an end, and ending so that the other end
- * finds a reset. Nothing is acquired here.
+ * How a socket of node:net ends other than in order: telling what is behind an end that looks clean, and ending so that the
+ * other end finds a reset. Nothing is acquired here.
  */
 import * as fs from "node:fs"
 import type * as net from "node:net"
 import { descriptorOf } from "./SocketCalls.js"
 
-const oneByte = Buffer.alloc(1)
+/** As much as one read of libuv's takes. */
+const readBytes = 64 * 1024
 
 /**
- * Whether the end that a socket reports now is a reset: libuv reports one right behind unread data as a clean end, and the
- * kernel has the error for whoever reads once more. To be asked in the 'end' event at the latest.
+ * What is behind the end that a socket reports.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface BehindEnd {
+  /** Bytes that came before the end and that libuv has not read. */
+  readonly bytes: Buffer
+  /** Whether the end was a reset. */
+  readonly isReset: boolean
+}
+
+/**
+ * Asks the kernel what is behind the end that a socket reports now, once, in the 'end' event at the latest. libuv reports an
+ * end too early in two cases: a reset right behind unread data passes for a clean end, and a read that urgent data cut short
+ * passes for the last one when the socket's other direction has ended (POLLHUP in uv__stream_io). At most the kernel's
+ * receive buffer is returned.
  *
  * @since 0.1.0
  * @category getters
  */
-export const endedByReset = (socket: net.Socket): boolean => {
+export const behindEnd = (socket: net.Socket): BehindEnd => {
   const fd = descriptorOf(socket)
+  const pieces: Array<Buffer> = []
+  const found = (isReset: boolean): BehindEnd => ({ bytes: Buffer.concat(pieces), isReset })
   if (fd === undefined) {
-    return false
+    return found(false)
   }
-  try {
-    fs.readSync(fd, oneByte)
-    return false
-  } catch (cause) {
-    return (cause as NodeJS.ErrnoException).code !== "EAGAIN"
+  for (;;) {
+    const piece = Buffer.allocUnsafe(readBytes)
+    try {
+      const length = fs.readSync(fd, piece)
+      if (length === 0) {
+        return found(false)
+      }
+      pieces.push(piece.subarray(0, length))
+    } catch (cause) {
+      return found((cause as NodeJS.ErrnoException).code !== "EAGAIN")
+    }
   }
 }
 

@@ -8,11 +8,11 @@
  */
 import { CertDigest, Identity } from "@tx3/protocol"
 import { Bandwidth, Relay, RelayTest } from "@tx3/relay"
+import { Reset } from "@tx3/sockets"
 import { Rate } from "@tx3/transport"
 import { Effect, Exit, Layer, Scope } from "effect"
 import koffi from "koffi"
 import { randomBytes } from "node:crypto"
-import * as Fs from "node:fs"
 import * as Net from "node:net"
 import { eventually, openDescriptors } from "../../../transport/test/utils/system.js"
 
@@ -105,18 +105,17 @@ class End {
     private readonly random: Random
   ) {
     socket.on("data", this.onData)
-      .on("end", () => this.ending ??= this.endedByReset() ? "reset" : "end")
+      .on("end", this.onEnd)
       .on("error", () => this.ending ??= "reset")
     this.closed = new Promise((resolve) => socket.once("close", () => resolve()))
   }
 
-  private endedByReset() {
-    try {
-      Fs.readSync((this.socket as unknown as { _handle: { fd: number } })._handle.fd, Buffer.alloc(1))
-      return false
-    } catch (cause) {
-      return (cause as NodeJS.ErrnoException).code !== "EAGAIN"
+  private readonly onEnd = () => {
+    const { bytes, isReset } = Reset.behindEnd(this.socket)
+    if (bytes.length > 0) {
+      this.onData(bytes)
     }
+    this.ending ??= isReset ? "reset" : "end"
   }
 
   private reset() {

@@ -212,9 +212,13 @@ class Side {
   }
 
   private readonly onEnd = () => {
-    if (Reset.endedByReset(this.socket)) {
+    const { bytes, isReset } = Reset.behindEnd(this.socket)
+    if (isReset) {
       this.splice.end("reset")
       return
+    }
+    if (bytes.length > 0) {
+      this.onData(bytes)
     }
     this.ended = true
     if (this.kept.length === 0) {

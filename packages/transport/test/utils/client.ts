@@ -1,8 +1,8 @@
 /** A TCP client on node:net that remembers what happened to it. */
+import { Reset } from "@tx3/sockets"
 import { Effect } from "effect"
 import koffi from "koffi"
 import { randomBytes } from "node:crypto"
-import * as Fs from "node:fs"
 import * as Net from "node:net"
 
 /** How the other end finished: with a FIN or with a reset. */
@@ -22,7 +22,12 @@ export class Client {
   private readonly waiting = new Set<() => void>()
 
   constructor(readonly socket: Net.Socket, reading: boolean) {
-    socket.on("end", () => this.note(() => this.ending ??= resetBehind(socket) ? "reset" : "end"))
+    socket.on("end", () =>
+      this.note(() => {
+        const { bytes, isReset } = Reset.behindEnd(socket)
+        this.keep(bytes)
+        this.ending ??= isReset ? "reset" : "end"
+      }))
       .on("error", () => this.note(() => this.ending = "reset"))
       .on("close", () => this.note(() => this.closed = true))
     if (reading) {
@@ -31,12 +36,13 @@ export class Client {
   }
 
   startReading() {
-    this.socket.on("data", (chunk: Buffer) =>
-      this.note(() => {
-        this.unread.push(chunk)
-        this.unreadBytes += chunk.length
-      }))
+    this.socket.on("data", (chunk: Buffer) => this.note(() => this.keep(chunk)))
     this.socket.resume()
+  }
+
+  private keep(chunk: Buffer) {
+    this.unread.push(chunk)
+    this.unreadBytes += chunk.length
   }
 
   private note(what: () => void) {
@@ -158,16 +164,6 @@ export const sendUrgent = ({ socket }: Client, bytes: Uint8Array): Effect.Effect
       yield* Effect.sleep(1)
     }
   })
-
-/** libuv reports a reset right behind unread data as an end; one more read(2) tells them apart. */
-const resetBehind = (socket: Net.Socket) => {
-  try {
-    Fs.readSync((socket as unknown as { readonly _handle: { readonly fd: number } })._handle.fd, Buffer.alloc(1))
-    return false
-  } catch (cause) {
-    return (cause as NodeJS.ErrnoException).code === "ECONNRESET"
-  }
-}
 
 /** Connected until the scope closes; fails with the system's error. */
 export const connect = (

@@ -5,6 +5,7 @@
  * and that each splice has reported exactly once.
  */
 import { describe, it } from "@effect/vitest"
+import { sendUrgentAndEnd } from "@tx3/testing/urgent"
 import { Rate, Transport } from "@tx3/transport"
 import type { Scope } from "effect"
 import { Effect, Exit, Fiber, Layer, Queue, Scope as Scopes } from "effect"
@@ -920,6 +921,24 @@ export const transportSuite = <E>(name: string, layer: Layer.Layer<Transport.Tra
           })
         )
       }
+
+      test(
+        "bytes behind urgent data arrive that come with their end, when the other side has ended before",
+        Effect.gen(function*() {
+          for (const first of ["left", "right"] as const) {
+            const pair = yield* spliced()
+            const [one, other] = sides(pair, first)
+            other.client.socket.end()
+            assert.strictEqual((yield* one.client.readAll).ending, "end")
+            const [before, behind] = [ordinary(1_000), ordinary(20_000)]
+            sendUrgentAndEnd(one.client.socket, before, behind)
+            const { bytes, ending } = yield* other.client.readAll
+            assert.strictEqual(ending, "end")
+            assert.isTrue(withoutUrgent(bytes).equals(Buffer.concat([before, behind])), `${bytes.length} bytes`)
+            assert.strictEqual((yield* pair.report).outcome, "completed")
+          }
+        })
+      )
 
       test(
         "bytes among urgent data arrive while they are carried",
