@@ -234,7 +234,7 @@ const bench = Command.make(
       const folder = fileURLToPath(new URL(isWhole ? "../results/" : "../results/quick/", import.meta.url))
       yield* write(results, folder)
       if (isWhole) {
-        yield* Effect.sync(() => insertIntoReadme(results))
+        yield* Effect.sync(() => insertIntoDocs(results))
       }
       yield* Console.log([
         Markdown.goals(results),
@@ -259,8 +259,8 @@ const bench = Command.make(
 
 const quoted = (argument: string) => /^[\w.,=/-]+$/.test(argument) ? argument : `'${argument}'`
 
-const insertIntoReadme = (results: Results.Results) => {
-  const path = join(root, "README.md")
+const insertIntoDocs = (results: Results.Results) => {
+  const path = join(root, "docs/performance.md")
   if (existsSync(path)) {
     const text = readFileSync(path, "utf8")
     const changed = Markdown.insertGoals(text, results)

@@ -69,7 +69,7 @@ describe("Markdown", () => {
     assert.include(page, "![A plot](plot.svg)")
   })
 
-  it("replaces what is between the marks of a README, and nothing else", () => {
+  it("replaces what is between the marks of a page, and nothing else", () => {
     const text = "before\n<!-- bench:start -->\nold\n<!-- bench:end -->\nafter\n"
     const once = Markdown.insertGoals(text, results({ figures }))
     assert.match(once, /^before\n<!-- bench:start -->\n\nMeasured on 2026-01-02 on a CPU, 2 cores/)

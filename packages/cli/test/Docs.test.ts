@@ -12,6 +12,8 @@ import * as programs from "./utils/programs.js"
 
 const pages = [
   "README.md",
+  "CONTRIBUTING.md",
+  "SECURITY.md",
   "packages/bench/results/README.md",
   ...readdirSync(packaging.pathOf("docs")).filter((name) => name.endsWith(".md")).map((name) => `docs/${name}`),
   ...readdirSync(packaging.pathOf("examples"), { encoding: "utf8", recursive: true })
@@ -29,9 +31,17 @@ describe("the pages", () => {
   it("are all here", () => {
     assert.includeMembers(
       pages,
-      ["reaching", "operating", "protocol", "code", "security", "comparison", "performance"].map((name) =>
-        `docs/${name}.md`
-      )
+      [
+        "reaching",
+        "operating",
+        "protocol",
+        "code",
+        "security",
+        "comparison",
+        "performance",
+        "configuration",
+        "library"
+      ].map((name) => `docs/${name}.md`)
     )
   })
 

@@ -5,13 +5,17 @@ import { spawn } from "node:child_process"
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 
-const readme = readFileSync(new URL("../../../README.md", import.meta.url), "utf8")
+const read = (page: string) => readFileSync(new URL(`../../../${page}`, import.meta.url), "utf8")
 
-/** The programs of the page, on free ports. */
-const [relayProgram, runtimeProgram, nodeProgram, promiseProgram, operatedProgram, ...others] = Array.from(
-  readme.matchAll(/```js\n([\s\S]*?)```/g),
-  ([, code]) => code!.replaceAll(/127\.0\.0\.1:\d+/g, "127.0.0.1:0")
-)
+/** The programs of a page, on free ports. */
+const programsOf = (page: string) =>
+  Array.from(
+    read(page).matchAll(/```js\n([\s\S]*?)```/g),
+    ([, code]) => code!.replaceAll(/127\.0\.0\.1:\d+/g, "127.0.0.1:0")
+  )
+
+const [relayProgram, nodeProgram, ...othersOfReadme] = programsOf("README.md")
+const [promiseProgram, runtimeProgram, operatedProgram, ...othersOfLibrary] = programsOf("docs/library.md")
 
 /** Runs a program from within the workspace, where it finds our packages as they are built. */
 const start = (program: string | undefined, ...args: ReadonlyArray<string>) =>
@@ -48,9 +52,15 @@ const start = (program: string | undefined, ...args: ReadonlyArray<string>) =>
       })
   )
 
-describe("README", () => {
-  it("has five programs", () => {
-    assert.deepStrictEqual(others, [])
+describe("README and docs/library.md", () => {
+  it("have two programs and three", () => {
+    assert.isDefined(nodeProgram)
+    assert.isDefined(operatedProgram)
+    assert.deepStrictEqual([...othersOfReadme, ...othersOfLibrary], [])
+  })
+
+  it("README has at most 1,300 words", () => {
+    assert.isAtMost(read("README.md").trim().split(/\s+/).length, 1300)
   })
 
   it.scopedLive("its relay relays between its nodes, and ends when told to", () =>
@@ -84,10 +94,14 @@ describe("README", () => {
       relay.child.kill("SIGTERM")
       assert.strictEqual(yield* relay.exited, 0)
     }))
+})
 
-  it("tells every setting with its default", () => {
-    const words = "never|auto|full|unlimited|as bound|nobody|off|none|open"
-    const rows = readme.matchAll(new RegExp(`^\\| \`(\\w+)\` \\| ?([\\d.]*|\\./[\\w.-]+|${words}) \\|`, "gm"))
+describe("docs/configuration.md", () => {
+  it("lists every setting with its default", () => {
+    const words = "never|auto|full|unlimited|as bound|off|none|open"
+    const rows = read("docs/configuration.md").matchAll(
+      new RegExp(`^\\| \`(\\w+)\` \\| ?([\\d.]*|\\./[\\w.-]+|${words}) \\|`, "gm")
+    )
     const told = Array.from(rows, ([, key, value]) => [key, value])
     const settings = Either.getOrThrow(
       OperatorConfig.decode([{ place: (key) => key, values: { bind: ["tx3-rst://127.0.0.1:0"] } }])
@@ -99,7 +113,7 @@ describe("README", () => {
       connectionRatePerIp: "unlimited",
       idleTimeoutMs: "never",
       advertise: "as bound",
-      proxyProtocolFrom: "nobody",
+      proxyProtocolFrom: "none",
       admin: "off",
       adminToken: "none",
       metrics: "none",
