@@ -5,14 +5,15 @@ import { spawn } from "node:child_process"
 import { fileURLToPath } from "node:url"
 import { assert } from "vitest"
 import { connect, payload } from "./utils/client.js"
-import { arrived, listening, noLeak, pump, splice, stalled } from "./utils/fixtures.js"
+import { arrived, hungUp, listening, mebibyte, noLeak, pump, splice, stalled } from "./utils/fixtures.js"
 import type { Line } from "./utils/kernel.js"
 import { logInto, noDescriptorLeak } from "./utils/kernel.js"
 import { binaryOf } from "./utils/proxyHeaders.js"
+import { connectionSubjects } from "./utils/subjects.js"
 import { eventually, kernelSocket, openSockets, socketsAt, turns } from "./utils/system.js"
 import { transportSuite } from "./utils/transportSuite.js"
 
-transportSuite("KernelTransport", KernelTransport.layer())
+transportSuite("KernelTransport", KernelTransport.layer(), connectionSubjects)
 
 describe("KernelTransport alone", () => {
   for (const threads of [1, 2]) {
@@ -151,7 +152,7 @@ describe("KernelTransport alone", () => {
               assert.strictEqual((yield* report).outcome, "reset")
               yield* silent.client.wasReset
             } else {
-              yield* Effect.async<void>((resume) => reset.connection.onHangUp(() => resume(Effect.void)))
+              yield* hungUp(reset)
               yield* fail
               assert.strictEqual((yield* (yield* join).report).outcome, "reset")
               assert.strictEqual((yield* silent.client.readAll).ending, "reset")
@@ -187,8 +188,6 @@ describe("KernelTransport alone", () => {
       }])
     }))
 })
-
-const mebibyte = 1024 * 1024
 
 const endsWithinMs = 30_000
 

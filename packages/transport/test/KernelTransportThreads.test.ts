@@ -4,14 +4,25 @@ import { KernelTransport, Rate } from "@tx3/transport"
 import { Effect, Exit, Fiber, Layer, Queue, Scope } from "effect"
 import { assert } from "vitest"
 import { connect, payload } from "./utils/client.js"
-import type { Link } from "./utils/fixtures.js"
-import { accepted, arrived, listening, noLeak, pump, splice, stalled } from "./utils/fixtures.js"
+import {
+  accepted,
+  arrived,
+  echoes,
+  hungUp,
+  listening,
+  mebibyte,
+  noLeak,
+  pump,
+  splice,
+  stalled
+} from "./utils/fixtures.js"
 import type { Line } from "./utils/kernel.js"
 import { breakThread, logInto, noDescriptorLeak, ofTwoThreads, threadOf } from "./utils/kernel.js"
+import { connectionSubjects } from "./utils/subjects.js"
 import { eventually, socketsAt, turns } from "./utils/system.js"
 import { transportSuite } from "./utils/transportSuite.js"
 
-transportSuite("KernelTransport with two threads", KernelTransport.layer({ threads: 2 }))
+transportSuite("KernelTransport with two threads", KernelTransport.layer({ threads: 2 }), connectionSubjects)
 
 describe("threads of KernelTransport", () => {
   const test = (
@@ -213,18 +224,6 @@ describe("threads of KernelTransport", () => {
     }))
 })
 
-const mebibyte = 1024 * 1024
-
 const takesOverWithinMs = 30_000
 
 const death: Line = { level: "ERROR", message: "a thread of the kernel transport died, and what it carried with it" }
-
-const hungUp = ({ connection }: Link) => Effect.async<void>((resume) => connection.onHangUp(() => resume(Effect.void)))
-
-const echoes = (one: Link, other: Link) =>
-  Effect.gen(function*() {
-    one.client.socket.write("there!")
-    assert.strictEqual((yield* other.client.read(6)).toString(), "there!")
-    other.client.socket.write("back.!")
-    assert.strictEqual((yield* one.client.read(6)).toString(), "back.!")
-  })

@@ -5,10 +5,11 @@ import { assert } from "vitest"
 import { HeaderTimeoutMs } from "../src/internal/proxies.js"
 import { connect, payload } from "./utils/client.js"
 import { insideFromLeft, listening, noLeak, spliced, stalled } from "./utils/fixtures.js"
+import { connectionSubjects } from "./utils/subjects.js"
 import { eventually, socketsAt } from "./utils/system.js"
 import { transportSuite } from "./utils/transportSuite.js"
 
-transportSuite("PortableTransport", PortableTransport.layer)
+transportSuite("PortableTransport", PortableTransport.layer, connectionSubjects)
 
 describe("PortableTransport alone", () => {
   it.scopedLive("keeps a read and the streams' buffers of a stalled direction, not more", () =>

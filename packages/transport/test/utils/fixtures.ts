@@ -3,10 +3,21 @@ import { Transport } from "@tx3/transport"
 import type { Scope } from "effect"
 import { Deferred, Effect, Queue } from "effect"
 import { spawn } from "node:child_process"
+import { createHash } from "node:crypto"
 import { fileURLToPath } from "node:url"
+import { assert } from "vitest"
 import type { Client } from "./client.js"
 import { connect, payload } from "./client.js"
 import { eventually, kernelSocket, openSockets, turns } from "./system.js"
+
+export const megabyte = 1_000_000
+export const mebibyte = 1024 * 1024
+
+/** Bytes that a splice or a connection may keep in this process, one way. */
+export const keptMax = 2 * mebibyte
+
+/** More bytes than the sockets between a sender and a reader that does not read can hold. */
+export const heap = 32 * mebibyte
 
 export interface Listening extends Transport.Bound {
   readonly connections: Queue.Dequeue<Transport.Connection>
@@ -198,3 +209,35 @@ export const insideFromLeft = ({ carried, right }: Spliced): number => {
   const unread = kernelSocket(localPort!, remotePort!)!.unread
   return carried().fromLeft - sending - unread - right.client.socket.bytesRead
 }
+
+/** For splices that are pumped through. */
+export const greedy = { leftReads: false, rightReads: false }
+
+/** Both clients of a splice send as fast as they can, until the scope closes. */
+export const pumpBothWays = ({ left, right }: Spliced) =>
+  Effect.zipRight(pump(left.client, right.client), pump(right.client, left.client))
+
+/** Waits until a hang-up has been noticed. */
+export const hungUp = ({ connection }: Link) =>
+  Effect.async<void>((resume) => connection.onHangUp(() => resume(Effect.void)))
+
+/** The two ends of a splice, this one first. */
+export const sides = ({ left, right }: Spliced, first: "left" | "right") =>
+  first === "left" ? [left, right] as const : [right, left] as const
+
+/** Six bytes there and six back. */
+export const echoes = (one: Link, other: Link) =>
+  Effect.gen(function*() {
+    one.client.socket.write("there!")
+    assert.strictEqual((yield* other.client.read(6)).toString(), "there!")
+    other.client.socket.write("back.!")
+    assert.strictEqual((yield* one.client.read(6)).toString(), "back.!")
+  })
+
+/** What a splice has carried, both ways. */
+export const sum = ({ fromLeft, fromRight }: Transport.Carried) => fromLeft + fromRight
+
+/** Timers that keep this process alive. */
+export const timers = () => process.getActiveResourcesInfo().filter((resource) => resource === "Timeout").length
+
+export const sha256 = (bytes: Buffer) => createHash("sha256").update(bytes).digest("hex")

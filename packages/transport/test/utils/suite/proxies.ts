@@ -1,15 +1,16 @@
-/** What every `Transport` has to do with connections of proxies; a part of its suite. */
+/** Connections of proxies, which begin with a PROXY header. */
 import { Transport } from "@tx3/transport"
 import type { Scope } from "effect"
 import { Effect, Exit, Queue, Scope as Scopes } from "effect"
 import { assert } from "vitest"
-import { HeaderTimeoutMs } from "../../src/internal/proxies.js"
-import { connect, payload } from "./client.js"
-import type { Link, Listening } from "./fixtures.js"
-import { listening, splice } from "./fixtures.js"
-import type { Ends } from "./proxyHeaders.js"
-import { addresses, binary, binaryOf, line, lineOf } from "./proxyHeaders.js"
-import { eventually, socketsAt, turns } from "./system.js"
+import { HeaderTimeoutMs } from "../../../src/internal/proxies.js"
+import { connect, payload } from "../client.js"
+import type { Link, Listening } from "../fixtures.js"
+import { listening, splice, timers } from "../fixtures.js"
+import type { Ends } from "../proxyHeaders.js"
+import { addresses, binary, binaryOf, line, lineOf } from "../proxyHeaders.js"
+import { eventually, socketsAt, turns } from "../system.js"
+import type { Subject } from "../transportSuite.js"
 
 const four: Ends = { source: "192.0.2.1", destination: "198.51.100.2", sourcePort: 4001, destinationPort: 38141 }
 const six: Ends = { ...four, source: "2001:db8::1", destination: "2001:db8::2" }
@@ -36,11 +37,7 @@ const proxied = (listener: Listening, bytes: Uint8Array): Effect.Effect<Link, ne
 
 const sourceOf = ({ remoteAddress, remotePort }: Transport.Connection) => `${remoteAddress} ${remotePort}`
 
-const timers = () => process.getActiveResourcesInfo().filter((kind) => kind === "Timeout").length
-
-export const proxySuite = (
-  test: (title: string, body: Effect.Effect<unknown, unknown, Transport.Transport | Scope.Scope>) => void
-) => {
+export const proxyTests: Subject = (test) => {
   for (
     const [what, header, source] of [
       ["version 1, TCP4", lineOf(four), "192.0.2.1 4001"],

@@ -1,0 +1,5 @@
+import { PortableTransport } from "@tx3/transport"
+import { spliceSubjects } from "./utils/subjects.js"
+import { transportSuite } from "./utils/transportSuite.js"
+
+transportSuite("PortableTransport", PortableTransport.layer, spliceSubjects)
