@@ -5,6 +5,7 @@
 import { NodeRuntime } from "@effect/platform-node"
 import {
   Access,
+  Bandwidth,
   ControlSessions,
   Limiter,
   Listener,
@@ -12,6 +13,7 @@ import {
   Relay,
   RelayConfig,
   RelayError,
+  RelayEvents,
   Splices,
   Statistics
 } from "@tx3/relay"
@@ -53,13 +55,14 @@ const access = Layer.succeed(Access.Access, {
       )
 })
 
-// This is `Relay.layer` with another limiter. The policy is a reference: it has a default, and no type asks for it.
+// This is `Relay.layer` with another limiter, under a policy of our own and two that do nothing.
 const relay = Relay.layerNoDependencies.pipe(
   Layer.provide(Listener.layer),
   Layer.provide([ControlSessions.layer, PendingSplices.layer, Splices.layer]),
   Layer.provide([limiter, Statistics.layer]),
   Layer.provide(Relay.transport),
-  Layer.provide([access, RelayConfig.layer({ bind: [bind] })])
+  Layer.provide([access, Bandwidth.layerUnlimited, RelayEvents.layerSilent]),
+  Layer.provide(RelayConfig.layer({ bind: [bind] }))
 )
 
 const announce = Layer.effectDiscard(

@@ -11,7 +11,7 @@ import { createServer } from "node:http"
 const [bind = "", port = ""] = process.argv.slice(2)
 
 // The relay. Without an identity it makes a new one, and its address is another each time it starts.
-const relay = Relay.layer.pipe(Layer.provide(RelayConfig.layer({ bind: [bind] })))
+const relay = Relay.layerOpen.pipe(Layer.provide(RelayConfig.layer({ bind: [bind] })))
 
 const http = NodeHttpServer.layer(createServer, { host: "127.0.0.1", port: Number(port) })
 

@@ -105,7 +105,7 @@ const serve = (which: Which) =>
 /** Starts the relay and stops it at once, which is the one sure way to know that it can listen. */
 const addressesOf = (config: RelayConfig.RelayConfig["Type"]) =>
   Effect.map(Relay.Relay, ({ addresses }) => addresses.map(String)).pipe(
-    Effect.provide(Relay.layer),
+    Effect.provide(Relay.layerOpen),
     Effect.provideService(RelayConfig.RelayConfig, config),
     Effect.provideService(Listener.PortPatience, 0),
     Logger.withMinimumLogLevel(LogLevel.None),

@@ -80,85 +80,86 @@ export class AccessControl extends Context.Tag("@tx3/operate/AccessControl")<Acc
 }>() {}
 
 /**
- * Also gives the relay around which it is provided its `Access`.
+ * Also the relay's `Access`.
  *
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<AccessControl, never, LiveSettings | VolumeQuota | HttpClient.HttpClient> = Layer
-  .scopedContext(Effect.gen(function*() {
-    const clock = yield* Clock.clockWith(Effect.succeed)
-    const makeCallout = yield* AccessCallout.make
-    const quota = yield* VolumeQuota
-    const settings = yield* LiveSettings
-    const bans = new Map<string, Ban>()
-    const bannedRanges = new AddressRanges.AddressRanges()
-    let rules = rulesOf({})
-    let callout: { readonly ask: AccessCallout.Ask; readonly setting: string } | undefined
+export const layer: Layer.Layer<Access | AccessControl, never, LiveSettings | VolumeQuota | HttpClient.HttpClient> =
+  Layer
+    .scopedContext(Effect.gen(function*() {
+      const clock = yield* Clock.clockWith(Effect.succeed)
+      const makeCallout = yield* AccessCallout.make
+      const quota = yield* VolumeQuota
+      const settings = yield* LiveSettings
+      const bans = new Map<string, Ban>()
+      const bannedRanges = new AddressRanges.AddressRanges()
+      let rules = rulesOf({})
+      let callout: { readonly ask: AccessCallout.Ask; readonly setting: string } | undefined
 
-    yield* settings.follow(({ access }) => {
-      rules = rulesOf(access)
-      const setting = JSON.stringify(access.callout)
-      if (access.callout === undefined) {
-        callout = undefined
-      } else if (callout?.setting !== setting) {
-        callout = { ask: makeCallout(access.callout), setting }
-      }
-    })
+      yield* settings.follow(({ access }) => {
+        rules = rulesOf(access)
+        const setting = JSON.stringify(access.callout)
+        if (access.callout === undefined) {
+          callout = undefined
+        } else if (callout?.setting !== setting) {
+          callout = { ask: makeCallout(access.callout), setting }
+        }
+      })
 
-    const nodeMay = (node: CertDigest, address: string) =>
-      unless(() => bans.has(node) || bannedRanges.has(address) || !rules.nodes(node), "denied")
+      const nodeMay = (node: CertDigest, address: string) =>
+        unless(() => bans.has(node) || bannedRanges.has(address) || !rules.nodes(node), "denied")
 
-    const policy: AccessPolicy = {
-      controlStream: (address) => unless(() => bannedRanges.has(address) || !rules.controlStreams(address), "denied"),
-      node: (node, address) =>
-        Effect.zipRight(
-          nodeMay(node, address),
-          Effect.suspend(() =>
-            callout === undefined
-              ? Effect.void
-              // Somebody may have banned it meanwhile, and not seen it among those that run.
-              : Effect.zipRight(callout.ask(node, address), nodeMay(node, address))
-          )
-        ),
-      peer: (node, address) =>
-        Effect.zipRight(
-          unless(
-            () =>
-              bans.has(node) || bannedRanges.has(address) || !rules.peers(address) ||
-              rules.peersOf.get(node)?.(address) === false,
-            "denied"
+      const policy: AccessPolicy = {
+        controlStream: (address) => unless(() => bannedRanges.has(address) || !rules.controlStreams(address), "denied"),
+        node: (node, address) =>
+          Effect.zipRight(
+            nodeMay(node, address),
+            Effect.suspend(() =>
+              callout === undefined
+                ? Effect.void
+                // Somebody may have banned it meanwhile, and not seen it among those that run.
+                : Effect.zipRight(callout.ask(node, address), nodeMay(node, address))
+            )
           ),
-          unless(() => quota.state() === "hard", "quota")
-        )
-    }
+        peer: (node, address) =>
+          Effect.zipRight(
+            unless(
+              () =>
+                bans.has(node) || bannedRanges.has(address) || !rules.peers(address) ||
+                rules.peersOf.get(node)?.(address) === false,
+              "denied"
+            ),
+            unless(() => quota.state() === "hard", "quota")
+          )
+      }
 
-    return Context.make(AccessControl, {
-      bans: () => Array.from(bans.values()),
-      ban: (text) =>
-        Effect.flatMap(banOf(text), ({ match, range, who }) => {
-          if (bans.has(who)) {
+      return Context.make(AccessControl, {
+        bans: () => Array.from(bans.values()),
+        ban: (text) =>
+          Effect.flatMap(banOf(text), ({ match, range, who }) => {
+            if (bans.has(who)) {
+              return Effect.succeed(match)
+            }
+            if (bans.size >= maxBans) {
+              return new InvalidBan({ who, problem: tooMany })
+            }
+            bans.set(who, { who, since: clock.unsafeCurrentTimeMillis() })
+            if (range !== undefined) {
+              bannedRanges.add(range)
+            }
             return Effect.succeed(match)
-          }
-          if (bans.size >= maxBans) {
-            return new InvalidBan({ who, problem: tooMany })
-          }
-          bans.set(who, { who, since: clock.unsafeCurrentTimeMillis() })
-          if (range !== undefined) {
-            bannedRanges.add(range)
-          }
-          return Effect.succeed(match)
-        }),
-      unban: (text) =>
-        Effect.sync(() => {
-          const banned = Either.getOrUndefined(banOf(text))
-          if (banned?.range !== undefined) {
-            bannedRanges.delete(banned.range)
-          }
-          return banned !== undefined && bans.delete(banned.who)
-        })
-    }).pipe(Context.add(Access, policy))
-  }))
+          }),
+        unban: (text) =>
+          Effect.sync(() => {
+            const banned = Either.getOrUndefined(banOf(text))
+            if (banned?.range !== undefined) {
+              bannedRanges.delete(banned.range)
+            }
+            return banned !== undefined && bans.delete(banned.who)
+          })
+      }).pipe(Context.add(Access, policy))
+    }))
 
 const unless = (denied: () => boolean, reason: RejectionReason): Effect.Effect<void, Rejected> =>
   Effect.suspend(() => denied() ? new Rejected({ reason }) : Effect.void)

@@ -10,70 +10,72 @@ import type { Source } from "@tx3/protocol/Source"
 import type { BandwidthPolicy } from "@tx3/relay/Bandwidth"
 import { Bandwidth } from "@tx3/relay/Bandwidth"
 import * as Rate from "@tx3/transport/Rate"
-import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { LiveSettings } from "./LiveSettings.js"
 import type { Settings } from "./OperatorConfig.js"
 
 /**
- * Gives the relay around which it is provided its `Bandwidth`, from `bandwidthPerSplice`, `bandwidthPerNode`,
+ * The relay's `Bandwidth`, from `bandwidthPerSplice`, `bandwidthPerNode`,
  * `bandwidthPerIp` and `bandwidthTotal`.
  *
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<never, never, LiveSettings> = Layer.scopedContext(Effect.gen(function*() {
-  const live = yield* LiveSettings
-  const own = new Set<Rate.Rate>()
-  const nodes = new SharedRates<CertDigest>()
-  const sources = new SharedRates<Source>()
-  const total = Rate.make(undefined)
-  /** Splices without rates, which cost nothing; and how each is put under rates. */
-  const unlimited = new Set<() => void>()
+export const layer: Layer.Layer<Bandwidth, never, LiveSettings> = Layer.scoped(
+  Bandwidth,
+  Effect.gen(function*() {
+    const live = yield* LiveSettings
+    const own = new Set<Rate.Rate>()
+    const nodes = new SharedRates<CertDigest>()
+    const sources = new SharedRates<Source>()
+    const total = Rate.make(undefined)
+    /** Splices without rates, which cost nothing; and how each is put under rates. */
+    const unlimited = new Set<() => void>()
 
-  const limited = (node: CertDigest, source: Source) => {
-    const rate = Rate.make(live.current().bandwidthPerSplice)
-    own.add(rate)
-    return {
-      rates: [rate, nodes.take(node), sources.take(source), total],
-      leave: () => {
-        own.delete(rate)
-        nodes.giveBack(node)
-        sources.giveBack(source)
+    const limited = (node: CertDigest, source: Source) => {
+      const rate = Rate.make(live.current().bandwidthPerSplice)
+      own.add(rate)
+      return {
+        rates: [rate, nodes.take(node), sources.take(source), total],
+        leave: () => {
+          own.delete(rate)
+          nodes.giveBack(node)
+          sources.giveBack(source)
+        }
       }
     }
-  }
 
-  yield* live.follow((settings) => {
-    total.set(settings.bandwidthTotal)
-    nodes.set(settings.bandwidthPerNode)
-    sources.set(settings.bandwidthPerIp)
-    own.forEach((rate) => rate.set(settings.bandwidthPerSplice))
-    if (isLimited(settings)) {
-      unlimited.forEach((limit) => limit())
-      unlimited.clear()
+    yield* live.follow((settings) => {
+      total.set(settings.bandwidthTotal)
+      nodes.set(settings.bandwidthPerNode)
+      sources.set(settings.bandwidthPerIp)
+      own.forEach((rate) => rate.set(settings.bandwidthPerSplice))
+      if (isLimited(settings)) {
+        unlimited.forEach((limit) => limit())
+        unlimited.clear()
+      }
+    })
+
+    const join: BandwidthPolicy["join"] = (node, source, limit) => {
+      if (isLimited(live.current())) {
+        return limited(node, source)
+      }
+      let leave = (): void => {
+        unlimited.delete(limitLater)
+      }
+      const limitLater = () => {
+        const later = limited(node, source)
+        leave = later.leave
+        limit(later.rates)
+      }
+      unlimited.add(limitLater)
+      return { rates: [], leave: () => leave() }
     }
+
+    return { join }
   })
-
-  const join: BandwidthPolicy["join"] = (node, source, limit) => {
-    if (isLimited(live.current())) {
-      return limited(node, source)
-    }
-    let leave = (): void => {
-      unlimited.delete(limitLater)
-    }
-    const limitLater = () => {
-      const later = limited(node, source)
-      leave = later.leave
-      limit(later.rates)
-    }
-    unlimited.add(limitLater)
-    return { rates: [], leave: () => leave() }
-  }
-
-  return Context.make(Bandwidth, { join }) as Context.Context<never>
-}))
+)
 
 const isLimited = (settings: Settings) =>
   [settings.bandwidthPerSplice, settings.bandwidthPerNode, settings.bandwidthPerIp, settings.bandwidthTotal]

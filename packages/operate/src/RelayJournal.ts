@@ -38,12 +38,12 @@ const kept = 100
 const onceInMs = 10_000
 
 /**
- * Also gives the relay around which it is provided its `RelayEvents`.
+ * Also the relay's `RelayEvents`.
  *
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<RelayJournal> = Layer.effectContext(Effect.gen(function*() {
+export const layer: Layer.Layer<RelayEvents | RelayJournal> = Layer.effectContext(Effect.gen(function*() {
   const clock = yield* Clock.clockWith(Effect.succeed)
   const currentTimeMillis = MonotonicTime.millis(clock)
   const listeners = new Set<(event: RelayEvent) => void>()

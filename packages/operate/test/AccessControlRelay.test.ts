@@ -5,7 +5,7 @@ import { NodeFileSystem, NodeHttpClient } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { AccessControl, type LiveSettings, VolumeQuota } from "@tx3/operate"
 import { CertDigest, Identity } from "@tx3/protocol"
-import { Relay, type RelayError, RelayTest } from "@tx3/relay"
+import { Bandwidth, Relay, type RelayError, RelayEvents, RelayTest } from "@tx3/relay"
 import type { Scope } from "effect"
 import { Effect, Layer, Option } from "effect"
 import * as Os from "node:os"
@@ -26,6 +26,7 @@ const withRelay = <A, E>(values: () => Values, body: Effect.Effect<A, E, Service
     Effect.provide(
       Relay.layer.pipe(
         Layer.provideMerge(AccessControl.layer),
+        Layer.provide([Bandwidth.layerUnlimited, RelayEvents.layerSilent]),
         Layer.provideMerge(VolumeQuota.layer),
         Layer.provide([NodeFileSystem.layer, NodeHttpClient.layer]),
         Layer.provideMerge(liveSettings(() => ({ transport: "portable", ...values() }))),

@@ -1,12 +1,13 @@
 /**
- * Who may use the relay. Whoever has an opinion provides this reference around the relay; by default it is open to
- * everybody, as the original is. Nothing is held: a policy only says no.
+ * Who may use the relay. The relay asks this service, which holds nothing: a policy only says no. `layerOpen` lets everybody
+ * do everything, as the original does.
  *
  * @since 0.1.0
  */
 import type { CertDigest } from "@tx3/protocol/CertDigest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import type { Rejected } from "./RelayError.js"
 
 /**
@@ -28,7 +29,7 @@ export interface AccessPolicy {
 }
 
 /**
- * Lets everybody do everything. It is the policy of a relay that is given no other.
+ * Lets everybody do everything.
  *
  * @since 0.1.0
  * @category constructors
@@ -40,12 +41,17 @@ export const open: AccessPolicy = {
 }
 
 /**
- * The policy that a relay asks. Provide one of your own around the relay's layer; without one it is
- * `open`.
+ * The policy that a relay asks.
  *
  * @since 0.1.0
- * @category references
+ * @category services
  */
-export class Access extends Context.Reference<Access>()("@tx3/relay/Access", {
-  defaultValue: (): AccessPolicy => open
-}) {}
+export class Access extends Context.Tag("@tx3/relay/Access")<Access, AccessPolicy>() {}
+
+/**
+ * A relay that is open to everybody.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerOpen: Layer.Layer<Access> = Layer.succeed(Access, open)

@@ -1,6 +1,6 @@
 /**
- * How many bytes a second splices may carry. Whoever limits them provides this reference around the relay; by default
- * nobody does. A splice takes its rates when it begins and leaves them when it has ended.
+ * How many bytes a second splices may carry. A splice takes its rates from this service when it begins, and leaves them when
+ * it has ended. `layerUnlimited` gives none.
  *
  * @since 0.1.0
  */
@@ -8,6 +8,7 @@ import type { CertDigest } from "@tx3/protocol/CertDigest"
 import type { Source } from "@tx3/protocol/Source"
 import type { Rate } from "@tx3/transport/Rate"
 import * as Context from "effect/Context"
+import * as Layer from "effect/Layer"
 
 /**
  * Chooses the rates of splices. It is asked once for each, at its begin, and answers at once.
@@ -37,15 +38,20 @@ export interface Membership {
   readonly leave: () => void
 }
 
+/**
+ * The policy that a relay asks.
+ *
+ * @since 0.1.0
+ * @category services
+ */
+export class Bandwidth extends Context.Tag("@tx3/relay/Bandwidth")<Bandwidth, BandwidthPolicy>() {}
+
 const unlimited: Membership = { rates: [], leave: () => {} }
 
 /**
- * The policy that a relay asks. Provide one of your own around the relay's layer; without one there are
- * no rates.
+ * Splices without rates.
  *
  * @since 0.1.0
- * @category references
+ * @category layers
  */
-export class Bandwidth extends Context.Reference<Bandwidth>()("@tx3/relay/Bandwidth", {
-  defaultValue: (): BandwidthPolicy => ({ join: () => unlimited })
-}) {}
+export const layerUnlimited: Layer.Layer<Bandwidth> = Layer.succeed(Bandwidth, { join: () => unlimited })

@@ -61,7 +61,7 @@ const handshakeBurstSeconds = 10
 export const make: Effect.Effect<
   Serve,
   never,
-  ControlSessions | Limiter | PendingSplices | RelayConfig | Scope.Scope | Splices | Statistics
+  Access | ControlSessions | Limiter | PendingSplices | RelayConfig | Scope.Scope | Splices | Statistics
 > = Effect.gen(function*() {
   const access = yield* Access
   const config = yield* RelayConfig

@@ -28,6 +28,7 @@ import * as Scope from "effect/Scope"
 import * as Dns from "node:dns"
 import * as Net from "node:net"
 import type { Accepted, Stage } from "./Accepted.js"
+import type { Access } from "./Access.js"
 import * as Connection from "./Connection.js"
 import type { ControlSessions } from "./ControlSessions.js"
 import * as Deadlines from "./internal/deadlines.js"
@@ -89,6 +90,7 @@ export class PortPatience extends Context.Reference<PortPatience>()("@tx3/relay/
 export const layer: Layer.Layer<
   Listener,
   Transport.ListenError,
+  | Access
   | ControlSessions
   | Limiter.Limiter
   | PendingSplices
@@ -132,8 +134,8 @@ export const layer: Layer.Layer<
         turnAway
       )
       connections.add(connection)
-      // The fiber's whole context is its scope, from the start: to provide it later costs more than the fiber.
-      const inScope = Runtime.make({ ...runtime, context: Context.make(Scope.Scope, scope) })
+      // Its scope is in the fiber's context from the start: to provide it later costs more than the fiber.
+      const inScope = Runtime.make({ ...runtime, context: Context.add(runtime.context, Scope.Scope, scope) })
       connection.run(Runtime.runFork(inScope, open(connection)), (exit) => settle(connection, exit))
     }
 

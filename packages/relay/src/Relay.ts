@@ -16,6 +16,8 @@ import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
 import type { Stage } from "./Accepted.js"
 import { stages } from "./Accepted.js"
+import * as Access from "./Access.js"
+import * as Bandwidth from "./Bandwidth.js"
 import type { ControlSession } from "./ControlSession.js"
 import * as ControlSessions from "./ControlSessions.js"
 import { Tally } from "./internal/tally.js"
@@ -23,6 +25,7 @@ import * as Limiter from "./Limiter.js"
 import * as Listener from "./Listener.js"
 import * as PendingSplices from "./PendingSplices.js"
 import { RelayConfig } from "./RelayConfig.js"
+import * as RelayEvents from "./RelayEvents.js"
 import * as Splices from "./Splices.js"
 import type { Totals } from "./Statistics.js"
 import * as Statistics from "./Statistics.js"
@@ -234,15 +237,39 @@ export const transport: Layer.Layer<Transport.Transport, KernelTransport.KernelU
   )
 
 /**
- * A relay with the usual components.
+ * A relay with the usual components, under policies of your choice. It asks `Access` and `Bandwidth`, and tells `RelayEvents`.
  *
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<Relay, Transport.ListenError | KernelTransport.KernelUnavailable, RelayConfig> =
-  layerNoDependencies.pipe(
-    Layer.provide(Listener.layer),
-    Layer.provide([ControlSessions.layer, PendingSplices.layer, Splices.layer]),
-    Layer.provide([Limiter.layer, Statistics.layer]),
-    Layer.provide(transport)
-  )
+export const layer: Layer.Layer<
+  Relay,
+  Transport.ListenError | KernelTransport.KernelUnavailable,
+  Access.Access | Bandwidth.Bandwidth | RelayConfig | RelayEvents.RelayEvents
+> = layerNoDependencies.pipe(
+  Layer.provide(Listener.layer),
+  Layer.provide([ControlSessions.layer, PendingSplices.layer, Splices.layer]),
+  Layer.provide([Limiter.layer, Statistics.layer]),
+  Layer.provide(transport)
+)
+
+/**
+ * The policies of an open relay: everybody may use it, splices have no rates, and its events are discarded.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const openPolicies: Layer.Layer<Access.Access | Bandwidth.Bandwidth | RelayEvents.RelayEvents> = Layer.mergeAll(
+  Access.layerOpen,
+  Bandwidth.layerUnlimited,
+  RelayEvents.layerSilent
+)
+
+/**
+ * A relay with the usual components that is open to everybody, as the original is.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerOpen: Layer.Layer<Relay, Transport.ListenError | KernelTransport.KernelUnavailable, RelayConfig> =
+  Layer.provide(layer, openPolicies)

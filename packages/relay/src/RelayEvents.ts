@@ -1,6 +1,6 @@
 /**
- * What happens in a relay, one event at a time, for whoever wants to keep or show it: provide this reference around the
- * relay. By default nobody listens.
+ * What happens in a relay, one event at a time, for a program that keeps or shows it. The relay tells this service;
+ * `layerSilent` discards the events.
  *
  * @since 0.1.0
  */
@@ -8,6 +8,7 @@ import type { CertDigest } from "@tx3/protocol/CertDigest"
 import type { Source } from "@tx3/protocol/Source"
 import type * as Transport from "@tx3/transport/Transport"
 import * as Context from "effect/Context"
+import * as Layer from "effect/Layer"
 import type { EndReason } from "./ControlSession.js"
 import type { RejectionReason } from "./RelayError.js"
 
@@ -45,14 +46,20 @@ export interface Party {
 }
 
 /**
- * Who is told of a relay's events. Provide it around the relay's layer; without that they go nowhere.
+ * Who is told of a relay's events.
  *
  * @since 0.1.0
- * @category references
+ * @category services
  */
-export class RelayEvents extends Context.Reference<RelayEvents>()("@tx3/relay/RelayEvents", {
-  defaultValue: (): {
-    /** Called in the event loop as it happens; it must return soon and not throw. */
-    readonly publish: (event: RelayEvent) => void
-  } => ({ publish: () => {} })
-}) {}
+export class RelayEvents extends Context.Tag("@tx3/relay/RelayEvents")<RelayEvents, {
+  /** Called in the event loop as it happens; it must return soon and not throw. */
+  readonly publish: (event: RelayEvent) => void
+}>() {}
+
+/**
+ * Discards all events.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerSilent: Layer.Layer<RelayEvents> = Layer.succeed(RelayEvents, { publish: () => {} })

@@ -9,23 +9,27 @@ import type * as Transport from "@tx3/transport/Transport"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
-import { layer as relayLayer, Relay } from "./Relay.js"
+import { layer as relayLayer, openPolicies, Relay } from "./Relay.js"
 import * as RelayConfig from "./RelayConfig.js"
 
 export * from "./WireClient.js"
 
 /**
- * A relay on 127.0.0.1, on a port of the system's choice, with these settings changed.
+ * A relay on 127.0.0.1, on a port of the system's choice, with these settings changed; open, unless given other policies.
  *
  * @since 0.1.0
  * @category layers
  */
 export const layer = (
-  settings: Partial<Parameters<typeof RelayConfig.layer>[0]> = {}
+  settings: Partial<Parameters<typeof RelayConfig.layer>[0]> = {},
+  policies: typeof openPolicies = openPolicies
 ): Layer.Layer<
   Relay | RelayConfig.RelayConfig,
   KernelTransport.KernelUnavailable | RelayConfig.RelayConfigError | Transport.ListenError
-> => Layer.provideMerge(relayLayer, RelayConfig.layer({ bind: ["tx3-rst://127.0.0.1:0"], ...settings }))
+> =>
+  Layer.provide(relayLayer, policies).pipe(
+    Layer.provideMerge(RelayConfig.layer({ bind: ["tx3-rst://127.0.0.1:0"], ...settings }))
+  )
 
 /**
  * Waits until the relay satisfies a condition that another process or the network brings about.

@@ -67,69 +67,70 @@ export interface RunningSplice extends Party {
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<Splices, never, RelayConfig | Statistics | Transport.Transport> = Layer.effect(
-  Splices,
-  Effect.gen(function*() {
-    const bandwidth = yield* Bandwidth
-    const config = yield* RelayConfig
-    const log = yield* ThrottledLog.make
-    const statistics = yield* Statistics
-    const transport = yield* Transport.Transport
-    const clock = yield* Clock.clockWith(Effect.succeed)
-    const currentTimeMillis = MonotonicTime.millis(clock)
-    const run = Runtime.runFork(yield* Effect.runtime())
-    const running = new Set<Running>()
-    const none = Effect.unsafeMakeLatch(true)
+export const layer: Layer.Layer<Splices, never, Bandwidth | RelayConfig | Statistics | Transport.Transport> = Layer
+  .effect(
+    Splices,
+    Effect.gen(function*() {
+      const bandwidth = yield* Bandwidth
+      const config = yield* RelayConfig
+      const log = yield* ThrottledLog.make
+      const statistics = yield* Statistics
+      const transport = yield* Transport.Transport
+      const clock = yield* Clock.clockWith(Effect.succeed)
+      const currentTimeMillis = MonotonicTime.millis(clock)
+      const run = Runtime.runFork(yield* Effect.runtime())
+      const running = new Set<Running>()
+      const none = Effect.unsafeMakeLatch(true)
 
-    const begin = (peer: Accepted, node: Accepted, { node: digest, source: host }: RegisteredNode) => {
-      const began = currentTimeMillis()
-      const splice = new Running(peer, digest, host, clock.unsafeCurrentTimeMillis())
-      statistics.spliceBegan(splice, began - peer.sinceMonotonicMs)
-      const onEnd = (report: Transport.SpliceReport) => {
-        const duration = currentTimeMillis() - began
-        running.delete(splice)
-        leave()
-        statistics.carried(splice.uncounted(report))
-        if (running.size === 0) {
-          none.unsafeOpen()
-        }
-        statistics.spliceEnded(splice, report, duration)
-        run(
-          log.debug("splice ended", () => ({
-            ...report,
-            connection: peer.id,
-            durationMs: duration,
-            node: CertDigest.short(digest)
-          })).pipe(
-            Effect.zipRight(Scope.close(peer.scope, Exit.void)),
-            Effect.zipRight(Scope.close(node.scope, Exit.void))
+      const begin = (peer: Accepted, node: Accepted, { node: digest, source: host }: RegisteredNode) => {
+        const began = currentTimeMillis()
+        const splice = new Running(peer, digest, host, clock.unsafeCurrentTimeMillis())
+        statistics.spliceBegan(splice, began - peer.sinceMonotonicMs)
+        const onEnd = (report: Transport.SpliceReport) => {
+          const duration = currentTimeMillis() - began
+          running.delete(splice)
+          leave()
+          statistics.carried(splice.uncounted(report))
+          if (running.size === 0) {
+            none.unsafeOpen()
+          }
+          statistics.spliceEnded(splice, report, duration)
+          run(
+            log.debug("splice ended", () => ({
+              ...report,
+              connection: peer.id,
+              durationMs: duration,
+              node: CertDigest.short(digest)
+            })).pipe(
+              Effect.zipRight(Scope.close(peer.scope, Exit.void)),
+              Effect.zipRight(Scope.close(node.scope, Exit.void))
+            )
           )
-        )
-      }
-      running.add(splice)
-      none.unsafeClose()
-      const { idleTimeoutMs, lingerTimeoutMs } = config
-      const { leave, rates } = bandwidth.join(digest, peer.source, (rates) => splice.carrying.limit(rates))
-      const options = { idleTimeoutMs, lingerTimeoutMs, rates }
-      splice.carrying = transport.splice(peer.socket, node.socket, options, onEnd)
-    }
-
-    return {
-      begin,
-      all: () => running,
-      account: () => {
-        let [fromLeft, fromRight] = [0, 0]
-        for (const splice of running) {
-          const more = splice.uncounted(splice.carried())
-          fromLeft += more.fromLeft
-          fromRight += more.fromRight
         }
-        statistics.carried({ fromLeft, fromRight })
-      },
-      awaitNone: none.await
-    }
-  })
-)
+        running.add(splice)
+        none.unsafeClose()
+        const { idleTimeoutMs, lingerTimeoutMs } = config
+        const { leave, rates } = bandwidth.join(digest, peer.source, (rates) => splice.carrying.limit(rates))
+        const options = { idleTimeoutMs, lingerTimeoutMs, rates }
+        splice.carrying = transport.splice(peer.socket, node.socket, options, onEnd)
+      }
+
+      return {
+        begin,
+        all: () => running,
+        account: () => {
+          let [fromLeft, fromRight] = [0, 0]
+          for (const splice of running) {
+            const more = splice.uncounted(splice.carried())
+            fromLeft += more.fromLeft
+            fromRight += more.fromRight
+          }
+          statistics.carried({ fromLeft, fromRight })
+        },
+        awaitNone: none.await
+      }
+    })
+  )
 
 class Running implements RunningSplice {
   carrying!: Transport.Splice

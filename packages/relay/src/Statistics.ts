@@ -67,13 +67,13 @@ export class Statistics extends Context.Tag("@tx3/relay/Statistics")<Statistics,
 }>() {}
 
 /**
- * Begins at zero, and publishes to the `RelayEvents` that are provided to it. The metrics are shared by all relays of a
+ * Begins at zero, and publishes to `RelayEvents`. The metrics are shared by all relays of a
  * process.
  *
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<Statistics> = Layer.effect(
+export const layer: Layer.Layer<Statistics, never, RelayEvents> = Layer.effect(
   Statistics,
   Effect.map(RelayEvents, ({ publish }) => {
     const rejections = zeros(rejectionReasons)

@@ -177,6 +177,7 @@ describe("Listener", () => {
         Layer.provide(Listener.layer),
         Layer.provide([ControlSessions.layer, PendingSplices.layer, Splices.layer]),
         Layer.provide([faulty, Statistics.layer]),
+        Layer.provide(Relay.openPolicies),
         Layer.provide(PortableTransport.layer),
         Layer.provide(RelayConfig.layer({ bind: ["tx3-rst://127.0.0.1:0"] }))
       )

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { CertDigest } from "@tx3/protocol"
 import { SpliceToken } from "@tx3/protocol"
-import { Limiter, PendingSplices, Statistics } from "@tx3/relay"
+import { Limiter, PendingSplices, RelayEvents, Statistics } from "@tx3/relay"
 import { Effect, Layer, TestClock } from "effect"
 import { fakePeer, fakeSession } from "./utils/fakes.js"
 
@@ -20,7 +20,10 @@ const limiter = Layer.mock(Limiter.Limiter, {
   })
 })
 
-const layer = Layer.provide(PendingSplices.layer, [limiter, Statistics.layer])
+const layer = PendingSplices.layer.pipe(
+  Layer.provide([limiter, Statistics.layer]),
+  Layer.provide(RelayEvents.layerSilent)
+)
 
 /** A peer that waits for a node, and what must be gone when it does not any more. */
 const waiting = Effect.gen(function*() {

@@ -1,8 +1,8 @@
 /** A relay behind proxies that send the PROXY protocol: whom it sees then. */
 import { assert, describe, it } from "@effect/vitest"
 import { Address, CertDigest } from "@tx3/protocol"
-import { RelayEvents, RelayTest } from "@tx3/relay"
-import { Effect, HashMap, Logger } from "effect"
+import { Access, Bandwidth, RelayEvents, RelayTest } from "@tx3/relay"
+import { Effect, HashMap, Layer, Logger } from "effect"
 import * as Net from "node:net"
 import { carries, refusedToRegister } from "./utils/clients.js"
 import { withRelay } from "./utils/withRelay.js"
@@ -97,9 +97,13 @@ describe("proxyProtocolFrom", () => {
           yield* has({ control: 1, spliced: 2 })
           yield* refusedToRegister(nodes)
           yield* rejected("maxControlStreamsPerIp", 1)
-        })
+        }),
+      Layer.mergeAll(
+        Access.layerOpen,
+        Bandwidth.layerUnlimited,
+        Layer.succeed(RelayEvents.RelayEvents, { publish: (event) => events.push(event) })
+      )
     ).pipe(
-      Effect.provideService(RelayEvents.RelayEvents, { publish: (event) => events.push(event) }),
       Effect.provide(Logger.add(logger)),
       Effect.tap(() => {
         assert.deepStrictEqual(

@@ -7,7 +7,7 @@
  * was sent and received, and nothing is left open.
  */
 import { CertDigest, Identity } from "@tx3/protocol"
-import { Bandwidth, Relay, RelayTest } from "@tx3/relay"
+import { Access, Bandwidth, Relay, RelayEvents, RelayTest } from "@tx3/relay"
 import { Reset } from "@tx3/sockets"
 import { Rate } from "@tx3/transport"
 import { Effect, Exit, Layer, Scope } from "effect"
@@ -259,12 +259,15 @@ export const round = (seed: number, kind: Kind): Effect.Effect<Round> =>
       drainTimeoutMs: stopsEarly ? random.below(300) : 60_000,
       ...few ? { maxInboundConnections: 24 } : {}
     }
-    const bandwidth = Layer.succeed(
-      Bandwidth.Bandwidth,
-      { join: () => ({ rates: rate === undefined ? [] : [rate], leave: () => {} }) } as Bandwidth.BandwidthPolicy
+    const policies = Layer.mergeAll(
+      Access.layerOpen,
+      Layer.succeed(Bandwidth.Bandwidth, {
+        join: () => ({ rates: rate === undefined ? [] : [rate], leave: () => {} })
+      }),
+      RelayEvents.layerSilent
     )
     const relayScope = yield* Scope.make()
-    const context = yield* Layer.buildWithScope(RelayTest.layer(settings).pipe(Layer.provide(bandwidth)), relayScope)
+    const context = yield* Layer.buildWithScope(RelayTest.layer(settings, policies), relayScope)
     const sockets: Array<Net.Socket> = []
     let stopped = false
 

@@ -189,6 +189,7 @@ export const memoryRelayLayer = (settings: Settings) =>
     Layer.provide(Listener.layer),
     Layer.provide([ControlSessions.layer, PendingSplices.layer, Splices.layer]),
     Layer.provide([Limiter.layer, Statistics.layer]),
+    Layer.provide(Relay.openPolicies),
     Layer.provideMerge(layer),
     Layer.provideMerge(RelayConfig.layer({ bind: ["tx3-rst://192.0.2.9:38141"], maxShareOfNode: 1, ...settings }))
   )

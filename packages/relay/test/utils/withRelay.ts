@@ -28,13 +28,14 @@ export const transport = process.env["TX3_TEST_TRANSPORT"] as "kernel" | "portab
 
 export const withRelay = <A, E>(
   settings: Settings,
-  body: (relay: TestRelay) => Effect.Effect<A, E, Scope.Scope>
+  body: (relay: TestRelay) => Effect.Effect<A, E, Scope.Scope>,
+  policies = Relay.openPolicies
 ) =>
   Effect.gen(function*() {
     const result = yield* Effect.scoped(Effect.flatMap(testRelay, body))
     yield* empty
     return result
-  }).pipe(Effect.provide(RelayTest.layer({ transport, maxShareOfNode: 1, ...settings })), withoutDefects)
+  }).pipe(Effect.provide(RelayTest.layer({ transport, maxShareOfNode: 1, ...settings }, policies)), withoutDefects)
 
 /** What every test's body must leave behind. */
 export const empty = Effect.suspend(() => untilTrue("the relay is empty", RelayTest.empty))

@@ -1,0 +1,45 @@
+/** The policies that a relay runs under: no program can forget them, and what they are given reaches them. */
+import { assert, describe, it } from "@effect/vitest"
+import { Access, Bandwidth, Relay, RelayConfig, RelayError, RelayEvents, RelayTest } from "@tx3/relay"
+import { Context, Effect, Layer } from "effect"
+import { refusedToRegister } from "./utils/clients.js"
+import { withRelay } from "./utils/withRelay.js"
+
+const config = RelayConfig.layer({ bind: ["tx3-rst://127.0.0.1:0"] })
+
+/** What a layer still needs. */
+type Needs<L> = L extends Layer.Layer<infer _A, infer _E, infer R> ? R : never
+
+/** A policy's own: whom it lets in. */
+class Friend extends Context.Reference<Friend>()("test/Friend", { defaultValue: () => "nobody" }) {}
+
+const friendsOnly = Layer.succeed(Access.Access, {
+  ...Access.open,
+  controlStream: (address) =>
+    Effect.flatMap(Friend, (friend) => address === friend ? Effect.void : new RelayError.Rejected({ reason: "denied" }))
+})
+
+describe("Policies", () => {
+  it("are required: one that is merged beside the relay is a type error", () => {
+    const beside = Layer.mergeAll(Relay.layer, friendsOnly).pipe(Layer.provide(config))
+    // @ts-expect-error: the relay beside it asks for `Access`, `Bandwidth` and `RelayEvents` still.
+    const complete: Layer.Layer<Relay.Relay, unknown> = beside
+    const needs: Needs<typeof beside> extends Access.Access | Bandwidth.Bandwidth | RelayEvents.RelayEvents ? true
+      : false = true
+    const under: Layer.Layer<Relay.Relay, unknown> = Relay.layer.pipe(
+      Layer.provide([friendsOnly, Bandwidth.layerUnlimited, RelayEvents.layerSilent]),
+      Layer.provide(config)
+    )
+    assert.isTrue(needs && Layer.isLayer(complete) && Layer.isLayer(under))
+  })
+
+  it.live("have around them in each connection what the relay has", () => {
+    const policies = Layer.mergeAll(friendsOnly, Bandwidth.layerUnlimited, RelayEvents.layerSilent)
+    return withRelay({}, ({ address, rejected }) =>
+      Effect.gen(function*() {
+        yield* RelayTest.register(address)
+        yield* refusedToRegister(address, { localAddress: "127.0.0.2" })
+        yield* rejected("denied", 1)
+      }), policies).pipe(Effect.provideService(Friend, "127.0.0.1"))
+  })
+})
