@@ -40,7 +40,8 @@ describe("the pages", () => {
         "comparison",
         "performance",
         "configuration",
-        "library"
+        "library",
+        "limits"
       ].map((name) => `docs/${name}.md`)
     )
   })
