@@ -63,6 +63,34 @@ describe("the pages", () => {
   }
 })
 
+describe("docs/protocol.md", () => {
+  const headings = Array.from(packaging.read("docs/protocol.md").matchAll(/^## (.*)$/gm), ([, title]) => title!)
+
+  it("numbers its sections", () => {
+    assert.deepStrictEqual(headings.map((title) => parseInt(title)), headings.map((_, index) => index + 1))
+  })
+
+  it("has the sections that comments cite", () => {
+    const sources = readdirSync(packaging.pathOf("packages"), { encoding: "utf8", recursive: true })
+      .filter((path) => /^[\w-]+\/(src|test)\/.*\.ts$/.test(path))
+    const cited = sources.flatMap((path) => {
+      const text = packaging.read(`packages/${path}`).replaceAll(/\n\s*(\*|\/\/)/g, "")
+      return Array.from(text.matchAll(/protocol,? sections? (\d+)(?: and (\d+))?/g), ([, ...numbers]) => numbers)
+        .flat().filter((number) => number !== undefined).map(Number)
+    })
+    assert.isAbove(cited.length, 25)
+    assert.deepStrictEqual(cited.filter((number) => number > headings.length), [])
+    assert.deepStrictEqual(headings.slice(1, 7), [
+      "2. Addresses",
+      "3. Identity and TLS",
+      "4. The relay's wire protocol",
+      "5. Deadlines and limits",
+      "6. What differs from tx3 0.0.1",
+      "7. The relay's program and file"
+    ])
+  })
+})
+
 describe("the user's guide", () => {
   const guide = packaging.read("docs/reaching.md")
 
