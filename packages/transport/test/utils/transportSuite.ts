@@ -10,8 +10,6 @@ import type { Scope } from "effect"
 import { Effect, Layer } from "effect"
 import { noLeak } from "./fixtures.js"
 
-const timeoutMs = 30_000
-
 /** Declares a test of the transport that the suite runs on. */
 export type Test = (title: string, body: Effect.Effect<unknown, unknown, Transport.Transport | Scope.Scope>) => void
 
@@ -25,15 +23,11 @@ export const transportSuite = <E>(
   subjects: Readonly<Record<string, Subject>>
 ) => {
   const test: Test = (title, body) =>
-    it.scopedLive(
-      title,
-      () =>
-        noLeak.pipe(
-          Effect.zipRight(Layer.build(layer)),
-          Effect.flatMap((context) => Effect.provide(body, context))
-        ),
-      timeoutMs
-    )
+    it.scopedLive(title, () =>
+      noLeak.pipe(
+        Effect.zipRight(Layer.build(layer)),
+        Effect.flatMap((context) => Effect.provide(body, context))
+      ))
 
   describe(name, () => {
     for (const [subject, tests] of Object.entries(subjects)) {
