@@ -21,6 +21,7 @@ import type { TcpInfo } from "@tx3/sockets/TcpInfo"
 import { probeIntervalMs } from "@tx3/sockets/TcpInfo"
 import koffi from "koffi"
 import { getSystemErrorName } from "node:util"
+import { keepAliveProbes, keepAliveSeconds } from "./keepAlive.js"
 
 export type Descriptor = number & { readonly Descriptor: unique symbol }
 
@@ -31,6 +32,8 @@ export type Owner = number
 const nobody = 0
 /** The owner that decides. */
 export const mainThread: Owner = 255
+
+// Numbers of Linux on x86-64 and arm64. Source: include/uapi of the kernel, and netdb.h.
 
 /** `EAGAIN`: not now. */
 export const again = -11
@@ -101,12 +104,33 @@ const c = {
   write: libc.func("intptr_t write(int fd, void *buffer, size_t length)")
 }
 
-const nonBlocking = 0o4000
-const closeOnExec = 0o2000000
-const msgPeek = 2
+/** `EADDRNOTAVAIL`. */
+const noSuchAddress = -99
+
+const ai = { passive: 0x1, numericHost: 0x4, numericService: 0x400 }
+const ni = { numericHost: 0x1, numericService: 0x2 }
+const addressFamily = { any: 0, inet6: 10 }
+const sockStream = 1
+const ipprotoIpv6 = 41
+const ipv6V6Only = 26
+const ipprotoTcp = 6
+const tcp = { noDelay: 1, keepIdle: 4, keepInterval: 5, keepCount: 6 }
+const solSocket = 1
+const so = { reuseAddress: 2, keepAlive: 9, linger: 13 }
+const shutWrite = 1
+const msgPeek = 0x2
 const msgNoSignal = 0x4000
+const epollAdd = 1
+const epollDelete = 2
+const epollModify = 3
+/** Of sockets, pipes and eventfds alike. */
+const nonBlocking = 0o4000
+/** Of epolls, too. */
+const closeOnExec = 0o2000000
+/** F_SETPIPE_SZ. */
+const setPipeSize = 1031
 /** SPLICE_F_MOVE | SPLICE_F_NONBLOCK. */
-const spliceFlags = 3
+const spliceFlags = 0x1 | 0x2
 
 /** The result of a call, or the negative of its errno. */
 const orErrno = (result: number) => result < 0 ? -koffi.errno() : result
@@ -127,7 +151,7 @@ const orThrow = (syscall: string, result: number) => {
 const intOption = Buffer.alloc(4)
 const setOption = (fd: number, level: number, option: number, value: number) => {
   intOption.writeInt32LE(value)
-  orThrow("setsockopt", c.setsockopt(fd, level, option, intOption, 4))
+  orThrow("setsockopt", c.setsockopt(fd, level, option, intOption, intOption.length))
 }
 
 /** struct linger { on, 0 seconds }: close(2) sends a reset. */
@@ -140,8 +164,18 @@ const portText = Buffer.alloc(8)
 
 /** The host and port in `socketAddress`, numeric. */
 const nameOfSocketAddress = () => {
-  const numeric = 3
-  if (c.getnameinfo(socketAddress, socketAddressLength[0], hostText, 64, portText, 8, numeric) !== 0) {
+  const flags = ni.numericHost | ni.numericService
+  if (
+    c.getnameinfo(
+      socketAddress,
+      socketAddressLength[0],
+      hostText,
+      hostText.length,
+      portText,
+      portText.length,
+      flags
+    ) !== 0
+  ) {
     throw new Error("getnameinfo cannot read a socket's address")
   }
   return {
@@ -226,7 +260,7 @@ export class Descriptors {
 
   /** Closes a socket so that the remote end sees a reset. */
   reset(socket: Descriptor) {
-    c.setsockopt(this.own(socket), 1, 13, lingerZero, 8)
+    c.setsockopt(this.own(socket), solSocket, so.linger, lingerZero, lingerZero.length)
     this.close(socket)
   }
 
@@ -239,29 +273,35 @@ export class Descriptors {
   }
 
   /**
-   * A listening socket. What is set on it, the sockets accepted from it inherit: TCP_NODELAY, keep-alive after 7 s,
-   * every 7 s, 3 times (protocol section 5), and a bound of the time between two probes, where the kernel has one.
+   * A listening socket. Accepted sockets inherit what is set on it: TCP_NODELAY, keep-alive, and a bound of the time
+   * between two probes, where the kernel has one.
    */
   listen(host: string, port: number, ipv6Only: boolean, backlog: number): Incoming {
     const list: [unknown] = [null]
-    const passiveNumeric = 0x1 | 0x4 | 0x400
-    const hints = { flags: passiveNumeric, family: 0, type: 1, protocol: 0, addressLength: 0 }
+    const hints = {
+      flags: ai.passive | ai.numericHost | ai.numericService,
+      family: addressFamily.any,
+      type: sockStream,
+      protocol: 0,
+      addressLength: 0
+    }
     if (c.getaddrinfo(host, String(port), hints, list) !== 0) {
-      throw systemError("getaddrinfo", -99)
+      throw systemError("getaddrinfo", noSuchAddress)
     }
     try {
       const { address, addressLength, family } = koffi.decode(list[0], addrinfo)
-      const fd = c.socket(family, 1 | nonBlocking | closeOnExec, 0)
+      const fd = c.socket(family, sockStream | nonBlocking | closeOnExec, 0)
       const socket = this.opened("socket", fd)
       try {
-        setOption(fd, 1, 2, 1)
-        if (family === 10) {
-          setOption(fd, 41, 26, ipv6Only ? 1 : 0)
+        setOption(fd, solSocket, so.reuseAddress, 1)
+        if (family === addressFamily.inet6) {
+          setOption(fd, ipprotoIpv6, ipv6V6Only, ipv6Only ? 1 : 0)
         }
-        for (const [option, value] of [[1, 1], [4, 7], [5, 7], [6, 3]] as const) {
-          setOption(fd, 6, option, value)
-        }
-        setOption(fd, 1, 9, 1)
+        setOption(fd, ipprotoTcp, tcp.noDelay, 1)
+        setOption(fd, ipprotoTcp, tcp.keepIdle, keepAliveSeconds)
+        setOption(fd, ipprotoTcp, tcp.keepInterval, keepAliveSeconds)
+        setOption(fd, ipprotoTcp, tcp.keepCount, keepAliveProbes)
+        setOption(fd, solSocket, so.keepAlive, 1)
         socketCalls.setProbeInterval(fd, probeIntervalMs)
         orThrow("bind", c.bind(fd, address, addressLength))
         orThrow("listen", c.listen(fd, backlog))
@@ -301,7 +341,7 @@ export class Descriptors {
 
   /** Sends the end of the stream. */
   shutdown(socket: Descriptor): number {
-    return orErrno(c.shutdown(this.own(socket), 1))
+    return orErrno(c.shutdown(this.own(socket), shutWrite))
   }
 
   /** What the kernel knows of a connection; undefined if it does not tell. */
@@ -392,7 +432,6 @@ export class Descriptors {
   }
 }
 
-const setPipeSize = 1031
 /** What a direction moves at a time. More saves no time any more, and less costs some. */
 export const pipeBytes = 1024 * 1024
 /** Pipes kept when nothing is under way: enough for two directions of eight splices that move at the same time. */
@@ -433,21 +472,22 @@ const connectionEvents = epollIn | epollUrgent | epollRdHup | epollEdgeTriggered
 
 /** Events of a connection: bytes, urgent ones, its end, its failure; each once. 0, or the negative errno. */
 export const watchConnection = (poll: Descriptor, socket: Descriptor, key: number) =>
-  control(poll, 1, socket, key, connectionEvents)
+  control(poll, epollAdd, socket, key, connectionEvents)
 
 /** The same, and room to send after there was none. What is so already is told at once. */
 export const watchRoomToo = (poll: Descriptor, socket: Descriptor, key: number) =>
-  watchFor(3, poll, socket, key, connectionEvents | epollOut)
+  watchFor(epollModify, poll, socket, key, connectionEvents | epollOut)
 
 /** Connections that wait to be accepted, for one of several threads. */
 export const watchListener = (poll: Descriptor, listener: Descriptor, key: number) =>
-  watchFor(1, poll, listener, key, epollIn | epollExclusive)
+  watchFor(epollAdd, poll, listener, key, epollIn | epollExclusive)
 
-export const watchBell = (poll: Descriptor, bell: Descriptor, key: number) => watchFor(1, poll, bell, key, epollIn)
+export const watchBell = (poll: Descriptor, bell: Descriptor, key: number) =>
+  watchFor(epollAdd, poll, bell, key, epollIn)
 
 /** No more events, but for those that have been fetched. */
 export const unwatch = (poll: Descriptor, descriptor: Descriptor) => {
-  control(poll, 2, descriptor, 0, 0)
+  control(poll, epollDelete, descriptor, 0, 0)
 }
 
 const eventsMax = 256

@@ -1,6 +1,7 @@
 /** What is set on every TCP socket of this project (protocol section 5). */
 import * as DeadPeers from "@tx3/sockets/DeadPeers"
 import type * as Net from "node:net"
+import { keepAliveProbes, keepAliveSeconds } from "./keepAlive.js"
 
 /**
  * Connections the kernel may hold between two turns of the event loop. Node's default of 511 drops some of a burst that
@@ -8,14 +9,11 @@ import type * as Net from "node:net"
  */
 export const backlog = 4096
 
-const keepAliveMs = 7_000
-const keepAliveProbes = 3
-
 /** `setKeepAlive` as Node 26 has it; older ones ignore the interval and the count and probe 10 times, every second. */
 type SetKeepAlive = (enable: boolean, initialDelayMs: number, intervalMs: number, count: number) => void
 
 export const keepAlive = (socket: Net.Socket) =>
-  (socket.setKeepAlive as SetKeepAlive)(true, keepAliveMs, keepAliveMs, keepAliveProbes)
+  (socket.setKeepAlive as SetKeepAlive)(true, 1_000 * keepAliveSeconds, 1_000 * keepAliveSeconds, keepAliveProbes)
 
 /**
  * For a socket that becomes a handshake and a control stream: its end is dead that leaves bytes unacknowledged as long as
