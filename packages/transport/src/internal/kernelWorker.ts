@@ -98,7 +98,7 @@ class Listening {
       } else if (incoming === Os.again) {
         return
       } else if (!Os.goneAgain.includes(incoming)) {
-        const left = Os.noDescriptors.includes(incoming) ? this.turnAway() : incoming
+        const left = Os.noDescriptors.includes(incoming) ? this.acceptAndClose() : incoming
         if (left === Os.again) {
           return
         }
@@ -131,7 +131,7 @@ class Listening {
    * Accepts somebody with the spare descriptor and closes; otherwise they would wait for an answer. 0, or the negative
    * errno: `again` if nobody waits, for accept(2) looks for a descriptor first.
    */
-  private turnAway() {
+  private acceptAndClose() {
     if (spare === undefined) {
       return Os.noDescriptors[0]!
     }
