@@ -17,8 +17,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type * as Os from "./internal/descriptors.js"
-import type { KernelConnection } from "./internal/kernelConnection.js"
-import type { Common } from "./internal/kernelThread.js"
+import type { Common, ThreadConnection } from "./internal/kernelThread.js"
 import { KernelThread } from "./internal/kernelThread.js"
 import { proxiesOf, refused } from "./internal/proxies.js"
 import type { Proxies } from "./internal/proxyProtocol.js"
@@ -201,8 +200,8 @@ const make = (threadCount: number): Effect.Effect<Transport["Type"], KernelUnava
       ).pipe(Effect.map(({ host, port }) => ({ host, port })))
 
     const splice: Transport["Type"]["splice"] = (left, right, options, onEnd) => {
-      const [kernelLeft, kernelRight] = [left as KernelConnection, right as KernelConnection]
-      if (kernelLeft.closed || kernelRight.closed) {
+      const [kernelLeft, kernelRight] = [left as ThreadConnection, right as ThreadConnection]
+      if (kernelLeft.isClosed || kernelRight.isClosed) {
         kernelLeft.resetNow()
         kernelRight.resetNow()
         queueMicrotask(() => onEnd({ ...nothing, outcome: "closed" }))
@@ -210,9 +209,7 @@ const make = (threadCount: number): Effect.Effect<Transport["Type"], KernelUnava
       }
       const { thread } = kernelLeft
       const running = new RunningSplice(numbers, thread, onEnd)
-      kernelLeft.splice = running
-      kernelRight.splice = running
-      thread.splice(running.number, kernelLeft, kernelRight, options, running)
+      thread.splice(running, kernelLeft, kernelRight, options)
       return running
     }
 

@@ -18,7 +18,8 @@ import { PortableSplice } from "./internal/portableSplice.js"
 import { proxiesOf, refused } from "./internal/proxies.js"
 import * as ProxyProtocol from "./internal/proxyProtocol.js"
 import * as Tcp from "./internal/tcp.js"
-import type { Connection, ListenOptions } from "./Transport.js"
+import { UndecidedConnection } from "./internal/undecidedConnection.js"
+import type { ListenOptions } from "./Transport.js"
 import { AcceptError, HungUp, ListenError, Transport } from "./Transport.js"
 
 /**
@@ -100,15 +101,12 @@ const listenBehind = (proxies: ProxyProtocol.Proxies | undefined, options: Liste
 
 const noBytes = Buffer.alloc(0)
 
-class PortableConnection implements Connection {
+class PortableConnection extends UndecidedConnection {
   /** The splice that took the socket; from then on only it closes the socket. */
   splice: PortableSplice | undefined
   private readonly held: Array<Buffer> = []
   private heldBytes = 0
-  private hungUp = false
   private closed = false
-  private onPreamble: (() => void) | undefined
-  private hangUpListener: (() => void) | undefined
 
   constructor(
     private readonly socket: Net.Socket,
@@ -118,20 +116,17 @@ class PortableConnection implements Connection {
     /** What has been read of it. */
     begun: Buffer = noBytes
   ) {
+    super()
     Tcp.keepAlive(socket)
-    socket.on("data", this.hold).on("end", this.hangUp).on("close", this.onClose).on("error", Tcp.ignoreError)
+    socket.on("data", this.hold).on("end", this.onEnd).on("close", this.onClose).on("error", Tcp.ignoreError)
     const report = () => {
       clearTimeout(timer)
-      this.onPreamble = undefined
+      this.awaitDecision(undefined)
       deliver(this)
     }
     // As a rule the preamble comes at once, and whoever is told of both together need not wait for it.
     const timer = setTimeout(report, reportWithinMs)
-    this.onPreamble = () => {
-      if (this.hungUp || this.heldBytes >= Preamble.length) {
-        report()
-      }
-    }
+    this.awaitDecision(report)
     if (begun.length > 0) {
       this.hold(begun)
     }
@@ -143,48 +138,21 @@ class PortableConnection implements Connection {
     if (this.heldBytes >= heldBytesMax) {
       this.socket.pause()
     }
-    this.onPreamble?.()
+    this.checkDecision()
   }
 
-  private readonly hangUp = () => {
-    this.hungUp = true
-    this.onPreamble?.()
-    this.hangUpListener?.()
-  }
+  private readonly onEnd = () => this.hangUp()
 
   private readonly onClose = () => {
     this.closed = true
     this.hangUp()
   }
 
-  get preamble(): Effect.Effect<Uint8Array, HungUp> {
-    return Effect.suspend(() => this.decided() ?? this.decision)
-  }
-
-  private decided() {
+  protected get hasPreamble() {
     return this.heldBytes >= Preamble.length
-      ? Effect.succeed(this.takePreamble())
-      : this.hungUp
-      ? new HungUp()
-      : undefined
   }
 
-  private get decision() {
-    return Effect.async<Uint8Array, HungUp>((resume) => {
-      this.onPreamble = () => {
-        const decided = this.decided()
-        if (decided !== undefined) {
-          this.onPreamble = undefined
-          resume(decided)
-        }
-      }
-      return Effect.sync(() => {
-        this.onPreamble = undefined
-      })
-    })
-  }
-
-  private takePreamble() {
+  protected takePreamble() {
     const bytes = this.held.length === 1 ? this.held[0]! : Buffer.concat(this.held)
     const rest = bytes.subarray(Preamble.length)
     this.held.length = 0
@@ -195,18 +163,10 @@ class PortableConnection implements Connection {
     return bytes.subarray(0, Preamble.length)
   }
 
-  onHangUp(listener: (() => void) | undefined) {
-    if (this.hungUp) {
-      listener?.()
-    } else {
-      this.hangUpListener = listener
-    }
-  }
-
   /** Gives the socket, and what has been read of it, to its next owner. */
   release() {
-    this.hangUpListener = undefined
-    this.socket.off("data", this.hold).off("end", this.hangUp).off("close", this.onClose)
+    this.ignoreHangUp()
+    this.socket.off("data", this.hold).off("end", this.onEnd).off("close", this.onClose)
     return { closed: this.closed, held: this.held.splice(0), socket: this.socket }
   }
 
@@ -225,13 +185,9 @@ class PortableConnection implements Connection {
     })
   }
 
-  get close(): Effect.Effect<void> {
-    return Effect.sync(() => this.closeNow())
-  }
-
   closeNow() {
     if (this.splice === undefined) {
-      this.hangUpListener = undefined
+      this.ignoreHangUp()
       this.socket.destroy()
     } else {
       this.splice.end("closed")

@@ -4,138 +4,170 @@
  */
 import * as Effect from "effect/Effect"
 import * as Net from "node:net"
-import type { Connection } from "../Transport.js"
 import { HungUp } from "../Transport.js"
 import type { Descriptor } from "./descriptors.js"
 import type { Arrived } from "./kernelMessages.js"
-import type { KernelThread } from "./kernelThread.js"
 import * as Tcp from "./tcp.js"
+import { UndecidedConnection } from "./undecidedConnection.js"
 
-export class KernelConnection implements Connection {
-  /** The splice that its socket went into. */
-  splice: { readonly end: () => void } | undefined
-  closed = false
-  /** Whether it hung up by a reset. */
+/**
+ * Where the socket is:
+ *
+ *     arriving -> arrived -> handed over -> closed
+ *                         -> splicing    ->
+ *
+ * An arriving or arrived connection can also be closed. Every other transition is a defect.
+ */
+type State =
+  /** With the worker, which reads the preamble. */
+  | { readonly is: "arriving" }
+  /** Here, where nobody reads it. */
+  | { readonly is: "arrived"; readonly socket: Descriptor; readonly preamble: Uint8Array }
+  | { readonly is: "handed over"; readonly duplex: Net.Socket }
+  /** With the worker that carries the splice. */
+  | { readonly is: "splicing"; readonly splice: EndableSplice }
+  | { readonly is: "closed" }
+
+const arriving: State = { is: "arriving" }
+const closed: State = { is: "closed" }
+
+interface EndableSplice {
+  /** Ends it with a reset of both sides. Does nothing once it has ended. */
+  readonly end: () => void
+}
+
+/** The thread of the worker that accepted a connection, for that connection. */
+export interface AcceptingThread {
+  /** Closes a connection that is arriving. */
+  readonly close: (connection: number) => void
+  readonly closeSocket: (connection: number, socket: Descriptor) => void
+  /** Closes a socket so that the remote end finds a reset. */
+  readonly resetSocket: (connection: number, socket: Descriptor) => void
+  /** Gives a socket to Node. */
+  readonly giveAway: (connection: number, socket: Descriptor) => number
+}
+
+export class KernelConnection<Thread extends AcceptingThread = AcceptingThread> extends UndecidedConnection {
+  /** Whether the remote end has reset it. */
   failed = false
-  private socket: Descriptor | undefined
-  private bytes: Uint8Array | undefined
-  private duplex: Net.Socket | undefined
-  private hungUp = false
-  private onPreamble: (() => void) | undefined
-  private hangUpListener: (() => void) | undefined
+  private state: State = arriving
 
   constructor(
-    readonly thread: KernelThread,
+    readonly thread: Thread,
     readonly id: number,
     readonly remoteAddress: string,
     readonly remotePort: number,
     arrived: Arrived | undefined
   ) {
+    super()
     if (arrived !== undefined) {
-      this.preambleCame(arrived)
+      this.arrive(arrived)
     }
   }
 
-  preambleCame([socket, preamble]: Arrived) {
-    this.socket = socket
-    this.bytes = Buffer.from(preamble, "latin1")
-    this.onPreamble?.()
-  }
-
-  hangUp() {
-    this.hungUp = true
-    this.onPreamble?.()
-    const listener = this.hangUpListener
-    this.hangUpListener = undefined
-    listener?.()
-  }
-
-  get preamble(): Effect.Effect<Uint8Array, HungUp> {
-    return Effect.suspend(() => this.decided() ?? this.decision)
-  }
-
-  private decided() {
-    return this.bytes !== undefined ? Effect.succeed(this.bytes) : this.hungUp ? new HungUp() : undefined
-  }
-
-  private get decision() {
-    return Effect.async<Uint8Array, HungUp>((resume) => {
-      this.onPreamble = () => {
-        this.onPreamble = undefined
-        resume(this.decided()!)
-      }
-      return Effect.sync(() => {
-        this.onPreamble = undefined
-      })
-    })
-  }
-
-  onHangUp(listener: (() => void) | undefined) {
-    if (this.hungUp) {
-      listener?.()
-    } else {
-      this.hangUpListener = listener
+  /** The state that it must be in to get into the next one. */
+  private only<Is extends State["is"]>(is: Is, next: State["is"]): Extract<State, { readonly is: Is }> {
+    if (this.state.is !== is) {
+      throw new Error(`a connection that is ${this.state.is} cannot become ${next}`)
     }
+    return this.state as Extract<State, { readonly is: Is }>
+  }
+
+  arrive([socket, preamble]: Arrived) {
+    this.only("arriving", "arrived")
+    this.state = { is: "arrived", socket, preamble: Buffer.from(preamble, "latin1") }
+    this.checkDecision()
+  }
+
+  protected get hasPreamble() {
+    return this.state.is === "arrived"
+  }
+
+  protected takePreamble() {
+    return this.only("arrived", "arrived").preamble
+  }
+
+  /** The worker has noticed a hang-up. It may notice a reset behind one. */
+  remoteEnded(failed: boolean) {
+    this.failed = failed
+    this.hangUp()
   }
 
   get toDuplex(): Effect.Effect<Net.Socket, HungUp> {
     return Effect.suspend(() => {
-      if (this.hungUp || this.socket === undefined) {
+      if (this.hungUp || this.isClosed) {
         return new HungUp()
       }
-      this.hangUpListener = undefined
-      this.duplex = new Net.Socket({ allowHalfOpen: true, fd: this.thread.giveAway(this) })
-      this.duplex.on("error", Tcp.ignoreError)
-      Tcp.limitSilence(this.duplex)
-      return Effect.succeed(this.duplex)
+      const { socket } = this.only("arrived", "handed over")
+      const duplex = new Net.Socket({ allowHalfOpen: true, fd: this.thread.giveAway(this.id, socket) })
+      this.state = { is: "handed over", duplex }
+      this.ignoreHangUp()
+      duplex.on("error", Tcp.ignoreError)
+      Tcp.limitSilence(duplex)
+      return Effect.succeed(duplex)
     })
   }
 
-  /** The socket, which is its taker's from now on. */
-  takeSocket(): Descriptor {
-    const socket = this.socket!
-    this.socket = undefined
-    this.bytes = undefined
-    this.hangUpListener = undefined
+  /** Gives its socket to a splice. */
+  join(splice: EndableSplice): Descriptor {
+    const { socket } = this.only("arrived", "splicing")
+    this.state = { is: "splicing", splice }
+    this.ignoreHangUp()
     return socket
   }
 
-  get close(): Effect.Effect<void> {
-    return Effect.sync(() => this.closeNow())
+  get isClosed() {
+    return this.state.is === "closed"
   }
 
   closeNow() {
-    if (this.closed) {
-      return
+    const { state } = this
+    this.state = closed
+    this.ignoreHangUp()
+    switch (state.is) {
+      case "arriving": {
+        this.thread.close(this.id)
+        this.hangUp()
+        return
+      }
+      case "arrived": {
+        this.thread.closeSocket(this.id, state.socket)
+        this.hangUp()
+        return
+      }
+      case "handed over": {
+        state.duplex.destroy()
+        return
+      }
+      case "splicing": {
+        state.splice.end()
+        return
+      }
+      case "closed": {
+        return
+      }
     }
-    this.closed = true
-    this.hangUpListener = undefined
-    if (this.splice !== undefined) {
-      this.splice.end()
-    } else if (this.duplex !== undefined) {
-      this.duplex.destroy()
-    } else if (this.socket !== undefined) {
-      this.thread.closeSocket(this)
-    } else {
-      this.thread.close(this)
+  }
+
+  /** Closes it so that the remote end finds a reset. */
+  resetNow() {
+    if (!this.isClosed) {
+      const { socket } = this.only("arrived", "closed")
+      this.state = closed
+      this.ignoreHangUp()
+      this.thread.resetSocket(this.id, socket)
+    }
+  }
+
+  /** The worker is gone, and nobody watches a connection any more that has not left it for a splice or for Node. */
+  lost() {
+    const { state } = this
+    if (state.is === "arriving" || state.is === "arrived") {
+      this.state = closed
       this.hangUp()
     }
-  }
-
-  /** Closes it so that the remote end sees a reset; its preamble has been read. */
-  resetNow() {
-    if (!this.closed) {
-      this.closed = true
-      this.thread.resetSocket(this)
-    }
-  }
-
-  /** The worker is gone, and nobody watches the connection any more. */
-  lost() {
-    this.closed = true
-    this.hangUp()
-    if (this.socket !== undefined) {
-      this.thread.closeSocket(this)
+    if (state.is === "arrived") {
+      this.thread.closeSocket(this.id, state.socket)
     }
   }
 }

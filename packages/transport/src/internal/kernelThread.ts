@@ -7,6 +7,7 @@ import { Worker } from "node:worker_threads"
 import type { Rate } from "../Rate.js"
 import type { SpliceOptions, SpliceOutcome } from "../Transport.js"
 import type * as Os from "./descriptors.js"
+import type { AcceptingThread } from "./kernelConnection.js"
 import { KernelConnection } from "./kernelConnection.js"
 import type { Order, Report, WorkerData } from "./kernelMessages.js"
 import { Signal } from "./kernelMessages.js"
@@ -20,26 +21,32 @@ export interface Common {
   readonly ledger: SharedArrayBuffer
   readonly pipesMax: number
   readonly carried: Float64Array
-  readonly onConnection: (listener: number, connection: KernelConnection) => void
+  readonly onConnection: (listener: number, connection: ThreadConnection) => void
   readonly onAcceptFailed: (listener: number, negativeErrno: number) => void
   readonly onRefused: (listener: number, address: string, problem: string) => void
 }
 
+export type ThreadConnection = KernelConnection<KernelThread>
+
+/** A splice for which the thread carries bytes. */
 interface Carrying {
+  readonly number: number
+  readonly end: () => void
+  /** Called once, when both sockets are closed. */
   readonly ended: (outcome: SpliceOutcome) => void
 }
 
 /** The compiled worker, whether this is the compiled module or its source in a test. */
 const workerFile = new URL("../../dist/internal/kernelWorker.js", import.meta.url)
 
-export class KernelThread {
+export class KernelThread implements AcceptingThread {
   /** Whether it is over, of its own accord or not. */
   over = false
   private readonly worker: Worker
   private readonly poll: Os.Descriptor
   private readonly bell: Os.Descriptor
   private readonly signals = new Int32Array(new SharedArrayBuffer(8))
-  private readonly connections = new Map<number, KernelConnection>()
+  private readonly connections = new Map<number, ThreadConnection>()
   private readonly splices = new Map<number, Carrying>()
   private readonly stoppingToAccept = new Map<number, () => void>()
   private orders: Array<Order> = []
@@ -81,7 +88,7 @@ export class KernelThread {
       case "accepted": {
         const [, listener, id, address, port, arrived] = report
         Atomics.add(this.signals, Signal.heard, 1)
-        const connection = new KernelConnection(this, id, address, port, arrived)
+        const connection: ThreadConnection = new KernelConnection(this, id, address, port, arrived)
         this.connections.set(id, connection)
         this.common.onConnection(listener, connection)
         return
@@ -94,17 +101,13 @@ export class KernelThread {
           this.order(["forget", id])
           this.common.descriptors.close(arrived[0])
         } else {
-          connection.preambleCame(arrived)
+          connection.arrive(arrived)
         }
         return
       }
       case "hungUp": {
         const [, id, failed] = report
-        const connection = this.connections.get(id)
-        if (connection !== undefined) {
-          connection.failed = failed
-          connection.hangUp()
-        }
+        this.connections.get(id)?.remoteEnded(failed)
         return
       }
       case "acceptFailed": {
@@ -201,52 +204,46 @@ export class KernelThread {
     })
   }
 
-  /** Closes a connection whose socket the thread has. */
-  close(connection: KernelConnection) {
-    this.connections.delete(connection.id)
-    this.order(["close", connection.id])
+  close(connection: number) {
+    this.connections.delete(connection)
+    this.order(["close", connection])
   }
 
   /** Lets go of a connection whose socket the main thread has, before that is closed or given away. */
-  forget(connection: KernelConnection) {
-    this.connections.delete(connection.id)
+  private forget(connection: number) {
+    this.connections.delete(connection)
     if (!this.over) {
-      this.order(["forget", connection.id])
+      this.order(["forget", connection])
     }
   }
 
   /** Takes two connections over, and carries their bytes. */
-  splice(
-    number: number,
-    left: KernelConnection,
-    right: KernelConnection,
-    options: SpliceOptions,
-    carrying: Carrying
-  ) {
-    this.splices.set(number, carrying)
+  splice(carrying: Carrying, left: ThreadConnection, right: ThreadConnection, options: SpliceOptions) {
+    const sides = [this.adopt(left, carrying), this.adopt(right, carrying)] as const
+    this.splices.set(carrying.number, carrying)
     this.order([
       "splice",
-      number,
-      this.adopt(left),
-      this.adopt(right),
+      carrying.number,
+      ...sides,
       options.lingerTimeoutMs,
       options.idleTimeoutMs,
       options.rates.length === 0 ? undefined : options.rates.map(({ memory }) => memory)
     ])
   }
 
-  private adopt(connection: KernelConnection) {
+  private adopt(connection: ThreadConnection, carrying: Carrying) {
     const { descriptors, os } = this.common
-    const socket = connection.takeSocket()
-    const watched = connection.thread === this
+    const { failed, id, thread } = connection
+    const socket = connection.join(carrying)
+    const watched = thread === this
     if (watched) {
-      this.connections.delete(connection.id)
+      this.connections.delete(id)
     } else {
-      os.unwatch(connection.thread.poll, socket)
-      connection.thread.forget(connection)
+      os.unwatch(thread.poll, socket)
+      thread.forget(id)
     }
     descriptors.give(socket, this.owner)
-    return [connection.id, socket, watched, connection.failed] as const
+    return [id, socket, watched, failed] as const
   }
 
   limit(number: number, rates: ReadonlyArray<Rate>) {
@@ -257,21 +254,20 @@ export class KernelThread {
     this.order(["end", number])
   }
 
-  /** Takes a socket out of the thread's epoll, for good. */
-  giveAway(connection: KernelConnection): number {
-    const socket = connection.takeSocket()
+  giveAway(connection: number, socket: Os.Descriptor): number {
+    // Its events end for good: the descriptor stays open, so epoll would keep it.
     this.common.os.unwatch(this.poll, socket)
     this.forget(connection)
     return this.common.descriptors.giveAway(socket)
   }
 
-  closeSocket(connection: KernelConnection) {
+  closeSocket(connection: number, socket: Os.Descriptor) {
     this.forget(connection)
-    this.common.descriptors.close(connection.takeSocket())
+    this.common.descriptors.close(socket)
   }
 
-  resetSocket(connection: KernelConnection) {
+  resetSocket(connection: number, socket: Os.Descriptor) {
     this.forget(connection)
-    this.common.descriptors.reset(connection.takeSocket())
+    this.common.descriptors.reset(socket)
   }
 }

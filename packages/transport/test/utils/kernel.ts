@@ -2,8 +2,7 @@
 import { Effect, Logger, Queue } from "effect"
 import koffi from "koffi"
 import * as Fs from "node:fs"
-import type { KernelConnection } from "../../src/internal/kernelConnection.js"
-import type { KernelThread } from "../../src/internal/kernelThread.js"
+import type { KernelThread, ThreadConnection } from "../../src/internal/kernelThread.js"
 import { connect, payload } from "./client.js"
 import type { Link, Listening } from "./fixtures.js"
 import { eventually, openDescriptors } from "./system.js"
@@ -40,7 +39,7 @@ export const noDescriptorLeak = Effect.suspend(() => {
   )
 })
 
-export const threadOf = ({ connection }: Link) => (connection as KernelConnection).thread
+export const threadOf = ({ connection }: Link) => (connection as ThreadConnection).thread
 
 const dup2 = koffi.load(null).func("int dup2(int from, int to)") as (from: number, to: number) => number
 
