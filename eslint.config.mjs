@@ -10,12 +10,17 @@ import tseslint from "typescript-eslint"
 const directions = {
   protocol: [],
   sockets: [],
+  files: ["protocol"],
+  "local-http": ["protocol", "sockets"],
   transport: ["protocol", "sockets"],
-  relay: ["protocol", "sockets", "transport"],
-  operate: ["protocol", "sockets", "transport", "relay"],
+  relay: ["protocol", "sockets", "files", "transport"],
+  policy: ["protocol", "files", "transport", "relay"],
+  operate: ["protocol", "sockets", "local-http", "transport", "relay", "policy"],
   node: ["protocol", "sockets"],
-  cli: ["protocol", "sockets", "transport", "relay", "operate", "node"],
-  bench: ["protocol", "sockets", "transport", "relay", "operate", "node", "cli"]
+  reach: ["protocol", "sockets", "files", "local-http", "node"],
+  command: ["files"],
+  "tx3-relay": ["protocol", "sockets", "files", "transport", "relay", "policy", "operate", "command"],
+  tx3: ["protocol", "sockets", "files", "node", "reach", "command"]
 }
 
 // What the operator's page uses of a browser.
@@ -98,11 +103,12 @@ export default defineConfig(
     languageOptions: { globals: Object.fromEntries(browser.map((name) => [name, "readonly"])) }
   },
   {
-    files: ["packages/**"],
+    files: ["packages/**", "bench/**", "test/**"],
     rules: { "no-console": "error" }
   },
   {
-    files: ["packages/*/src/**"],
+    files: ["packages/*/src/**", "bench/src/**"],
+    ignores: ["packages/testing/src/**"],
     rules: {
       "no-restricted-syntax": [
         "error",
@@ -128,7 +134,7 @@ export default defineConfig(
     rules: {
       "no-restricted-imports": ["error", {
         patterns: [{
-          regex: `^@tx3/(?!(${["-", ...allowed].join("|")})(/|$))`,
+          regex: `^(tx3|tx3-relay|@tx3/(?!(${["-", ...allowed].join("|")})(/|$)).*)(/|$)`,
           message: `packages/${name} imports ${
             allowed.length === 0 ? "none of our packages" : `only ${allowed.join(", ")}`
           }`

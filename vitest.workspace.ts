@@ -13,6 +13,8 @@ const project = (name: string, folder: string, env: Record<string, string> = {})
 export default defineConfig({
   resolve: {
     alias: [
+      { find: /^(tx3|tx3-relay)$/, replacement: `${packages}$1/src/index.ts` },
+      { find: /^(tx3|tx3-relay)\/(.+)$/, replacement: `${packages}$1/src/$2.ts` },
       { find: /^@tx3\/([^/]+)$/, replacement: `${packages}$1/src/index.ts` },
       { find: /^@tx3\/([^/]+)\/(.+)$/, replacement: `${packages}$1/src/$2.ts` }
     ]
@@ -33,12 +35,26 @@ export default defineConfig({
     minWorkers: 1,
     maxWorkers: 2,
     projects: [
-      ...["protocol", "sockets", "transport", "operate", "node", "cli", "bench", "testing"].map((name) =>
-        project(name, name)
-      ),
+      ...[
+        "protocol",
+        "sockets",
+        "files",
+        "local-http",
+        "transport",
+        "policy",
+        "operate",
+        "node",
+        "reach",
+        "command",
+        "tx3-relay",
+        "tx3",
+        "testing"
+      ].map((name) => project(name, name)),
       ...["kernel", "portable"].map((transport) =>
         project(`relay, ${transport}`, "relay", { TX3_TEST_TRANSPORT: transport })
       ),
+      { extends: true, test: { name: "bench", include: ["bench/test/**/*.test.ts"] } },
+      { extends: true, test: { name: "repository", include: ["test/**/*.test.ts"] } },
       { extends: true, test: { name: "examples", include: ["examples/test/**/*.test.ts"], maxConcurrency: 2 } }
     ]
   }

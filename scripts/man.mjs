@@ -3,14 +3,14 @@ import * as CliConfig from "@effect/cli/CliConfig"
 import * as Command from "@effect/cli/Command"
 import * as CommandDescriptor from "@effect/cli/CommandDescriptor"
 import * as Usage from "@effect/cli/Usage"
-import * as RelayCommand from "@tx3/cli/RelayCommand"
-import * as Tx3Command from "@tx3/cli/Tx3Command"
 import { readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath, URL } from "node:url"
+import * as Tx3Command from "tx3/Tx3Command"
+import * as RelayCommand from "tx3-relay/RelayCommand"
 
 const config = { ...CliConfig.defaultConfig, showBuiltIns: false }
-const { version } = JSON.parse(readFileSync(new URL("../packages/cli/package.json", import.meta.url), "utf8"))
+const { version } = JSON.parse(readFileSync(new URL("../packages/tx3/package.json", import.meta.url), "utf8"))
 /** Of what the pages say, as it would be in their heads; a page must not differ from one day to the next. */
 const date = "2026-11-24"
 

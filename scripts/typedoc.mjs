@@ -10,8 +10,8 @@ import { readFileSync } from "node:fs"
 import { Application, Comment, CommentTag, Converter, DefaultTheme, IntrinsicType, ReflectionKind } from "typedoc"
 import ts from "typescript"
 
-const sources = /\/packages\/\w+\/src\/\w+\.ts$/
-const modules = /^packages\/(\w+)\/src\/(\w+)$/
+const sources = /\/packages\/[\w-]+\/src\/\w+\.ts$/
+const modules = /^packages\/([\w-]+)\/src\/(\w+)$/
 
 const exports = ReflectionKind.Variable | ReflectionKind.Function | ReflectionKind.Class | ReflectionKind.Interface |
   ReflectionKind.TypeAlias | ReflectionKind.Enum | ReflectionKind.Namespace

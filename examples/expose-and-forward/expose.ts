@@ -2,7 +2,8 @@
  * Makes a service of this machine reachable through a relay, to one friend.
  */
 import { NodeRuntime } from "@effect/platform-node"
-import { Expose, LocalEndpoint, Tx3Node } from "@tx3/node"
+import { Tx3Node } from "@tx3/node"
+import { Expose, LocalEndpoint } from "@tx3/reach"
 import { Clock, Console, Effect, Logger, LogLevel } from "effect"
 
 const [relay = "", service = "", friend = ""] = process.argv.slice(2)

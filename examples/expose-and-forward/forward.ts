@@ -3,8 +3,9 @@
  */
 import { FileSystem } from "@effect/platform"
 import { NodeContext, NodeRuntime } from "@effect/platform-node"
-import { Forward, LocalEndpoint, Tx3Node } from "@tx3/node"
+import { Tx3Node } from "@tx3/node"
 import { Identity } from "@tx3/protocol"
+import { Forward, LocalEndpoint } from "@tx3/reach"
 import { Console, Effect, Logger, LogLevel, Redacted } from "effect"
 
 const [address = "", local = "", file = ""] = process.argv.slice(2)

@@ -5,13 +5,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Relay from "@tx3/relay/Relay"
 import * as RelayTest from "@tx3/relay/RelayTest"
+import * as programs from "@tx3/testing/builtPrograms"
 import { Context, Effect, Layer, Logger, type Scope } from "effect"
 import { once } from "node:events"
 import { existsSync, readdirSync, readFileSync } from "node:fs"
 import * as net from "node:net"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
-import * as programs from "../../packages/cli/test/utils/programs.js"
 
 const root = fileURLToPath(new URL("../../", import.meta.url))
 const examples = join(root, "examples")
@@ -55,7 +55,7 @@ const example = (folder: string, words: Record<string, string> = {}) =>
     const start = Effect.gen(function*() {
       const [program, script, ...args] = nextWords()
       const running = yield* programs.startCommand(process.execPath, [
-        program === "npx" ? `packages/cli/bin/${script}.js` : script!,
+        program === "npx" ? `packages/${script}/bin/${script}.js` : script!,
         ...args
       ], { cwd: root })
 
@@ -254,7 +254,7 @@ describe.concurrent("examples", () => {
         assert.isTrue(existsSync(join(examples, "dist", `${name}.js`)), name)
       }
       for (const [, name] of text.matchAll(/npx (\S+)/g)) {
-        assert.isTrue(existsSync(join(root, "packages/cli/bin", `${name}.js`)), name)
+        assert.isTrue(existsSync(join(root, "packages", name!, "bin", `${name}.js`)), name)
       }
     }
   })

@@ -3,11 +3,11 @@
  * relay that misbehaves always ends in one of these, never in a defect.
  */
 import type { AddressError } from "@tx3/protocol/Address"
+import { hostPort } from "@tx3/protocol/Address"
 import { CertDigest } from "@tx3/protocol/CertDigest"
 import type { HandshakeError } from "@tx3/protocol/Handshake"
 import { DialError } from "@tx3/sockets/Dial"
 import * as Schema from "effect/Schema"
-import { hostPort } from "./internal/hostPort.js"
 
 export {
   /**

@@ -13,7 +13,7 @@ import * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
 import type * as net from "node:net"
 import type { Duplex } from "node:stream"
-import * as duplex from "./internal/duplex.js"
+import * as duplex from "./Duplex.js"
 import * as internalSocket from "./internal/socket.js"
 import type { ConnectionError } from "./NodeError.js"
 

@@ -10,31 +10,8 @@ import * as HttpApiGroup from "@effect/platform/HttpApiGroup"
 import * as HttpApiSchema from "@effect/platform/HttpApiSchema"
 import * as OpenApi from "@effect/platform/OpenApi"
 import * as Schema from "effect/Schema"
+import { NotFound, Refused } from "./ActionError.js"
 import * as RelayStatus from "./RelayStatus.js"
-
-/**
- * There is nobody of that name.
- *
- * @since 0.1.0
- * @category errors
- */
-export class NotFound extends Schema.TaggedError<NotFound>()(
-  "NotFound",
-  { message: Schema.String },
-  HttpApiSchema.annotations({ status: 404 })
-) {}
-
-/**
- * The request cannot be done as it was put.
- *
- * @since 0.1.0
- * @category errors
- */
-export class Refused extends Schema.TaggedError<Refused>()(
-  "Refused",
-  { message: Schema.String },
-  HttpApiSchema.annotations({ status: 409 })
-) {}
 
 /**
  * The relay takes no new connections.
@@ -130,20 +107,30 @@ export class Act extends HttpApiGroup.make("act", { topLevel: true })
   /** Ends a node's control stream and its splices; it may come back. */
   .add(
     HttpApiEndpoint.post("kickNode", "/kick/node").setPayload(Name).addSuccess(Kicked)
-      .addError(NotFound).addError(Refused)
+      .addError(NotFound, { status: 404 }).addError(Refused, { status: 409 })
   )
   /** Ends a splice. */
-  .add(HttpApiEndpoint.post("kickSplice", "/kick/splice").setPayload(Connection).addSuccess(Kicked).addError(NotFound))
+  .add(
+    HttpApiEndpoint.post("kickSplice", "/kick/splice").setPayload(Connection).addSuccess(Kicked).addError(NotFound, {
+      status: 404
+    })
+  )
   /** Keeps a node or a source out until the relay restarts, and ends what it has. */
-  .add(HttpApiEndpoint.post("ban", "/ban").setPayload(Who).addSuccess(Kicked).addError(Refused))
-  .add(HttpApiEndpoint.post("unban", "/unban").setPayload(Who).addSuccess(Schema.Struct({})).addError(NotFound))
+  .add(HttpApiEndpoint.post("ban", "/ban").setPayload(Who).addSuccess(Kicked).addError(Refused, { status: 409 }))
+  .add(
+    HttpApiEndpoint.post("unban", "/unban").setPayload(Who).addSuccess(Schema.Struct({})).addError(NotFound, {
+      status: 404
+    })
+  )
   /** Takes no new connections, lets the splices end, and stops the program. */
   .add(HttpApiEndpoint.post("drain", "/drain").addSuccess(Schema.Struct({ splices: Schema.NonNegativeInt })))
   .add(
     HttpApiEndpoint.post("logLevel", "/log-level").setPayload(Schema.Struct({ level: LogLevel }))
       .addSuccess(Schema.Struct({ level: LogLevel }))
   )
-  .add(HttpApiEndpoint.post("reload", "/reload").addSuccess(RelayStatus.ReloadReport).addError(Refused))
+  .add(
+    HttpApiEndpoint.post("reload", "/reload").addSuccess(RelayStatus.ReloadReport).addError(Refused, { status: 409 })
+  )
 {}
 
 /**

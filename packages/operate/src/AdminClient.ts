@@ -6,13 +6,13 @@
 import * as HttpApiClient from "@effect/platform/HttpApiClient"
 import * as HttpClient from "@effect/platform/HttpClient"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
+import * as LocalHttp from "@tx3/local-http/LocalHttp"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import { AdminApi } from "./AdminApi.js"
-import * as LocalHttp from "./LocalHttp.js"
 
 /**
  * The admin server did not answer, or not as one does: nothing is known of whether it did what it was told.

@@ -7,21 +7,21 @@
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
+import * as AccessControl from "@tx3/policy/AccessControl"
+import * as BandwidthLimits from "@tx3/policy/BandwidthLimits"
+import * as LiveSettings from "@tx3/policy/LiveSettings"
+import * as VolumeQuota from "@tx3/policy/VolumeQuota"
 import * as Relay from "@tx3/relay/Relay"
 import type * as KernelTransport from "@tx3/transport/KernelTransport"
 import type * as Transport from "@tx3/transport/Transport"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as AccessControl from "./AccessControl.js"
 import * as AdminServer from "./AdminServer.js"
-import * as BandwidthLimits from "./BandwidthLimits.js"
-import * as LiveSettings from "./LiveSettings.js"
 import * as LogLevelSwitch from "./LogLevelSwitch.js"
 import * as RelayActions from "./RelayActions.js"
 import * as RelayHistory from "./RelayHistory.js"
 import * as RelayJournal from "./RelayJournal.js"
 import * as RelayTelemetry from "./RelayTelemetry.js"
-import * as VolumeQuota from "./VolumeQuota.js"
 
 /** Counts what the relay carries against the month's volume, to the last byte of its shutdown. */
 const metering = Layer.scopedDiscard(Effect.gen(function*() {

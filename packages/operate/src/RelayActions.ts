@@ -4,6 +4,9 @@
  *
  * @since 0.1.0
  */
+import { AccessControl } from "@tx3/policy/AccessControl"
+import type { ReloadReport } from "@tx3/policy/LiveSettings"
+import { LiveSettings } from "@tx3/policy/LiveSettings"
 import type * as CertDigest from "@tx3/protocol/CertDigest"
 import * as Relay from "@tx3/relay/Relay"
 import type { Party } from "@tx3/relay/RelayEvents"
@@ -12,12 +15,9 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as LogLevel from "effect/LogLevel"
-import { AccessControl } from "./AccessControl.js"
-import { NotFound, Refused } from "./AdminApi.js"
-import { LiveSettings } from "./LiveSettings.js"
+import { NotFound, Refused } from "./ActionError.js"
 import { LogLevelSwitch } from "./LogLevelSwitch.js"
 import { RelayJournal } from "./RelayJournal.js"
-import type { ReloadReport } from "./RelayStatus.js"
 
 /**
  * What an operator can do to a running relay. A failure has done nothing, and its message says why.

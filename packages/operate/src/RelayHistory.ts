@@ -4,6 +4,9 @@
  *
  * @since 0.1.0
  */
+import { LiveSettings } from "@tx3/policy/LiveSettings"
+import type { Settings } from "@tx3/policy/OperatorConfig"
+import { VolumeQuota } from "@tx3/policy/VolumeQuota"
 import * as CertDigest from "@tx3/protocol/CertDigest"
 import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
 import * as Limiter from "@tx3/relay/Limiter"
@@ -21,11 +24,8 @@ import * as Stream from "effect/Stream"
 import { monitorEventLoopDelay } from "node:perf_hooks"
 import { Talkers } from "./internal/talkers.js"
 import { version } from "./internal/version.js"
-import { LiveSettings } from "./LiveSettings.js"
-import type { Settings } from "./OperatorConfig.js"
 import { RelayJournal } from "./RelayJournal.js"
 import type { Event, LimitUse, Rates, Sample, Status, Talker } from "./RelayStatus.js"
-import { VolumeQuota } from "./VolumeQuota.js"
 
 /**
  * The last 15 minutes of a relay, second by second, and its state now.

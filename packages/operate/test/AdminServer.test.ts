@@ -12,8 +12,8 @@ import { get } from "node:http"
 import { connect, createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import type { Values } from "./utils/operated.js"
-import { logTo } from "./utils/operated.js"
+import type { Values } from "../../policy/test/utils/operated.js"
+import { logTo } from "../../policy/test/utils/operated.js"
 import { until, withOperatedRelay } from "./utils/operatedRelay.js"
 
 const withFolder = <A, E>(body: (folder: string) => Effect.Effect<A, E>) =>

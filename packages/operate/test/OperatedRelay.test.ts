@@ -11,7 +11,7 @@ import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { logTo } from "./utils/operated.js"
+import { logTo } from "../../policy/test/utils/operated.js"
 import type { Operated } from "./utils/operatedRelay.js"
 import { until, withOperatedRelay } from "./utils/operatedRelay.js"
 

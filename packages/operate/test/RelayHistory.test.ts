@@ -6,9 +6,9 @@ import { LogLevelSwitch, RelayJournal } from "@tx3/operate"
 import { Source } from "@tx3/protocol"
 import { RelayEvents, RelayTest } from "@tx3/relay"
 import { Effect, FastCheck, Layer, Logger, LogLevel, TestClock } from "effect"
+import { digestOf, logTo } from "../../policy/test/utils/operated.js"
 import { settableClock } from "../../relay/test/utils/settableClock.js"
 import { Talkers } from "../src/internal/talkers.js"
-import { digestOf, logTo } from "./utils/operated.js"
 import { withOperatedRelay } from "./utils/operatedRelay.js"
 
 const rejected = (connection: number): RelayEvents.RelayEvent => ({

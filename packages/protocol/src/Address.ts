@@ -216,3 +216,12 @@ export const FromString: Schema.Schema<Address, string> = Schema.transformOrFail
   identifier: "AddressFromString",
   description: "an address as tx3-st://HOST:PORT/DIGEST or tx3-rst://HOST:PORT/DIGEST"
 })
+
+/**
+ * Writes HOST:PORT, with an IPv6 address in brackets.
+ *
+ * @since 0.1.0
+ * @category getters
+ */
+export const hostPort = (host: string, port: number): string =>
+  host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`

@@ -183,7 +183,7 @@ export const Settings = Schema.Struct({
 
   /**
    * Who carries bytes: `kernel` by splice(2), on Linux with the optional package koffi; `portable` this process, anywhere;
-   * `auto` the kernel where it can. packages/bench says what each costs.
+   * `auto` the kernel where it can. bench/ says what each costs.
    */
   transport: Schema.optionalWith(
     Schema.Literal("auto", "kernel", "portable").annotations({

@@ -6,6 +6,8 @@
  */
 import type * as PlatformError from "@effect/platform/Error"
 import * as FileSystem from "@effect/platform/FileSystem"
+import { inheritedKeyIn } from "@tx3/files/InheritedKey"
+import * as SecretFile from "@tx3/files/SecretFile"
 import * as Identity from "@tx3/protocol/Identity"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -16,7 +18,6 @@ import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as Yaml from "yaml"
 import * as RelayConfig from "./RelayConfig.js"
-import * as SecretFile from "./SecretFile.js"
 
 /**
  * The port of a new file, so that a relay's address stays what it is from one start to the next.
@@ -123,29 +124,6 @@ const parse = (text: string): Either.Either<Record<string, unknown>, string> => 
 
 const isMapping = (content: unknown): content is Record<string, unknown> =>
   typeof content === "object" && content !== null && !Array.isArray(content)
-
-/**
- * The first key in a file's content that every object of JavaScript inherits, such as `__proto__` and `constructor`, with the
- * keys around it. No setting and no name is one of these, and code that looks a key up finds them in any object.
- *
- * @since 0.1.0
- * @category getters
- */
-export const inheritedKeyIn = (content: unknown): string | undefined => {
-  if (typeof content !== "object" || content === null) {
-    return undefined
-  }
-  for (const [key, value] of Object.entries(content)) {
-    if (!Array.isArray(content) && key in Object.prototype) {
-      return key
-    }
-    const inside = inheritedKeyIn(value)
-    if (inside !== undefined) {
-      return `${key}.${inside}`
-    }
-  }
-  return undefined
-}
 
 const decodeIdentity = (certificate: unknown, privateKey: unknown) =>
   Either.gen(function*() {

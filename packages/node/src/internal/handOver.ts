@@ -7,9 +7,9 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FiberSet from "effect/FiberSet"
 import type * as Scope from "effect/Scope"
+import * as duplex from "../Duplex.js"
 import type { ConnectError } from "../NodeError.js"
 import type { Tx3Connection } from "../Tx3Connection.js"
-import * as duplex from "./duplex.js"
 
 /** Opens a connection and calls back with it, or with what went wrong. */
 export type HandOver = (

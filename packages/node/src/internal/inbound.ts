@@ -14,11 +14,11 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type * as net from "node:net"
 import type { SecureContext } from "node:tls"
+import * as duplex from "../Duplex.js"
 import type { NodeConfigOptions } from "../NodeConfig.js"
 import { type DialError, TimedOut } from "../NodeError.js"
 import * as Tx3Connection from "../Tx3Connection.js"
 import * as Admission from "./admission.js"
-import * as duplex from "./duplex.js"
 import { ThrottledLog } from "./throttledLog.js"
 
 /** A connection that comes in, before TLS. */

@@ -5,13 +5,14 @@
 import { HttpClient, HttpClientRequest } from "@effect/platform"
 import { NodeContext, NodeHttpClient } from "@effect/platform-node"
 import { assert } from "@effect/vitest"
-import { AdminServer, OperatedRelay, OperatorConfig, RelayActions, RelayHistory } from "@tx3/operate"
+import { AdminServer, OperatedRelay, RelayActions, RelayHistory } from "@tx3/operate"
+import { OperatorConfig } from "@tx3/policy"
 import type { Address } from "@tx3/protocol"
 import { Identity } from "@tx3/protocol"
 import { Relay, RelayTest } from "@tx3/relay"
 import type { Scope } from "effect"
 import { Effect } from "effect"
-import type { Values } from "./operated.js"
+import type { Values } from "../../../policy/test/utils/operated.js"
 
 export interface Operated {
   readonly relay: typeof Relay.Relay.Service

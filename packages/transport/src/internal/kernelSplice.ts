@@ -17,7 +17,7 @@ const buffer = new Uint8Array(16 * 1024)
 
 /**
  * What a direction may move before others get their turn: a millisecond or two, and about what a socket holds, so that
- * most have nothing left to come back for. A quarter of it costs half as much again with 64 busy splices (packages/bench).
+ * most have nothing left to come back for. A quarter of it costs half as much again with 64 busy splices (bench/).
  */
 const turnBytes = 4 * 1024 * 1024
 

@@ -1,0 +1,103 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Schema } from "effect"
+import { Figure, Goals, Markdown, Results } from "../src/index.js"
+import { figure, figures, results } from "./utils/results.js"
+
+const verdicts = (judged: Results.Results) =>
+  Object.fromEntries(Goals.judge(judged).map(({ verdict, what }) => [what, verdict]))
+
+describe("Goals", () => {
+  it("are judged by the median of the rounds' ratios, from the JSON that a run writes", () => {
+    const json = Schema.encodeSync(Results.Json)(results({ figures }))
+    const judged = Goals.judge(Schema.decodeSync(Results.Json)(json))
+    const missed = judged.filter(({ verdict }) => verdict !== "met")
+    assert.deepStrictEqual(missed, [{
+      what: "kernel: memory per idle splice",
+      atMost: 4,
+      unit: "KB",
+      median: 4.1,
+      spread: { min: 3.9, max: 4.2 },
+      verdict: "not met"
+    }])
+    const roundTrip = judged.find(({ what }) => what.startsWith("kernel: 64 B round trip, 1 splice, against HAProxy"))
+    assert.strictEqual(roundTrip?.median, 1)
+    assert.deepStrictEqual(roundTrip?.spread, { min: 50 / 60, max: 50 / 40 })
+  })
+
+  it("are missed just above their bound", () => {
+    const slow = figure(Figure.setUpCpu(32), {
+      kernel: [0.81, 0.81, 0.81],
+      floor: [1, 1, 1],
+      portable: [1.6, 1.6, 1.6]
+    })
+    const judged = verdicts(results({ figures: [slow] }))
+    assert.strictEqual(judged["kernel: CPU per splice set up, 32 in flight, against the floor"], "not met")
+    assert.strictEqual(judged["portable: CPU per splice set up, 32 in flight, against the floor"], "met")
+  })
+
+  it("take a rate's error to both sides alike", () => {
+    const rate = Figure.rates[0]!
+    const judged = (rounds: ReadonlyArray<number | null>) =>
+      Goals.judge(results({ figures: [figure(Figure.rateError(rate), { kernel: rounds })] }))
+        .find(({ what }) => what === `kernel: error of a rate, ${rate.what}`)!
+    assert.strictEqual(judged([-5, 5, null]).verdict, "met")
+    // Errors to both sides do not make up for each other.
+    const missed = judged([-6, 6, 1])
+    assert.strictEqual(missed.verdict, "not met")
+    assert.strictEqual(missed.median, 6)
+    assert.deepStrictEqual(missed.spread, { min: 1, max: 6 })
+  })
+
+  it("judge a rate that is not reached against none within each round", () => {
+    const what = "portable: CPU per GB, 4 splices, under a rate that is not reached, against none"
+    const judged = verdicts(results({
+      figures: [
+        figure(Figure.unreachedCpu(true), { portable: [1.1, 2.2, 9] }),
+        figure(Figure.unreachedCpu(false), { portable: [1, 2, 1] })
+      ]
+    }))
+    assert.strictEqual(judged[what], "met")
+  })
+
+  it("take the worst attack of each round, and no round that lacks one", () => {
+    const of = (attack: Figure.Attack, ...beside: ReadonlyArray<number | null>) => [
+      figure(Figure.honestTime("registration", "p99", attack, false), { kernel: [2, 2, 2] }),
+      figure(Figure.honestTime("registration", "p99", attack, true), { kernel: beside })
+    ]
+    const judged = Goals.judge(results({ figures: [...of("silent", 2, 22, 2), ...of("hello", 8, 2, null)] }))
+      .find(({ what }) => what.startsWith("kernel: registration, p99, beside the worst attack"))!
+    assert.deepStrictEqual(judged.spread, { min: 4, max: 11 })
+    assert.strictEqual(judged.verdict, "not met")
+  })
+
+  it("can be judged of results from before there were rates and attacks", () => {
+    const {
+      attackRounds: _,
+      attackSeconds: __,
+      attacks: ___,
+      rateRounds: ____,
+      rateSeconds: _____,
+      rateTurns: ______,
+      ...before
+    } = results({})
+    const read = Schema.decodeSync(Results.Json)(JSON.stringify(before))
+    assert.strictEqual(read.rateRounds, 0)
+    assert.strictEqual(verdicts(read)[`kernel: error of a rate, ${Figure.rates[0]!.what}`], "not measured")
+    assert.notInclude(Markdown.page(read, []), "(f)")
+    assert.notInclude(Markdown.page(read, []), "(j) Our relay")
+  })
+
+  it("say why they cannot be judged", () => {
+    const withoutHaproxy = results({
+      subjects: [
+        { name: "kernel", description: "", isInstalled: true },
+        { name: "haproxy", description: "", isInstalled: false }
+      ],
+      failures: [{ subject: "floor", round: 1, what: "set-ups", problem: "it died" }]
+    })
+    const judged = verdicts(withoutHaproxy)
+    assert.strictEqual(judged["kernel: 64 B round trip, 1 splice, against HAProxy"], "not installed")
+    assert.strictEqual(judged["kernel: CPU per splice set up, 1 in flight, against the floor"], "failed")
+    assert.strictEqual(judged["kernel: memory per idle splice"], "not measured")
+  })
+})

@@ -1,0 +1,135 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { spawn } from "node:child_process"
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import type { Plan } from "../src/index.js"
+import { Figure, ProcessTree, Progress, Run, Subject } from "../src/index.js"
+
+const folder = Effect.acquireRelease(
+  Effect.sync(() => mkdtempSync(join(tmpdir(), "tx3-bench-test-"))),
+  (path) => Effect.sync(() => rmSync(path, { recursive: true }))
+)
+
+const settings: Plan.Settings = {
+  quick: true,
+  rounds: 1,
+  memoryRounds: 1,
+  besideRounds: 1,
+  rateRounds: 1,
+  besideRepeats: 1,
+  seconds: 0.1,
+  rateSeconds: 0.5,
+  rateTurns: 1,
+  attackRounds: 1,
+  attackSeconds: 0.3,
+  attacks: ["unknown", "hello"],
+  figures: ["a", "b", "c", "d", "e", "f", "j"],
+  splices: [1],
+  roundTripSplices: [1],
+  inFlight: [1],
+  idle: [0, 20],
+  memorySplices: 20,
+  controlStreams: 10
+}
+
+const measure = (changed: Partial<Plan.Settings>, ...subjects: ReadonlyArray<Subject.Subject>) =>
+  Effect.flatMap(
+    folder,
+    (path) => Effect.scoped(Run.run({ ...settings, ...changed }, subjects, path, () => Progress.silent))
+  )
+
+const subject = (wanted: string) =>
+  Effect.map(Subject.discover, ({ found }) => found.find(({ name }) => name === wanted)!)
+
+const floor = subject("floor")
+
+describe("a run", () => {
+  it.scopedLive("measures every figure of a relay, and leaves no program behind", () =>
+    Effect.gen(function*() {
+      const { failures, figures } = yield* measure({}, yield* floor)
+      assert.deepStrictEqual(failures, [])
+      const value = ({ id }: Figure.Figure) => figures.find((figure) => figure.id === id)?.subjects["floor"]?.median
+      const positive = [
+        Figure.cpuPerGb(1),
+        Figure.throughput(1),
+        Figure.roundTrip(1),
+        Figure.roundTripP99(1),
+        Figure.setUpCpu(1),
+        Figure.setUpRate(1),
+        Figure.setUpTime(1),
+        Figure.setUpTimeP99(1),
+        Figure.cpuPerGb(4, 20),
+        Figure.roundTrip(1, 20)
+      ]
+      for (const figure of positive) {
+        assert.isAbove(value(figure) ?? 0, 0, figure.id)
+      }
+      assert.strictEqual(value(Figure.spliceDescriptors), 2)
+      assert.strictEqual(value(Figure.controlDescriptors), 1)
+      assert.deepStrictEqual(ProcessTree.pids(process.pid), [process.pid])
+    }))
+
+  it.scopedLive("holds rates against what our relay carries, and against what it costs without", () =>
+    Effect.gen(function*() {
+      const { failures, figures } = yield* measure({ figures: ["f"] }, yield* subject("portable"), yield* floor)
+      assert.deepStrictEqual(failures, [])
+      const rates = [...Figure.rates.map(Figure.rateError), ...Figure.rates.map(Figure.rateCpu)]
+      const all = [...rates, Figure.unreachedCpu(true), Figure.unreachedCpu(false)]
+      assert.sameMembers(figures.map(({ id }) => id), all.map(({ id }) => id))
+      for (const { id, subjects } of figures) {
+        assert.hasAllKeys(subjects, ["portable"])
+        // Without its rate it would carry more than ten times as much.
+        assert.isBelow(Math.abs(subjects["portable"]!.median!), 50, id)
+      }
+    }))
+
+  it.scopedLive("times peers and nodes before and beside an attack on our relay", () =>
+    Effect.gen(function*() {
+      const { failures, figures } = yield* measure({ figures: ["j"] }, yield* subject("portable"), yield* floor)
+      assert.deepStrictEqual(failures, [])
+      for (const attack of ["unknown", "hello"] as const) {
+        const value = ({ id }: Figure.Figure) =>
+          figures.find((figure) => figure.id === id)?.subjects["portable"]?.median
+        assert.isAbove(value(Figure.attackRate(attack)) ?? 0, 0)
+        for (const what of ["setUp", "registration"] as const) {
+          for (const beside of [false, true]) {
+            assert.isAbove(value(Figure.honestTime(what, "p50", attack, beside)) ?? 0, 0)
+          }
+        }
+      }
+      assert.deepStrictEqual(ProcessTree.pids(process.pid), [process.pid])
+    }))
+
+  it.scopedLive("goes on without a subject that does not start or dies, and names it", () =>
+    Effect.gen(function*() {
+      const absent = Subject.custom({ name: "absent", command: "no-such-relay {config}" })
+      const { failures, figures } = yield* measure({ figures: ["c"], inFlight: [1, 2] }, absent, yield* floor)
+      assert.lengthOf(failures, 2)
+      assert.match(failures[0]!.problem, /^absent ended with exit code 127; its log: \S+ \(.*no-such-relay.*\)$/)
+      assert.hasAllKeys(figures[0]!.subjects, ["floor"])
+    }))
+})
+
+describe("the CPU of a process", () => {
+  it.scopedLive("is that of its tree, with children that have ended", () =>
+    Effect.gen(function*() {
+      const burn = "for (const end = Date.now() + 400; Date.now() < end;);"
+      const script = `"$0" -e '${burn}'; "$0" -e '${burn} setTimeout(() => {}, 60_000)' & echo; wait`
+      const shell = yield* Effect.acquireRelease(
+        Effect.sync(() =>
+          spawn("sh", ["-c", script, process.execPath], { detached: true, stdio: ["ignore", "ignore", "ignore"] })
+        ),
+        (child) => Effect.sync(() => process.kill(-child.pid!, "SIGKILL"))
+      )
+      const cpu = Effect.sync(() => ProcessTree.cpuSeconds(shell.pid!))
+      yield* cpu.pipe(
+        Effect.delay("50 millis"),
+        Effect.repeat({ until: (seconds) => seconds > 0.6 }),
+        Effect.timeout("20 seconds")
+      )
+      assert.isAbove(ProcessTree.residentBytes(shell.pid!), 20_000_000)
+      assert.isAtLeast(ProcessTree.descriptors(shell.pid!), 6)
+    }))
+})

@@ -1,0 +1,184 @@
+/**
+ * What both programs are to the shell: arguments in, exit code out, results on stdout, everything else on stderr. It
+ * runs one command to its end; SIGINT, SIGTERM and an stdout that takes no more interrupt it, and its finalizers run. A
+ * second signal ends at once.
+ *
+ * @since 0.1.0
+ */
+import * as CliConfig from "@effect/cli/CliConfig"
+import * as ValidationError from "@effect/cli/ValidationError"
+import * as NodeContext from "@effect/platform-node/NodeContext"
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import { OutputError } from "@tx3/files/OutputError"
+import * as Cause from "effect/Cause"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Logger from "effect/Logger"
+import type * as LogLevel from "effect/LogLevel"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as os from "node:os"
+import * as Util from "node:util"
+import { mended } from "./internal/bashCompletion.js"
+import { printable, printableLines } from "./Printable.js"
+import { withSeparateValues } from "./Repeatable.js"
+import type { UsageError } from "./UsageError.js"
+
+/** The exit codes, which the help of both programs lists. */
+const done = 0
+const failed = 1
+const calledWrongly = 2
+/** What the shell sees of a program that a signal ended. */
+const endedBy = (signal: NodeJS.Signals) => 128 + os.constants.signals[signal]
+
+/** How long a signal may come again as its own echo. */
+const signalEchoMs = 300
+
+/**
+ * An error with a message for people.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Reportable {
+  readonly _tag: string
+  readonly message: string
+}
+
+/**
+ * Runs a program's command to its end, and ends the process with its exit code.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const run = <E extends Reportable>(options: {
+  readonly name: string
+  /** A service does what it was started for until a signal ends it, also when nobody reads its stdout any more. */
+  readonly isService: boolean
+  /** What is logged where --log-level does not say. */
+  readonly logLevel: LogLevel.LogLevel
+  /** Tags of the errors which mean that the program was called or configured wrongly. */
+  readonly usageErrors: ReadonlyArray<string>
+  readonly cli: (
+    argv: ReadonlyArray<string>
+  ) => Effect.Effect<void, E | ValidationError.ValidationError, NodeContext.NodeContext>
+}): void => {
+  const { isService, name, usageErrors } = options
+
+  const report = (cause: Cause.Cause<E | UsageError | ValidationError.ValidationError>): Effect.Effect<number> => {
+    const failure = Option.getOrUndefined(Cause.failureOption(cause))
+    if (failure === undefined) {
+      return Effect.as(Console.error(`${name}: a bug, please report it:\n${Cause.pretty(cause)}`), failed)
+    }
+    if (ValidationError.isValidationError(failure)) {
+      // @effect/cli has said already what is wrong with the arguments.
+      return Effect.as(Console.error(`${name}: see ${name} --help for the flags and commands there are`), calledWrongly)
+    }
+    return Effect.as(
+      Console.error(printableLines(`${name}: ${failure.message}`)),
+      usageErrors.includes(failure._tag) ? calledWrongly : failed
+    )
+  }
+
+  let codeOfInterruption = done
+  let saidThatStdoutFailed = false
+  const onSignal = (signal: NodeJS.Signals) => {
+    codeOfInterruption = isService ? done : endedBy(signal)
+    // A second signal ends the program, but not the same one again: npm and npx pass on what the terminal sent already.
+    setTimeout(() => process.off("SIGINT", onSignal).off("SIGTERM", onSignal), signalEchoMs).unref()
+  }
+  const watch = Effect.withFiberRuntime<void>((fiber) => {
+    process.on("SIGINT", onSignal).on("SIGTERM", onSignal)
+    if (isService && !process.stdin.isTTY) {
+      // Whoever asks for a reload while it starts or stops does not want it dead.
+      process.on("SIGHUP", () => {})
+    }
+    process.stdout.on("error", (cause) => {
+      const error = new OutputError({ cause })
+      if (isService) {
+        // A relay goes on serving when its stdout fails.
+        if (!error.isClosed && !saidThatStdoutFailed) {
+          saidThatStdoutFailed = true
+          process.stderr.write(`${name}: ${error.message}; going on without it\n`)
+        }
+        return
+      }
+      if (!error.isClosed) {
+        process.stderr.write(`${name}: ${error.message}\n`)
+      }
+      codeOfInterruption = error.isClosed ? endedBy("SIGPIPE") : failed
+      fiber.unsafeInterruptAsFork(fiber.id())
+    })
+    // What cannot be told to anybody must not end the program.
+    process.stderr.on("error", () => {})
+    return Effect.void
+  })
+
+  watch.pipe(
+    Effect.zipRight(withSeparateValues(process.argv)),
+    Effect.flatMap(options.cli),
+    Effect.zipLeft(stdoutTaken),
+    // A command that printed into the void has not done what it was started for.
+    Effect.map(() => saidThatStdoutFailed ? failed : done),
+    Effect.catchAllCause((cause) => Cause.isInterruptedOnly(cause) ? Effect.interrupt : report(cause)),
+    withPlainConsole,
+    Logger.withMinimumLogLevel(options.logLevel),
+    Effect.provide([stderrLogger, NodeContext.layer, CliConfig.layer({ showBuiltIns: false })]),
+    NodeRuntime.runMain({
+      disableErrorReporting: true,
+      disablePrettyLogger: true,
+      teardown: (exit, onExit) => onExit(Exit.isSuccess(exit) ? Number(exit.value) : codeOfInterruption)
+    })
+  )
+}
+
+/**
+ * Runs an action for each SIGHUP until the scope closes; several that come while it runs are one. In a terminal the
+ * signal means that the terminal is gone, and ends the program.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const onHangUp = <E>(action: Effect.Effect<unknown, E>): Effect.Effect<void, never, Scope.Scope> =>
+  process.stdin.isTTY
+    ? Effect.void
+    : Stream.asyncPush<void>((emit) =>
+      Effect.acquireRelease(
+        Effect.sync(() => {
+          const listener = () => emit.single()
+          process.on("SIGHUP", listener)
+          return listener
+        }),
+        (listener) => Effect.sync(() => process.off("SIGHUP", listener))
+      ), { bufferSize: 1, strategy: "sliding" }).pipe(
+        // What is wrong with it, the action has logged; a bug in it must not be the last thing that a signal does.
+        Stream.runForEach(() => Effect.exit(action)),
+        Effect.forkScoped,
+        Effect.asVoid
+      )
+
+const stderrLogger = Logger.replace(
+  Logger.defaultLogger,
+  process.stderr.isTTY
+    ? Logger.prettyLogger({ stderr: true })
+    : Logger.withConsoleError(Logger.map(Logger.logfmtLogger, printable))
+)
+
+/** Waits until all of stdout is written, or its failure is known. */
+const stdoutTaken = Effect.async<void>((resume) => {
+  process.stdout.write("", () => setImmediate(() => resume(Effect.void)))
+})
+
+/** @effect/cli colours all it prints; only a terminal gets it so. */
+const withPlainConsole = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Console.consoleWith((console) =>
+    Effect.withConsole(effect, {
+      ...console,
+      log: (...texts) => console.log(...process.stdout.isTTY ? texts : texts.map(plain).map(mended)),
+      error: (...texts) => console.error(...process.stderr.isTTY ? texts : texts.map(plain))
+    })
+  )
+
+const plain = (text: unknown) => typeof text === "string" ? Util.stripVTControlCharacters(text) : text

@@ -1,0 +1,16 @@
+/**
+ * A call of a program that cannot be done as it was put.
+ *
+ * @since 0.1.0
+ */
+import * as Schema from "effect/Schema"
+
+/**
+ * What was asked for makes no sense as it was put; the message says what would.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class UsageError extends Schema.TaggedError<UsageError>("@tx3/command/UsageError")("UsageError", {
+  message: Schema.String
+}) {}

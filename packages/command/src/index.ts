@@ -1,0 +1,7 @@
+export * as EndStdout from "./EndStdout.js"
+export * as Load from "./Load.js"
+export * as Printable from "./Printable.js"
+export * as Program from "./Program.js"
+export * as Repeatable from "./Repeatable.js"
+export * as Table from "./Table.js"
+export * as UsageError from "./UsageError.js"

@@ -1,0 +1,8 @@
+export * as FileError from "./FileError.js"
+export * as IdentityFile from "./IdentityFile.js"
+export * as Lines from "./Lines.js"
+export * as NewFile from "./NewFile.js"
+export * as OutputError from "./OutputError.js"
+export * as Publish from "./Publish.js"
+export * as SecretFile from "./SecretFile.js"
+export * as SystemProblem from "./SystemProblem.js"

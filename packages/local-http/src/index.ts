@@ -1,0 +1,1 @@
+export * as LocalHttp from "./LocalHttp.js"

@@ -1,0 +1,246 @@
+/**
+ * Who may use the relay, as its settings and its operator say: the lists of `access`, bans, the callout, and the month's
+ * volume. It gives the relay its `Access`, and holds the lists in a form to look things up in, compiled whenever the
+ * settings change, and the bans, until its layer's scope closes.
+ *
+ * @since 0.1.0
+ */
+import type * as HttpClient from "@effect/platform/HttpClient"
+import type { CertDigest } from "@tx3/protocol/CertDigest"
+import type { Source } from "@tx3/protocol/Source"
+import type { AccessPolicy } from "@tx3/relay/Access"
+import { Access } from "@tx3/relay/Access"
+import { AddressRange } from "@tx3/relay/RelayConfig"
+import type { RejectionReason } from "@tx3/relay/RelayError"
+import { Rejected } from "@tx3/relay/RelayError"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
+import * as AccessCallout from "./AccessCallout.js"
+import * as AddressRanges from "./internal/addressRanges.js"
+import { LiveSettings } from "./LiveSettings.js"
+import type { Settings } from "./OperatorConfig.js"
+import { NodeDigest } from "./OperatorConfig.js"
+import { VolumeQuota } from "./VolumeQuota.js"
+
+/**
+ * Whether a ban means a control stream or a splice: by its node, or by the source of the control stream or the peer. A
+ * source of IPv6 is a whole /64, and a ban of any part of that means it: nobody knows more of who it was.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Match = (node: CertDigest, source: Source) => boolean
+
+/**
+ * A ban, and since when, in milliseconds since the epoch.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Ban {
+  /** A node's digest, or an address or range. */
+  readonly who: string
+  readonly since: number
+}
+
+/**
+ * Nobody can be banned by this name.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class InvalidBan extends Schema.TaggedError<InvalidBan>("@tx3/policy/InvalidBan")("InvalidBan", {
+  who: Schema.String,
+  problem: Schema.String
+}) {
+  override get message(): string {
+    return this.problem
+  }
+}
+
+/**
+ * How many bans there may be. Each costs some 300 bytes; more than an operator has are for a deny list in a file.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const maxBans = 10_000
+
+/**
+ * The bans that an operator has made on a running relay. They are kept in memory only.
+ *
+ * @since 0.1.0
+ * @category services
+ */
+export class AccessControl extends Context.Tag("@tx3/policy/AccessControl")<AccessControl, {
+  /** In the order they were made. */
+  readonly bans: () => ReadonlyArray<Ban>
+
+  /**
+   * Keeps a node, an address or a range of addresses out until the relay ends, whatever the lists say. What is running
+   * goes on, for the caller to end: the answer tells which.
+   */
+  readonly ban: (who: string) => Effect.Effect<Match, InvalidBan>
+
+  /** Takes a ban back, and says whether there was one. */
+  readonly unban: (who: string) => Effect.Effect<boolean>
+}>() {}
+
+/**
+ * Also the relay's `Access`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<Access | AccessControl, never, LiveSettings | VolumeQuota | HttpClient.HttpClient> =
+  Layer
+    .scopedContext(Effect.gen(function*() {
+      const clock = yield* Clock.clockWith(Effect.succeed)
+      const makeCallout = yield* AccessCallout.make
+      const quota = yield* VolumeQuota
+      const settings = yield* LiveSettings
+      const bans = new Map<string, Ban>()
+      const bannedRanges = new AddressRanges.AddressRanges()
+      let rules = rulesOf({})
+      let callout: { readonly ask: AccessCallout.Ask; readonly setting: string } | undefined
+
+      yield* settings.follow(({ access }) => {
+        rules = rulesOf(access)
+        const setting = JSON.stringify(access.callout)
+        if (access.callout === undefined) {
+          callout = undefined
+        } else if (callout?.setting !== setting) {
+          callout = { ask: makeCallout(access.callout), setting }
+        }
+      })
+
+      const nodeMay = (node: CertDigest, address: string) =>
+        unless(() => bans.has(node) || bannedRanges.has(address) || !rules.nodes(node), "denied")
+
+      const policy: AccessPolicy = {
+        controlStream: (address) => unless(() => bannedRanges.has(address) || !rules.controlStreams(address), "denied"),
+        node: (node, address) =>
+          Effect.zipRight(
+            nodeMay(node, address),
+            Effect.suspend(() =>
+              callout === undefined
+                ? Effect.void
+                // Somebody may have banned it meanwhile, and not seen it among those that run.
+                : Effect.zipRight(callout.ask(node, address), nodeMay(node, address))
+            )
+          ),
+        peer: (node, address) =>
+          Effect.zipRight(
+            unless(
+              () =>
+                bans.has(node) || bannedRanges.has(address) || !rules.peers(address) ||
+                rules.peersOf.get(node)?.(address) === false,
+              "denied"
+            ),
+            unless(() => quota.state() === "hard", "quota")
+          )
+      }
+
+      return Context.make(AccessControl, {
+        bans: () => Array.from(bans.values()),
+        ban: (text) =>
+          Effect.flatMap(banOf(text), ({ match, range, who }) => {
+            if (bans.has(who)) {
+              return Effect.succeed(match)
+            }
+            if (bans.size >= maxBans) {
+              return new InvalidBan({ who, problem: tooMany })
+            }
+            bans.set(who, { who, since: clock.unsafeCurrentTimeMillis() })
+            if (range !== undefined) {
+              bannedRanges.add(range)
+            }
+            return Effect.succeed(match)
+          }),
+        unban: (text) =>
+          Effect.sync(() => {
+            const banned = Either.getOrUndefined(banOf(text))
+            if (banned?.range !== undefined) {
+              bannedRanges.delete(banned.range)
+            }
+            return banned !== undefined && bans.delete(banned.who)
+          })
+      }).pipe(Context.add(Access, policy))
+    }))
+
+const unless = (denied: () => boolean, reason: RejectionReason): Effect.Effect<void, Rejected> =>
+  Effect.suspend(() => denied() ? new Rejected({ reason }) : Effect.void)
+
+interface Banned {
+  /** The one text that all texts which mean the same have in common. */
+  readonly who: string
+  readonly range: AddressRanges.AddressRange | undefined
+  readonly match: Match
+}
+
+const banOf = (text: string): Either.Either<Banned, InvalidBan> => {
+  if (isDigest(text)) {
+    return Either.right({ who: text, range: undefined, match: (node) => node === text })
+  }
+  if (!isRange(text)) {
+    return Either.left(
+      new InvalidBan({ who: text, problem: `${text} is neither a node's digest nor an IP address or a CIDR range` })
+    )
+  }
+  const range = AddressRanges.fromString(text)
+  return Either.right({
+    who: range.name,
+    range,
+    match: (_node, source) => AddressRanges.overlap(range, AddressRanges.fromString(source))
+  })
+}
+
+const tooMany = `there are ${maxBans} bans already; take some back, or put them into a denyFile of access`
+
+const isDigest = Schema.is(NodeDigest)
+
+const isRange = Schema.is(AddressRange)
+
+const rulesOf = ({ controlStreams, nodes, peers, peersOf = {} }: Settings["access"]) => ({
+  nodes: ruleOf(nodes, digests),
+  controlStreams: ruleOf(controlStreams, ranges),
+  peers: ruleOf(peers, ranges),
+  peersOf: new Map(Object.entries(peersOf).map(([node, lists]) => [node, ruleOf(lists, ranges)]))
+})
+
+interface Lists {
+  readonly allowFile?: string | undefined
+  readonly denyFile?: string | undefined
+  readonly allow?: ReadonlyArray<string> | undefined
+  readonly deny: ReadonlyArray<string>
+}
+
+type Rule = (who: string) => boolean
+
+const ruleOf = (lists: Lists | undefined, compile: (entries: ReadonlyArray<string>) => Rule): Rule => {
+  if (lists === undefined) {
+    return () => true
+  }
+  if (lists.allowFile !== undefined || lists.denyFile !== undefined) {
+    // Whoever loads settings by code of their own and forgets the files must not leave the door open.
+    return () => false
+  }
+  const denied = compile(lists.deny)
+  const allowed = lists.allow === undefined ? () => true : compile(lists.allow)
+  return (who) => !denied(who) && allowed(who)
+}
+
+const digests = (entries: ReadonlyArray<string>): Rule => {
+  const all = new Set(entries)
+  return (node) => all.has(node)
+}
+
+const ranges = (entries: ReadonlyArray<string>): Rule => {
+  const all = new AddressRanges.AddressRanges()
+  entries.forEach((entry) => all.add(AddressRanges.fromString(entry)))
+  return (address) => all.has(address)
+}

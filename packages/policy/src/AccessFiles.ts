@@ -1,0 +1,104 @@
+/**
+ * The lists of `access` that stand in files: one entry a line, `#` and what follows it is a comment. They are read when
+ * settings are loaded, and so again at each reload, which is refused as a whole when one of them cannot be used.
+ *
+ * @since 0.1.0
+ */
+import type * as PlatformError from "@effect/platform/Error"
+import * as FileSystem from "@effect/platform/FileSystem"
+import { AddressRange } from "@tx3/relay/RelayConfig"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as ParseResult from "effect/ParseResult"
+import * as Schema from "effect/Schema"
+import type { Access } from "./OperatorConfig.js"
+import { NodeDigest } from "./OperatorConfig.js"
+
+/**
+ * A list that cannot be used: which file, where in it, and what is wrong.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class AccessFileError extends Schema.TaggedError<AccessFileError>("@tx3/policy/AccessFileError")(
+  "AccessFileError",
+  { path: Schema.String, line: Schema.optional(Schema.Int), problem: Schema.String }
+) {
+  override get message(): string {
+    return this.line === undefined
+      ? `${this.path}: ${this.problem}`
+      : `${this.path}: line ${this.line}: ${this.problem}`
+  }
+}
+
+/**
+ * The same access with the entries of its files among those that stand in it, and without files.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const resolve = (access: Access): Effect.Effect<Access, AccessFileError, FileSystem.FileSystem> =>
+  Effect.gen(function*() {
+    const { callout, controlStreams, nodes, peers, peersOf } = access
+    return {
+      ...nodes && { nodes: yield* withFiles(nodes, NodeDigest) },
+      ...controlStreams && { controlStreams: yield* withFiles(controlStreams, AddressRange) },
+      ...peers && { peers: yield* withFiles(peers, AddressRange) },
+      ...peersOf && {
+        peersOf: Object.fromEntries(
+          yield* Effect.forEach(
+            Object.entries(peersOf),
+            ([node, lists]) => Effect.map(withFiles(lists, AddressRange), (lists) => [node, lists] as const)
+          )
+        )
+      },
+      ...callout && { callout }
+    }
+  })
+
+interface Lists<Entry> {
+  readonly allow?: ReadonlyArray<Entry> | undefined
+  readonly deny: ReadonlyArray<Entry>
+  readonly allowFile?: string | undefined
+  readonly denyFile?: string | undefined
+}
+
+const withFiles = <Entry>({ allow, allowFile, deny, denyFile }: Lists<Entry>, entry: Schema.Schema<Entry, string>) =>
+  Effect.gen(function*() {
+    const allowed = allowFile === undefined ? [] : yield* read(allowFile, entry)
+    const denied = denyFile === undefined ? [] : yield* read(denyFile, entry)
+    return {
+      // An empty list allows nobody, and none at all everybody.
+      ...(allow ?? allowFile) !== undefined && { allow: [...allow ?? [], ...allowed] },
+      deny: [...deny, ...denied]
+    }
+  })
+
+const read = <Entry>(path: string, entry: Schema.Schema<Entry, string>) =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const text = yield* Effect.mapError(
+      fs.readFileString(path),
+      (error) => new AccessFileError({ path, problem: problemOf(error) })
+    )
+    const decode = Schema.decodeEither(entry)
+    const entries: Array<Entry> = []
+    for (const [index, line] of text.split("\n").entries()) {
+      // The carriage return of a CRLF goes with the blanks.
+      const content = line.replace(/#.*/, "").trim()
+      if (content !== "") {
+        entries.push(
+          yield* Either.mapLeft(
+            decode(content),
+            (error) => new AccessFileError({ path, line: index + 1, problem: messageOf(error) })
+          )
+        )
+      }
+    }
+    return entries
+  })
+
+const problemOf = (error: PlatformError.PlatformError) =>
+  error._tag === "SystemError" && error.reason === "NotFound" ? "there is no such file" : error.message
+
+const messageOf = (error: ParseResult.ParseError) => ParseResult.ArrayFormatter.formatErrorSync(error)[0]!.message

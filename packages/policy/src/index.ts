@@ -1,0 +1,8 @@
+export * as AccessCallout from "./AccessCallout.js"
+export * as AccessControl from "./AccessControl.js"
+export * as AccessFiles from "./AccessFiles.js"
+export * as BandwidthLimits from "./BandwidthLimits.js"
+export * as LiveSettings from "./LiveSettings.js"
+export * as OperatorConfig from "./OperatorConfig.js"
+export * as OperatorFile from "./OperatorFile.js"
+export * as VolumeQuota from "./VolumeQuota.js"

@@ -1,0 +1,146 @@
+/**
+ * Who may connect to what is exposed: digests, or names of the file of names. Those in a file are read again when it has
+ * changed, which is looked for at each connection. A file that cannot be used any more changes nothing, and is told of once.
+ *
+ * @since 0.1.0
+ */
+import * as FileSystem from "@effect/platform/FileSystem"
+import { FileError } from "@tx3/files/FileError"
+import * as lines from "@tx3/files/Lines"
+import * as CertDigest from "@tx3/protocol/CertDigest"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import type { KnownFileError } from "./KnownFile.js"
+import * as KnownFile from "./KnownFile.js"
+
+/**
+ * An entry that names nobody: where it stands, and what is wrong.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class AllowListError extends Schema.TaggedError<AllowListError>("@tx3/reach/AllowListError")("AllowListError", {
+  /** `--allow`, a key of tx3.yml, or a file. */
+  place: Schema.String,
+  line: Schema.optional(Schema.Int),
+  problem: Schema.String
+}) {
+  override get message(): string {
+    return lines.at(this.place, this.line, this.problem)
+  }
+}
+
+/**
+ * Whom to allow: those of `entries` and those of `file`. Without either, everybody; with an empty list, nobody.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  /** Digests and names. */
+  readonly entries: ReadonlyArray<string> | undefined
+
+  /** Where they stand, to be told in errors. */
+  readonly place: string
+
+  readonly file: Option.Option<string>
+
+  /** The file of names. */
+  readonly known: string
+
+  /** Told when the file has changed: that it is used as it is now, or why it is not. */
+  readonly tell: (text: string) => Effect.Effect<void>
+}
+
+/**
+ * Whether somebody may connect.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Allows = (peer: CertDigest.CertDigest) => Effect.Effect<boolean>
+
+/**
+ * Reads the lists. None where nothing was said of whom to allow.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  options: Options
+): Effect.Effect<
+  Option.Option<Allows>,
+  AllowListError | KnownFileError | FileError,
+  FileSystem.FileSystem
+> =>
+  Effect.gen(function*() {
+    const { entries, file, known, place, tell } = options
+    if (entries === undefined && Option.isNone(file)) {
+      return Option.none()
+    }
+    const fs = yield* FileSystem.FileSystem
+    const digests = new Set<CertDigest.CertDigest>()
+    const names = yield* KnownFile.read(known)
+    for (const entry of entries ?? []) {
+      digests.add(yield* digestOf(names, entry, { place }))
+    }
+    if (Option.isNone(file)) {
+      return Option.some<Allows>((peer) => Effect.succeed(digests.has(peer)))
+    }
+
+    const path = file.value
+    const readFile = (path: string) => Effect.orElseSucceed(fs.readFileString(path), () => undefined)
+    // The lists are small, and comparing them finds every change, which times and sizes do not.
+    const texts = Effect.map(Effect.all([readFile(path), readFile(known)]), (texts) => JSON.stringify(texts))
+    const readAll = Effect.gen(function*() {
+      const names = yield* KnownFile.read(known)
+      const text = yield* Effect.mapError(
+        fs.readFileString(path),
+        (error) => new FileError({ action: "read", path, cause: error.cause })
+      )
+      const ofFile = yield* Effect.forEach(
+        lines.of(text),
+        ({ content, line }) => digestOf(names, content, { line, place: path })
+      )
+      return new Set(ofFile)
+    })
+
+    let seen = yield* texts
+    let ofFile = yield* readAll
+    const readAgain = readAll.pipe(
+      Effect.flatMap((allowed) => {
+        ofFile = allowed
+        return tell(`${path} has changed, and allows ${ofFile.size} now`)
+      }),
+      Effect.catchAll((error) => tell(`${error.message}; those stay allowed that were before`))
+    )
+    const oneAtATime = (yield* Effect.makeSemaphore(1)).withPermits(1)
+    const upToDate = oneAtATime(Effect.flatMap(texts, (now) => {
+      const hasChanged = now !== seen
+      seen = now
+      return hasChanged ? readAgain : Effect.void
+    }))
+    return Option.some<Allows>((peer) =>
+      upToDate.pipe(
+        Effect.provideService(FileSystem.FileSystem, fs),
+        Effect.map(() => digests.has(peer) || ofFile.has(peer))
+      )
+    )
+  })
+
+const isDigest = Schema.is(CertDigest.CertDigest)
+
+const digestOf = (
+  { digests, path }: KnownFile.Known,
+  entry: string,
+  where: { readonly place: string; readonly line?: number }
+) => {
+  const digest = isDigest(entry) ? entry : digests.get(entry)
+  return digest === undefined
+    ? new AllowListError({
+      ...where,
+      problem: `${entry} is no digest, the 43 characters at the end of an address, and no name in ${path}`
+    })
+    : Effect.succeed(digest)
+}

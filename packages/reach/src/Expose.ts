@@ -1,0 +1,87 @@
+/**
+ * Makes a service of this machine, which knows nothing of tx3, reachable at a node's addresses: each connection that comes in
+ * and may, is carried on to the service over a connection of its own. Both end with the passage, and all with `serve`.
+ */
+import { NodeConfig } from "@tx3/node/NodeConfig"
+import type { Tx3Connection } from "@tx3/node/Tx3Connection"
+import type { Tx3Node } from "@tx3/node/Tx3Node"
+import type { CertDigest } from "@tx3/protocol/CertDigest"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import type { LocalEndpoint, LocalError } from "./LocalEndpoint.js"
+import * as Local from "./LocalEndpoint.js"
+import * as Passage from "./Passage.js"
+import { send as refuse } from "./Refusal.js"
+
+/**
+ * What happens:
+ *
+ * - `Opened`, `Closed`: a passage began, and ended;
+ * - `Refused`: a peer that may not connect came and was told so, and the service heard nothing of it;
+ * - `Unavailable`: a peer came, and the service did not take its connection, which the peer was told.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Event =
+  | Passage.Event
+  | Data.TaggedEnum<{
+    Refused: { readonly peer: CertDigest }
+    Unavailable: { readonly peer: CertDigest; readonly because: LocalError }
+  }>
+
+/**
+ * Constructors, `$is` and `$match` for {@link Event}.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const Event = Data.taggedEnum<Event>()
+
+/**
+ * What to expose, and to whom.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  readonly node: Tx3Node["Type"]
+
+  readonly service: LocalEndpoint
+
+  /** Whether a peer may connect, asked for each connection before the service hears of it. Default: everybody may. */
+  readonly allows?: ((peer: CertDigest) => Effect.Effect<boolean>) | undefined
+
+  /** Told of each event, in the fiber of the connection it is about, which waits for it. */
+  readonly onEvent?: ((event: Event) => Effect.Effect<void>) | undefined
+}
+
+/**
+ * Carries all of a node's inbound connections on to the service, until it is interrupted. Nothing else may take them.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const serve = (options: Options): Effect.Effect<never> => {
+  const { allows = () => Effect.succeed(true), node, onEvent = () => Effect.void, service } = options
+
+  const handle = (connection: Tx3Connection) =>
+    Effect.gen(function*() {
+      const peer = connection.remoteDigest
+      if (!(yield* allows(peer))) {
+        yield* onEvent(Event.Refused({ peer }))
+        return yield* refuse(connection, "not-allowed")
+      }
+      const { attemptTimeoutMs } = yield* NodeConfig
+      yield* Local.connect(service, attemptTimeoutMs).pipe(
+        Effect.flatMap((local) => Passage.run({ connection, local, onEvent })),
+        Effect.catchTag("LocalError", (because) =>
+          Effect.zipRight(
+            onEvent(Event.Unavailable({ peer, because })),
+            refuse(connection, "unavailable")
+          ))
+      )
+    })
+
+  return node.serve(handle)
+}

@@ -1,0 +1,123 @@
+/**
+ * Makes what a node exposes reachable on this machine, for programs which know nothing of tx3: each connection that is made
+ * to a local endpoint is carried on to the node over a connection of its own. Both end with the passage, and the listener
+ * and all passages with the scope that `listen` was called in.
+ */
+import * as duplex from "@tx3/node/Duplex"
+import { NodeConfig } from "@tx3/node/NodeConfig"
+import type { ConnectError } from "@tx3/node/NodeError"
+import type { Destination, Tx3Node } from "@tx3/node/Tx3Node"
+import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
+import * as Reset from "@tx3/sockets/Reset"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as FiberSet from "effect/FiberSet"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import type * as net from "node:net"
+import type { LocalEndpoint, LocalError } from "./LocalEndpoint.js"
+import * as Local from "./LocalEndpoint.js"
+import * as Passage from "./Passage.js"
+
+/**
+ * What happens:
+ *
+ * - `Opened`, `Closed`: a passage began, and ended;
+ * - `Waiting`: a local connection was made, but its node is not there; it is tried again for a while;
+ * - `Failed`: a local connection was made, and its node could not be connected to; the connection was reset.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Event =
+  | Passage.Event
+  | Data.TaggedEnum<{
+    Waiting: { readonly because: ConnectError }
+    Failed: { readonly because: ConnectError }
+  }>
+
+/**
+ * Constructors, `$is` and `$match` for {@link Event}.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const Event = Data.taggedEnum<Event>()
+
+/**
+ * What to forward, and where to.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  readonly node: Tx3Node["Type"]
+
+  readonly destination: Destination
+
+  /** Where local programs connect to; port 0 lets the system choose. */
+  readonly endpoint: LocalEndpoint
+
+  /** Told of each event, in the fiber of the connection it is about, which waits for it. */
+  readonly onEvent?: ((event: Event) => Effect.Effect<void>) | undefined
+}
+
+/**
+ * Listens at the endpoint, and gives it with the port it got. A connection whose node is not there, as for a moment after
+ * its relay has restarted, is held and tried again for `forwardPatienceMs`.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const listen = (options: Options): Effect.Effect<LocalEndpoint, LocalError, Scope.Scope> =>
+  Effect.gen(function*() {
+    const { destination, endpoint, node, onEvent = () => Effect.void } = options
+    const { forwardPatienceMs } = yield* NodeConfig
+
+    const currentTimeMillis = MonotonicTime.millis(yield* Effect.clock)
+    // Schedule.upTo goes by the wall clock.
+    const retried = Effect.suspend(() => {
+      const until = currentTimeMillis() + forwardPatienceMs
+      return Effect.retry(node.connect(destination), {
+        schedule: everyWhile,
+        while: (error) => mayPass(error) && currentTimeMillis() < until
+      })
+    })
+    let waiting = 0
+    const wait = (because: ConnectError) =>
+      Effect.acquireUseRelease(
+        Effect.sync(() => waiting++),
+        () => Effect.zipRight(onEvent(Event.Waiting({ because })), retried),
+        () => Effect.sync(() => waiting--)
+      )
+    const connect = node.connect(destination).pipe(
+      Effect.catchIf((because) => mayPass(because) && waiting < maxWaiting, wait),
+      Effect.tapError((because) => onEvent(Event.Failed({ because })))
+    )
+
+    const handle = (local: net.Socket) =>
+      Effect.gen(function*() {
+        yield* Effect.addFinalizer(() => Effect.sync(() => Reset.abandon(local)))
+        // Nothing is taken from it, but its reset is noticed.
+        local.read(0)
+        const connection = yield* Effect.tapError(connect, () => Passage.resetLocal(local)).pipe(
+          Effect.raceFirst(Effect.zipRight(duplex.closed(local), Effect.interrupt))
+        )
+        yield* Passage.run({ connection, local, onEvent, ownDigest: node.digest })
+      }).pipe(
+        Effect.scoped,
+        Effect.catchAllDefect((defect) => Effect.logError("a forwarded connection died", defect)),
+        Effect.ignore
+      )
+
+    const run = yield* FiberSet.makeRuntime()
+    return yield* Local.listen(endpoint, (local) => void run(handle(local)))
+  })
+
+/** Local connections that wait at a time, as many as a relay lets one node have. Others are told at once. */
+const maxWaiting = 64
+
+/** A node may come back, and a relay that has no place for one more peer may have one in a moment. */
+const mayPass = ({ _tag }: ConnectError) => ["DialError", "NoneReachable", "PeerUnavailable"].includes(_tag)
+
+const everyWhile = Schedule.jittered(Schedule.union(Schedule.exponential(100), Schedule.spaced(1_000)))

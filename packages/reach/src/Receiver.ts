@@ -1,0 +1,119 @@
+/**
+ * Takes files from many senders at a time, so that a slow or silent one keeps no other from sending. Its transfers end with
+ * the scope that `run` is called in.
+ *
+ * @since 0.1.0
+ */
+import type { FileError } from "@tx3/files/FileError"
+import type { ConnectionError } from "@tx3/node/NodeError"
+import type { Tx3Connection } from "@tx3/node/Tx3Connection"
+import type { CertDigest } from "@tx3/protocol/CertDigest"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type { Allows } from "./AllowList.js"
+import * as FileTransfer from "./FileTransfer.js"
+
+/** Connections at a time, those among them that have offered nothing yet. */
+const maxTransfers = 16
+
+/** The same of one sender. */
+const maxOfOneSender = 4
+
+type Failure = ConnectionError | FileError | FileTransfer.TransferError
+
+/** A connection that has a place. */
+interface Transfer {
+  readonly sender: CertDigest
+  hasOffered: boolean
+  fiber: Fiber.RuntimeFiber<void> | undefined
+}
+
+/**
+ * Takes files until a signal ends it, or, without `keep`, until one has arrived and no other is on its way. A failure ends it
+ * only then, and only after an offer: a stranger who says nothing, or nonsense, ends nothing.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const run = (options: {
+  readonly connections: Stream.Stream<Tx3Connection>
+  readonly keep: boolean
+  /** None where everybody may send. */
+  readonly allows: Allows | undefined
+  readonly tell: (text: string) => Effect.Effect<void>
+  /** Told of what strangers cause, which can be often. */
+  readonly tellOfStranger: (text: string) => Effect.Effect<void>
+  readonly receive: (connection: Tx3Connection, onOffer: () => void) => Effect.Effect<void, Failure>
+}): Effect.Effect<void, Failure, Scope.Scope> =>
+  Effect.gen(function*() {
+    const { allows, connections, keep, receive, tell, tellOfStranger } = options
+    const transfers = new Set<Transfer>()
+    const end = yield* Deferred.make<void, Failure>()
+    let hasArrived = false
+
+    const isLast = (transfer: Transfer) =>
+      !keep && transfer.hasOffered && !Array.from(transfers).some((other) => other !== transfer && other.hasOffered)
+
+    const take = (connection: Tx3Connection, transfer: Transfer) =>
+      Effect.gen(function*() {
+        if (allows !== undefined && !(yield* allows(connection.remoteDigest))) {
+          yield* FileTransfer.refuse(connection, `${connection.remoteDigest} is not allowed to send here`)
+          yield* tellOfStranger(`refused ${connection.remoteDigest}, who is not allowed to send`)
+          return
+        }
+        const onOffer = () => {
+          transfer.hasOffered = true
+        }
+        yield* receive(connection, onOffer).pipe(
+          Effect.matchEffect({
+            onFailure: (error) =>
+              isLast(transfer) && !hasArrived
+                ? Deferred.fail(end, error)
+                : transfer.hasOffered
+                ? tell(error.message)
+                : tellOfStranger(error.message),
+            onSuccess: () =>
+              Effect.sync(() => {
+                hasArrived = true
+              })
+          })
+        )
+        if (hasArrived && isLast(transfer)) {
+          yield* Deferred.succeed(end, undefined)
+        }
+      })
+
+    const busy = (connection: Tx3Connection) =>
+      FileTransfer.refuse(connection, "busy with other files; try again later").pipe(
+        Effect.ensuring(connection.close),
+        Effect.forkScoped
+      )
+
+    yield* Stream.runForEach(connections, (connection) =>
+      Effect.gen(function*() {
+        const sender = connection.remoteDigest
+        if (Array.from(transfers).filter((other) => other.sender === sender).length >= maxOfOneSender) {
+          yield* busy(connection)
+          return
+        }
+        if (transfers.size >= maxTransfers) {
+          const silent = Array.from(transfers).find(({ hasOffered }) => !hasOffered)
+          if (silent?.fiber === undefined) {
+            yield* busy(connection)
+            return
+          }
+          yield* Fiber.interrupt(silent.fiber)
+        }
+        const transfer: Transfer = { sender, hasOffered: false, fiber: undefined }
+        transfers.add(transfer)
+        transfer.fiber = yield* take(connection, transfer).pipe(
+          Effect.ensuring(Effect.sync(() => transfers.delete(transfer))),
+          Effect.onExit((exit) => Exit.isSuccess(exit) ? connection.close : connection.reset),
+          Effect.forkScoped
+        )
+      })).pipe(Effect.raceFirst(Deferred.await(end)))
+  })

@@ -1,0 +1,293 @@
+/**
+ * Runs all that a file of `tx3 up` has: a node for each service, which end with the scope, and the status of all of them. A
+ * service that has trouble with its relays or with its program tries again, and disturbs no other.
+ *
+ * @since 0.1.0
+ */
+import type * as FileSystem from "@effect/platform/FileSystem"
+import type * as Path from "@effect/platform/Path"
+import * as IdentityFile from "@tx3/files/IdentityFile"
+import { problemOf } from "@tx3/files/SystemProblem"
+import * as RelayRegistration from "@tx3/node/RelayRegistration"
+import * as Tx3Node from "@tx3/node/Tx3Node"
+import type { Identity } from "@tx3/protocol/Identity"
+import { removeStaleSocket } from "@tx3/sockets/UnixSocket"
+import * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import * as AllowList from "./AllowList.js"
+import * as Expose from "./Expose.js"
+import * as Forward from "./Forward.js"
+import * as KnownFile from "./KnownFile.js"
+import * as LocalEndpoint from "./LocalEndpoint.js"
+import type * as Passage from "./Passage.js"
+import type * as UpFile from "./UpFile.js"
+import { UpFileError } from "./UpFile.js"
+import * as UpStatus from "./UpStatus.js"
+
+/**
+ * A service that cannot be started now, though nothing is wrong with the file: its endpoint is taken, or this machine does
+ * not have the address yet.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class UpError extends Schema.TaggedError<UpError>("@tx3/reach/UpError")("UpError", {
+  place: Schema.String,
+  problem: Schema.String
+}) {
+  override get message(): string {
+    return `${this.place}: ${this.problem}`
+  }
+}
+
+/** A service that runs, and what is known of it. */
+interface Running {
+  readonly name: string
+  readonly kind: "expose" | "forward"
+  readonly endpoint: LocalEndpoint.LocalEndpoint
+  readonly addresses: ReadonlyArray<string>
+  readonly registrations: ReadonlyArray<RelayRegistration.RelayRegistration>
+  readonly record: Record
+}
+
+/**
+ * Told of what people may want to know of one service.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Reporter {
+  readonly tell: (text: string) => Effect.Effect<void>
+
+  /** Told of the service's node when it is made, to follow its registrations until the scope closes. */
+  readonly onNode: (node: Tx3Node.Tx3Node["Type"]) => Effect.Effect<void, never, Scope.Scope>
+
+  readonly onEvent: (event: Expose.Event | Forward.Event) => Effect.Effect<void>
+}
+
+/**
+ * What is around the services.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  /** The program's version, for the status. */
+  readonly version: string
+
+  /** Makes the reporter of the service of this name. */
+  readonly reporterOf: (service: string, names: KnownFile.Names) => Reporter
+}
+
+/** What a service has told. */
+interface Record {
+  readonly passages: Set<Passage.Passage>
+  connected: number
+  failed: number
+}
+
+/**
+ * Starts all services of a file and serves their status. Gives the addresses of what is exposed and the endpoints of what is
+ * forwarded, each behind its service's name. Relays need not be there yet.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const start = (
+  up: UpFile.Up,
+  options: Options
+): Effect.Effect<
+  ReadonlyArray<{ readonly name: string; readonly at: string }>,
+  UpFileError | UpError | KnownFile.NoKnownFile,
+  FileSystem.FileSystem | Path.Path | Scope.Scope
+> =>
+  Effect.gen(function*() {
+    const { reporterOf, version } = options
+    const known = yield* Option.match(up.known, {
+      onNone: () => KnownFile.defaultPath,
+      onSome: (path) => Effect.succeed(path)
+    })
+    const names = yield* KnownFile.namesIn(known)
+    const since = yield* Clock.currentTimeMillis
+    const failAt = (place: string) =>
+      Effect.mapError(({ _tag, message: problem }: { readonly _tag: string; readonly message: string }) =>
+        passing.has(_tag)
+          ? new UpError({ place: `${up.path}: ${place}`, problem })
+          : new UpFileError({ path: up.path, problem: `${place}: ${problem}` })
+      )
+
+    const services = yield* Effect.forEach(up.expose, (service) =>
+      Effect.map(failAt(`expose.${service.name}.identity`)(IdentityFile.read(service.identity)), (identity) => ({
+        ...service,
+        identity
+      })))
+    for (const [index, { identity, name }] of services.entries()) {
+      const other = services.slice(0, index).find((service) =>
+        service.identity.digest === identity.digest
+      )
+      if (other !== undefined) {
+        return yield* new UpFileError({
+          path: up.path,
+          problem:
+            `expose.${name}.identity: is that of ${other.name}, too, and a peer could not say which of them it ` +
+            "wants; give each its own, made with tx3 keygen FILE"
+        })
+      }
+    }
+    const exposed = yield* Effect.forEach(services, (service) =>
+      failAt(`expose.${service.name}`)(expose(service, known, reporterOf(service.name, names))))
+    const forwarded = yield* Effect.forEach(up.forward, (service) =>
+      failAt(`forward.${service.name}`)(forward(service, reporterOf(service.name, names))))
+    const running = [...exposed, ...forwarded]
+
+    yield* removeStaleSocket(up.status)
+    yield* failAt("status")(
+      Layer.build(UpStatus.layer(up.status, statusOf({ since, names, running, version, file: up.path }))).pipe(
+        Effect.mapError(({ _tag, cause }) => ({
+          _tag,
+          message: `cannot listen at unix:${up.status}: ${problemOf(cause)}`
+        }))
+      )
+    )
+    return running.flatMap(({ addresses, endpoint, kind, name }) =>
+      kind === "expose"
+        ? addresses.map((at) => ({ name, at }))
+        : [{ name, at: LocalEndpoint.format(endpoint) }]
+    )
+  })
+
+/** Tags of the errors that may pass without a change of the file. */
+const passing: ReadonlySet<string> = new Set(["BindError", "LocalError", "ServeError"])
+
+type Service = Omit<UpFile.Up["expose"][number], "identity"> & { readonly identity: Identity }
+
+const expose = (options: Service, known: string, reporter: Reporter) =>
+  Effect.gen(function*() {
+    const { allow, allowFile, identity, name, relays, service } = options
+    const allows = yield* AllowList.make({
+      entries: allow,
+      place: "allow",
+      file: allowFile,
+      known,
+      tell: reporter.tell
+    })
+    if (Option.isNone(allows)) {
+      yield* reporter.tell(openToAll)
+    }
+    const node = yield* Tx3Node.make({ bind: relays, identity })
+    const { onEvent, record } = observe(reporter)
+    yield* reporter.onNode(node)
+    yield* Effect.forkScoped(Expose.serve({ node, service, allows: Option.getOrUndefined(allows), onEvent }))
+    const running: Running = {
+      name,
+      kind: "expose",
+      endpoint: service,
+      addresses: node.addresses.map(String),
+      registrations: node.registrations,
+      record
+    }
+    return running
+  })
+
+/** What is said where nobody was named who may connect. */
+const openToAll = "anyone who knows the address may connect; allow digests to change that"
+
+const forward = ({ identity, listen, name, to }: UpFile.Up["forward"][number], reporter: Reporter) =>
+  Effect.gen(function*() {
+    const node = yield* Tx3Node.make({
+      identity: Option.getOrUndefined(yield* Effect.transposeMapOption(identity, IdentityFile.read))
+    })
+    const { onEvent, record } = observe(reporter)
+    if (LocalEndpoint.$is("Unix")(listen)) {
+      yield* removeStaleSocket(listen.path)
+    }
+    const endpoint = yield* Forward.listen({ node, destination: to, endpoint: listen, onEvent })
+    const running: Running = { name, kind: "forward", endpoint, addresses: to, registrations: [], record }
+    return running
+  })
+
+/** Tells of what happens, and keeps it for the status. */
+const observe = (reporter: Reporter) => {
+  const record: Record = { passages: new Set(), connected: 0, failed: 0 }
+  const onEvent = (event: Expose.Event | Forward.Event) => {
+    switch (event._tag) {
+      case "Opened":
+        record.passages.add(event.passage)
+        record.connected++
+        break
+      case "Closed":
+        record.passages.delete(event.passage)
+        break
+      case "Refused":
+      case "Unavailable":
+      case "Failed":
+        record.failed++
+    }
+    return reporter.onEvent(event)
+  }
+  return { record, onEvent }
+}
+
+const statusOf = (options: {
+  readonly since: number
+  readonly file: string
+  readonly names: KnownFile.Names
+  readonly running: ReadonlyArray<Running>
+  readonly version: string
+}): Effect.Effect<UpStatus.Status> =>
+  Effect.gen(function*() {
+    const { file, names, running, since, version } = options
+    return {
+      version,
+      file,
+      since,
+      services: yield* Effect.forEach(running, ({ addresses, endpoint, kind, name, record, registrations }) =>
+        Effect.gen(function*() {
+          return {
+            name,
+            kind,
+            endpoint: LocalEndpoint.format(endpoint),
+            addresses,
+            registrations: yield* Effect.forEach(registrations, ({ relay, state }) =>
+              Effect.map(state.get, (state) => ({ relay: relay.toString(), state: stateOf(state) }))),
+            connections: yield* Effect.forEach(record.passages, connectionOf(names)),
+            connected: record.connected,
+            failed: record.failed
+          }
+        }))
+    }
+  })
+
+const stateOf = RelayRegistration.State.$match({
+  Connecting: ({ attempt }) => ({ is: "connecting" as const, attempt }),
+  Live: ({ contested, since }) => ({
+    is: "live" as const,
+    since: DateTime.toEpochMillis(since),
+    contested: contested?.message ?? null
+  }),
+  Lost: ({ because, nextTryAt }) => ({
+    is: "lost" as const,
+    because: because.message,
+    nextTryAt: DateTime.toEpochMillis(nextTryAt)
+  })
+})
+
+const connectionOf = (names: KnownFile.Names) => ({ carried, peer, since, via }: Passage.Passage) =>
+  Effect.map(names(peer), (name) => {
+    const { fromPeer, toPeer } = carried()
+    return {
+      peer,
+      name: Option.getOrNull(name),
+      via: hostPort(via),
+      since,
+      bytesFromPeer: fromPeer,
+      bytesToPeer: toPeer
+    }
+  })
+
+const hostPort = ({ host, port }: Passage.Passage["via"]) => LocalEndpoint.format(LocalEndpoint.Tcp({ host, port }))

@@ -1,0 +1,231 @@
+/**
+ * The file of `tx3 up`: what to expose and what to forward, through which relays, as whom, and to whom. Paths in it are from
+ * the folder that it is in.
+ *
+ * @since 0.1.0
+ */
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as Path from "@effect/platform/Path"
+import { FileError } from "@tx3/files/FileError"
+import { inheritedKeyIn } from "@tx3/files/InheritedKey"
+import * as Address from "@tx3/protocol/Address"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Option from "effect/Option"
+import * as ParseResult from "effect/ParseResult"
+import * as Schema from "effect/Schema"
+import * as Yaml from "yaml"
+import * as LocalEndpoint from "./LocalEndpoint.js"
+
+/**
+ * A file that cannot be used: which, where in it, what is wrong, and what to do.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class UpFileError extends Schema.TaggedError<UpFileError>("@tx3/reach/UpFileError")("UpFileError", {
+  path: Schema.String,
+  problem: Schema.String
+}) {
+  override get message(): string {
+    return `${this.path}: ${this.problem}`
+  }
+}
+
+/** A text that this can read, kept as the text it is. */
+const readable = (parse: (text: string) => Either.Either<unknown, { readonly message: string }>) =>
+  Schema.String.pipe(
+    Schema.filter((text) => Either.match(parse(text), { onLeft: ({ message }) => message, onRight: () => true }))
+  )
+
+const BindAddress = readable((text) =>
+  Either.flatMap(
+    Address.parse(text),
+    (address) => address.scheme === "tx3-st" ? Either.right(address) : Address.parseWithDigest(text)
+  )
+)
+
+const listOf = (entry: Schema.Schema<string>, what: string) =>
+  Schema.NonEmptyArray(entry).annotations({ message: () => `must be a list of ${what}` })
+
+const Relays = listOf(BindAddress, "addresses, of relays or of this machine")
+
+/**
+ * A service to expose.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Exposed = Schema.Struct({
+  /** The service: HOST:PORT or unix:PATH. */
+  service: LocalEndpoint.FromString,
+  /** Who it is: a file of `tx3 keygen`. The file's own `identity` where it is not said. */
+  identity: Schema.optional(Schema.String),
+  /** Where it is reached, in place of the file's own `relays`. */
+  relays: Schema.optional(Relays),
+  /** Who may connect: digests, and names. Everybody where neither this nor `allowFile` is there, nobody with `[]`. */
+  allow: Schema.optional(Schema.Array(Schema.String)),
+  /** The same in a file, read again when it changes. */
+  allowFile: Schema.optional(Schema.String)
+})
+
+/**
+ * Something to forward to.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Forwarded = Schema.Struct({
+  /** The addresses of one node, tried with a staggered start. */
+  to: listOf(readable(Address.parseWithDigest), "a node's addresses"),
+  /** Where programs of this machine connect to it: HOST:PORT or unix:PATH. */
+  listen: LocalEndpoint.FromString,
+  /** Who it is that connects; the file's own `identity`, or somebody new each time. */
+  identity: Schema.optional(Schema.String)
+})
+
+const Name = Schema.String.pipe(
+  Schema.pattern(/^[\w-]{1,64}$/, { message: () => "is no name; use letters, digits, hyphens and underscores" })
+)
+
+/**
+ * All that can be in the file.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const UpFile = Schema.Struct({
+  /** Who this machine is where nothing else is said: a file of `tx3 keygen`. */
+  identity: Schema.optional(Schema.String),
+  /** Where services are reached where nothing else is said: addresses of relays, or tx3-st:// ones of this machine. */
+  relays: Schema.optional(Relays),
+  /** The file of names; that of the user by default. */
+  known: Schema.optional(Schema.String),
+  /** The unix socket that `tx3 status` asks; beside the file, with its name and `.sock`, by default. */
+  status: Schema.optional(Schema.String),
+  expose: Schema.optionalWith(Schema.Record({ key: Name, value: Exposed }), { default: () => ({}) }),
+  forward: Schema.optionalWith(Schema.Record({ key: Name, value: Forwarded }), { default: () => ({}) })
+})
+
+/**
+ * A file's content, its paths resolved and its defaults filled in.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Up {
+  readonly path: string
+  readonly status: string
+  readonly known: Option.Option<string>
+  readonly expose: ReadonlyArray<{
+    readonly name: string
+    readonly service: LocalEndpoint.LocalEndpoint
+    readonly identity: string
+    readonly relays: ReadonlyArray<string>
+    readonly allow: ReadonlyArray<string> | undefined
+    readonly allowFile: Option.Option<string>
+  }>
+  readonly forward: ReadonlyArray<{
+    readonly name: string
+    readonly to: readonly [string, ...ReadonlyArray<string>]
+    readonly listen: LocalEndpoint.LocalEndpoint
+    readonly identity: Option.Option<string>
+  }>
+}
+
+const decode = Schema.decodeUnknownEither(UpFile, { onExcessProperty: "error" })
+
+/**
+ * Reads and checks a file. Identities and lists that it names are read when they are used.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const read = (
+  path: string
+): Effect.Effect<Up, UpFileError | FileError, FileSystem.FileSystem | Path.Path> =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const { dirname, resolve } = yield* Path.Path
+    const fail = (problem: string) => new UpFileError({ path, problem })
+    const text = yield* Effect.mapError(fs.readFileString(path), (error) =>
+      error._tag === "SystemError" && error.reason === "NotFound"
+        ? fail("there is no such file; docs/reaching.md tells how to write one, and --config names another")
+        : new FileError({ action: "read", path, cause: error.cause }))
+    const document = Yaml.parseDocument(text)
+    if (document.errors[0] !== undefined) {
+      return yield* fail(`not YAML: ${document.errors[0].message.trimEnd()}`)
+    }
+    const content = yield* Either.try({
+      try: () =>
+        document.toJS() ?? {},
+      catch: () =>
+        fail("not YAML that can be used: it has an alias (*NAME) without its anchor, or too many of them")
+    })
+    const inherited = inheritedKeyIn(content)
+    if (inherited !== undefined) {
+      return yield* fail(`${inherited}: there is no such setting`)
+    }
+    const up = yield* Either.mapLeft(decode(content), (error) => fail(problemIn(error)))
+
+    const at = (file: string) => resolve(dirname(path), file)
+    const endpointAt = LocalEndpoint.$match({
+      Tcp: (endpoint): LocalEndpoint.LocalEndpoint => endpoint,
+      Unix: ({ path }) => LocalEndpoint.Unix({ path: at(path) })
+    })
+    const expose = yield* Effect.forEach(Object.entries(up.expose), ([name, exposed]) => {
+      const identity = exposed.identity ?? up.identity
+      const relays = exposed.relays ?? up.relays
+      return identity === undefined
+        ? fail(`expose.${name}.identity: is missing; make one with tx3 keygen FILE, or the address is new each time`)
+        : relays === undefined
+        ? fail(`expose.${name}.relays: is missing; say here or for all services which relays to register at`)
+        : Effect.succeed({
+          name,
+          relays,
+          allow: exposed.allow,
+          service: endpointAt(exposed.service),
+          identity: at(identity),
+          allowFile: Option.map(Option.fromNullable(exposed.allowFile), at)
+        })
+    })
+    const forward = Object.entries(up.forward).map(([name, forwarded]) => ({
+      ...forwarded,
+      name,
+      listen: endpointAt(forwarded.listen),
+      identity: Option.map(Option.fromNullable(forwarded.identity ?? up.identity), at)
+    }))
+    const twice = forward.find(({ name }) => expose.some((exposed) => exposed.name === name))
+    if (twice !== undefined) {
+      return yield* fail(`forward.${twice.name}: there is an expose.${twice.name} already; choose another name`)
+    }
+    if (expose.length + forward.length === 0) {
+      return yield* fail("there is nothing in it to expose or to forward")
+    }
+    return {
+      path,
+      status: up.status === undefined ? socketOf(path) : at(up.status),
+      known: Option.map(Option.fromNullable(up.known), at),
+      expose,
+      forward
+    }
+  })
+
+/**
+ * The unix socket that a file has where it does not say so itself.
+ *
+ * @since 0.1.0
+ * @category getters
+ */
+export const socketOf = (path: string): string => `${path.replace(/\.ya?ml$/, "")}.sock`
+
+const problemIn = (error: ParseResult.ParseError) => {
+  const issue = ParseResult.ArrayFormatter.formatErrorSync(error)[0]!
+  const place = issue.path.map(String).join(".")
+  const problem = issue._tag === "Unexpected"
+    ? "there is no such setting"
+    : issue._tag === "Missing"
+    ? "is missing"
+    : issue.message
+  return place === "" ? "must be a mapping with expose or forward in it" : `${place}: ${problem}`
+}

@@ -1,0 +1,128 @@
+/**
+ * What `tx3 up` is doing, as it tells `tx3 status` over a unix socket: the schemas, the server on top of `LocalHttp`, and the
+ * client.
+ *
+ * @since 0.1.0
+ */
+import * as HttpApi from "@effect/platform/HttpApi"
+import * as HttpApiBuilder from "@effect/platform/HttpApiBuilder"
+import * as HttpApiClient from "@effect/platform/HttpApiClient"
+import * as HttpApiEndpoint from "@effect/platform/HttpApiEndpoint"
+import * as HttpApiGroup from "@effect/platform/HttpApiGroup"
+import type * as HttpServerError from "@effect/platform/HttpServerError"
+import * as LocalHttp from "@tx3/local-http/LocalHttp"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
+
+/**
+ * A registration at a relay, as `RelayRegistration.State` has it: `live`, since when, and why not for
+ * long where another machine uses the identity; `connecting` and for the how many-th
+ * time, `lost` with the reason and the time of the next try. Times are milliseconds since 1970.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Registration = Schema.Struct({
+  relay: Schema.String,
+  state: Schema.Union(
+    Schema.Struct({ is: Schema.Literal("live"), since: Schema.Number, contested: Schema.NullOr(Schema.String) }),
+    Schema.Struct({ is: Schema.Literal("connecting"), attempt: Schema.Int }),
+    Schema.Struct({ is: Schema.Literal("lost"), because: Schema.String, nextTryAt: Schema.Number })
+  )
+})
+
+/**
+ * A running connection: who is at its other end, by which name if by any, through which host and port, since when
+ * (milliseconds since 1970), and how many bytes it has carried.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Connection = Schema.Struct({
+  peer: Schema.String,
+  name: Schema.NullOr(Schema.String),
+  via: Schema.String,
+  since: Schema.Number,
+  bytesFromPeer: Schema.Number,
+  bytesToPeer: Schema.Number
+})
+
+/**
+ * Something that is exposed or forwarded, `endpoint` being the local one. An exposed service has its addresses and
+ * registrations, and how many peers were refused; something forwarded has the addresses it leads to.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Service = Schema.Struct({
+  name: Schema.String,
+  kind: Schema.Literal("expose", "forward"),
+  endpoint: Schema.String,
+  addresses: Schema.Array(Schema.String),
+  registrations: Schema.Array(Registration),
+  connections: Schema.Array(Connection),
+  /** Connections since the start, those that run among them. */
+  connected: Schema.Int,
+  /** Peers that were refused, and local connections that came to nothing, since the start. */
+  failed: Schema.Int
+})
+
+/**
+ * All of it. Of every time the unit is milliseconds since 1970.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Status = Schema.Struct({
+  version: Schema.String,
+  file: Schema.String,
+  since: Schema.Number,
+  services: Schema.Array(Service)
+})
+
+/**
+ * What `tx3 up` is doing, as {@link Status} has it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Status = typeof Status.Type
+
+const Api = HttpApi.make("tx3-up").add(
+  HttpApiGroup.make("up", { topLevel: true }).add(HttpApiEndpoint.get("status", "/status").addSuccess(Status))
+)
+
+/**
+ * Serves the status at a unix socket until the layer's scope closes.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (path: string, status: Effect.Effect<Status>): Layer.Layer<never, HttpServerError.ServeError> =>
+  HttpApiBuilder.serve().pipe(
+    Layer.provide(HttpApiBuilder.api(Api)),
+    Layer.provide(HttpApiBuilder.group(Api, "up", (handlers) => handlers.handle("status", () => status))),
+    Layer.provide(LocalHttp.server(`unix:${path}`))
+  )
+
+/**
+ * Asks for the status at a unix socket. Fails where nobody answers there within 5 s.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const ask = (path: string) =>
+  Effect.flatMap(HttpApiClient.make(Api, { baseUrl: LocalHttp.baseUrlOf(`unix:${path}`) }), (client) => client.status())
+    .pipe(
+      Effect.provide(LocalHttp.client(`unix:${path}`)),
+      Effect.timeoutFail({
+        duration: answerMs,
+        onTimeout: () => new NoAnswer({ message: `no answer within ${answerMs} ms` })
+      })
+    )
+
+class NoAnswer extends Data.TaggedError("NoAnswer")<{ readonly message: string }> {}
+
+const answerMs = 5_000

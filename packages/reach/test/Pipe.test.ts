@@ -1,0 +1,60 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Tx3Node } from "@tx3/node"
+import { Pipe } from "@tx3/reach"
+import { Effect, Option, Stream } from "effect"
+import * as net from "node:net"
+import { PassThrough, Readable } from "node:stream"
+import { text } from "node:stream/consumers"
+
+/**
+ * A way to a port on which all that the client sends after its first message arrives in one piece, when it has ended: as
+ * it may happen where the server is busy.
+ */
+const slowWay = (port: number) =>
+  Effect.acquireRelease(
+    Effect.async<net.Server>((resume) => {
+      const server = net.createServer({ allowHalfOpen: true }, (client) => {
+        const onward = net.connect({ port, host: "127.0.0.1", allowHalfOpen: true })
+        onward.on("error", () => {})
+        client.on("error", () => {})
+        onward.pipe(client)
+        client.once("data", (hello) => {
+          onward.write(hello)
+          const rest: Array<Buffer> = []
+          client.on("data", (chunk) => rest.push(chunk))
+          client.once("end", () => onward.end(Buffer.concat(rest)))
+        })
+      })
+      server.listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
+    }),
+    (server) => Effect.sync(() => server.close())
+  )
+
+describe("Pipe.run", () => {
+  it.scopedLive("loses nothing when both ends end as soon as they are connected", () =>
+    Effect.gen(function*() {
+      const node = yield* Tx3Node.make({ bind: ["tx3-st://127.0.0.1:0"] })
+      const { port } = (yield* slowWay(node.addresses[0]!.port)).address() as net.AddressInfo
+      const ended = Readable.from([])
+      ended.resume()
+      yield* Effect.promise(() => text(ended))
+      const stdout = new PassThrough()
+      const received = text(stdout)
+      const listening = yield* Effect.fork(
+        Effect.flatMap(Stream.runHead(node.connections), (head) =>
+          Pipe.run(Option.getOrThrow(head), { stdin: ended, stdout }))
+      )
+      const peer = yield* Tx3Node.make({})
+      const connection = yield* peer.connect(String(node.addresses[0]).replace(/:\d+\//, `:${port}/`))
+      yield* connection.write(Buffer.from("hello"))
+      yield* connection.end
+      yield* listening
+      stdout.end()
+      assert.strictEqual(
+        yield* Effect.promise(() =>
+          received
+        ),
+        "hello"
+      )
+    }))
+})

@@ -1,0 +1,468 @@
+/**
+ * The commands of `tx3-relay` that talk to a running relay's admin server: what it is doing, for people as tables and
+ * for programs as JSON, and what an operator does to it.
+ *
+ * @since 0.1.0
+ */
+import * as Args from "@effect/cli/Args"
+import * as Command from "@effect/cli/Command"
+import * as Options from "@effect/cli/Options"
+import * as FileSystem from "@effect/platform/FileSystem"
+import { bytes, duration, table } from "@tx3/command/Table"
+import { UsageError } from "@tx3/command/UsageError"
+import * as IdentityFile from "@tx3/files/IdentityFile"
+import { problemOf } from "@tx3/files/SystemProblem"
+import * as ActionError from "@tx3/operate/ActionError"
+import * as AdminApi from "@tx3/operate/AdminApi"
+import * as AdminClient from "@tx3/operate/AdminClient"
+import * as Probe from "@tx3/operate/Probe"
+import type * as RelayStatus from "@tx3/operate/RelayStatus"
+import * as OperatorConfig from "@tx3/policy/OperatorConfig"
+import * as Address from "@tx3/protocol/Address"
+import * as Identity from "@tx3/protocol/Identity"
+import * as RelayFile from "@tx3/relay/RelayFile"
+import * as Config from "effect/Config"
+import * as Console from "effect/Console"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import { permissionProblem } from "./internal/permission.js"
+import { defaultFile, flagsBefore, namedFile, relayFile } from "./internal/relayCommand.js"
+
+const admin = Options.text("admin").pipe(
+  Options.withPseudoName("ADDRESS"),
+  Options.withDescription(
+    "The relay's admin server, http://HOST:PORT or unix:/PATH; without it that of the relay's file"
+  ),
+  Options.withFallbackConfig(Config.string("TX3_RELAY_ADMIN")),
+  Options.optional
+)
+
+const json = Options.boolean("json").pipe(Options.withDescription("Print JSON"))
+
+const target = { admin, file: relayFile }
+
+interface Target {
+  readonly admin: Option.Option<string>
+  readonly file: Option.Option<string>
+}
+
+const adminToken = Config.option(Config.redacted("TX3_RELAY_ADMIN_TOKEN")).pipe(Effect.orDie)
+
+const decodeAddresses = Schema.decodeUnknownEither(OperatorConfig.AdminAddresses)
+
+/** The addresses in a text or a setting, refused where there is none. */
+const addressesIn = (value: unknown, place: string) =>
+  Either.match(decodeAddresses(value), {
+    onLeft: () => new UsageError({ message: `${place}: ${String(value)} is no admin server's address; ${nameOne}` }),
+    onRight: (addresses) =>
+      addresses.length === 0
+        ? new UsageError({ message: `${place}: the admin server is off; ${nameOne}` })
+        : Effect.succeed(addresses)
+  })
+
+const nameOne = "name one with --admin http://HOST:PORT or unix:/PATH"
+
+/** What a relay's file says of its admin server. */
+const settingsOf = (file: string) =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    yield* fs.access(file, { readable: true }).pipe(
+      Effect.catchIf(
+        (error) => error._tag === "SystemError" && error.reason === "PermissionDenied",
+        () => new UsageError({ message: `${file}: ${permissionProblem(file)}` })
+      ),
+      // that there is no such file, its reader says
+      Effect.catchTags({ BadArgument: () => Effect.void, SystemError: () => Effect.void })
+    )
+    const { admin, adminToken } = (yield* RelayFile.read(file)).settings.values
+    return {
+      addresses: yield* addressesIn(admin ?? "off", `${file}: admin`),
+      token: typeof adminToken === "string" ? Redacted.make(adminToken) : undefined
+    }
+  })
+
+/**
+ * Where a relay's admin server is, and what it asks for: by --admin, else by TX3_RELAY_ADMIN, else by the relay's file, else
+ * the default address if there is no file. The token in a file goes to that file's own addresses only. Where a unix socket
+ * is among them, the others are not used: any user may listen on a port that the relay has left, and would be sent the token.
+ */
+const endpointsOf = (target: Target) =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const before = yield* flagsBefore("that talks to a running relay", ["config"])
+    const named = yield* namedFile(Option.orElse(target.file, () => before.file))
+    const file = Option.getOrElse(named, () => defaultFile)
+    const isThere = Option.isSome(named) || (yield* Effect.orElseSucceed(fs.exists(file), () => false))
+    const token = Option.getOrUndefined(yield* adminToken)
+    if (Option.isSome(target.admin)) {
+      const addresses = yield* addressesIn(target.admin.value, "--admin")
+      const ofFile = isThere ? yield* Effect.option(settingsOf(file)) : Option.none()
+      return preferred(addresses).map((address) => ({
+        address,
+        token: token ?? (Option.exists(ofFile, ({ addresses }) => addresses.includes(address))
+          ? Option.getOrThrow(ofFile).token
+          : undefined)
+      }))
+    }
+    if (!isThere) {
+      return [{ address: OperatorConfig.defaultAdmin, token }]
+    }
+    const ofFile = yield* settingsOf(file)
+    return preferred(ofFile.addresses).map((address) => ({ address, token: token ?? ofFile.token }))
+  })
+
+const preferred = (addresses: ReadonlyArray<string>) => {
+  const sockets = addresses.filter(OperatorConfig.isUnix)
+  return sockets.length > 0 ? sockets : addresses
+}
+
+type Answer = ActionError.NotFound | AdminApi.NotReady | ActionError.Refused
+
+/** Asks at the first of the addresses where a server listens. */
+const ask = <A, E>(
+  target: Target,
+  question: (client: AdminClient.AdminClient, address: string) => Effect.Effect<A, E>
+) =>
+  Effect.gen(function*() {
+    const failures: Array<AdminClient.AdminUnreachable> = []
+    for (const options of yield* endpointsOf(target)) {
+      const { address } = options
+      const asked = yield* Effect.either(
+        Effect.flatMap(AdminClient.make(options), (client) => question(client, address)).pipe(
+          Effect.timeoutFail({ duration: answerMs, onTimeout: () => new NoAnswer() })
+        )
+      )
+      if (asked._tag === "Right") {
+        return asked.right
+      }
+      const error: unknown = asked.left
+      if (isAnswer(error)) {
+        return yield* Effect.fail(error)
+      }
+      failures.push(new AdminClient.AdminUnreachable({ address, problem: problemIn(error, address) }))
+      // What may have reached a server is not asked again elsewhere.
+      if (!notConnected.has(causeOf(error)?.code ?? "")) {
+        break
+      }
+    }
+    return yield* failures.at(-1)!
+  }).pipe(Effect.scoped)
+
+const proxyWarning = ({ suspectedProxy }: RelayStatus.Status) =>
+  suspectedProxy === null
+    ? []
+    : [
+      `${suspectedProxy.connections} connections come from ${suspectedProxy.source}, and few are left for others: if that ` +
+      "is a proxy, let it send the PROXY protocol and list it in proxyProtocolFrom; if many people share it, raise " +
+      "maxShareOfRelay"
+    ]
+
+/**
+ * What the relay that runs with this file has to say against its settings: nothing if none runs, or its file has no
+ * `admin`.
+ *
+ * @since 0.1.0
+ * @category commands
+ */
+export const warningsOf = (file: string) =>
+  ask({ admin: Option.none(), file: Option.some(file) }, (client) => client.status()).pipe(
+    Effect.map(proxyWarning),
+    Effect.timeout("2 seconds"),
+    Effect.orElseSucceed((): ReadonlyArray<string> => [])
+  )
+
+/** Milliseconds in which an admin server must answer: whatever listens at its address, a command ends. */
+const answerMs = 15_000
+
+class NoAnswer extends Data.TaggedError("NoAnswer") {
+  override get message() {
+    return `no answer within ${answerMs / 1000} s`
+  }
+}
+
+const isAnswer = (error: unknown): error is Answer =>
+  error instanceof ActionError.NotFound || error instanceof AdminApi.NotReady || error instanceof ActionError.Refused
+
+const notConnected = new Set(["EACCES", "ECONNREFUSED", "ENOENT", "ENOTSOCK", "EPERM"])
+
+const causeOf = (error: unknown) => (error as { readonly cause?: NodeJS.ErrnoException }).cause
+
+const problemIn = (error: unknown, address: string): string => {
+  const { _tag, message, response } = error as {
+    readonly _tag?: string
+    readonly message: string
+    readonly response?: { readonly status: number }
+  }
+  switch (response?.status) {
+    case 401:
+      return "it needs the relay's adminToken; set TX3_RELAY_ADMIN_TOKEN, or name the relay's file with --config"
+    case 403:
+      return "it refuses to be called by this name; use its IP address"
+  }
+  const cause = causeOf(error)
+  if (_tag !== "RequestError" || cause === undefined) {
+    return message
+  }
+  return OperatorConfig.isUnix(address) && ["EACCES", "EPERM"].includes(cause.code ?? "")
+    ? permissionProblem(address.slice("unix:".length))
+    : `${problemOf(cause)}; is the relay running?`
+}
+
+const print = (asJson: boolean, value: unknown, forPeople: () => string) =>
+  Console.log(asJson ? JSON.stringify(value, undefined, 2) : forPeople())
+
+const amount = ({ unit }: RelayStatus.LimitUse, value: number) =>
+  unit === "count" ? `${value}` : unit === "bytes" ? bytes(value) : `${bytes(value)}/s`
+
+const rates = (name: string, rate: RelayStatus.Rates) => [
+  name,
+  rate.accepted.toFixed(1),
+  rate.rejected.toFixed(1),
+  rate.splices.toFixed(1),
+  `${bytes(rate.bytesFromPeers)}/s`,
+  `${bytes(rate.bytesFromNodes)}/s`
+]
+
+const talkers = (name: string, talkers: ReadonlyArray<RelayStatus.Talker>) =>
+  table([name, "splices", "bytes"], talkers.map(({ bytes: count, name, splices }) => [name, splices, bytes(count)]))
+
+const statusForPeople = (status: RelayStatus.Status) =>
+  [
+    `tx3-relay ${status.version}, ${status.state} for ${duration(status.uptimeSeconds)}, ${status.transport} transport`,
+    ...status.addresses,
+    ...proxyWarning(status),
+    "",
+    `${status.connections.control} nodes, ${status.splices} splices, ${status.connections.pending} peers waiting`,
+    "",
+    table(
+      ["limit", "used", "of"],
+      status.limits.map((use) => [use.name, amount(use, use.used), amount(use, use.limit)])
+    ),
+    "",
+    table(["each second", "accepted", "rejected", "splices", "from peers", "from nodes"], [
+      rates("last 10 s", status.rates.last10s),
+      rates("last minute", status.rates.last1m),
+      rates("last 15 min", status.rates.last15m)
+    ]),
+    ...status.top.nodes.byBytes.length === 0 ? [] : [
+      "",
+      talkers("node", status.top.nodes.byBytes),
+      "",
+      talkers("source", status.top.sources.byBytes)
+    ]
+  ].join("\n")
+
+const status = Command.make(
+  "status",
+  { ...target, json },
+  ({ json, ...target }) =>
+    Effect.flatMap(
+      ask(target, (client) => client.status()),
+      (status) => print(json, status, () => statusForPeople(status))
+    )
+).pipe(
+  Command.withDescription("Says what a running relay is doing")
+)
+
+const since = (milliseconds: number) => new Date(milliseconds).toISOString()
+
+const nodes = Command.make(
+  "nodes",
+  { ...target, json },
+  ({ json, ...target }) =>
+    Effect.flatMap(ask(target, (client) => client.controlStreams()), (streams) =>
+      print(json, streams, () =>
+        table(
+          ["node", "from", "since", "peers"],
+          streams.map(({ node, peers, since: at, source }) => [node, source, since(at), peers])
+        )))
+).pipe(Command.withDescription("Lists the registered nodes"))
+
+const splices = Command.make(
+  "splices",
+  { ...target, json },
+  ({ json, ...target }) =>
+    Effect.flatMap(ask(target, (client) => client.splices()), (splices) =>
+      print(json, splices, () =>
+        table(
+          ["splice", "peer", "node", "since", "from peer", "from node"],
+          splices.map((splice) => [
+            `${splice.connection}`,
+            splice.source,
+            splice.node.slice(0, 8),
+            since(splice.since),
+            bytes(splice.bytesFromPeer),
+            bytes(splice.bytesFromNode)
+          ])
+        )))
+).pipe(Command.withDescription("Lists the running splices"))
+
+const kicked = (count: number) => `${count} ${count === 1 ? "connection" : "connections"} ended`
+
+const kick = Command.make(
+  "kick",
+  {
+    ...target,
+    json,
+    who: Args.text({ name: "WHO" }).pipe(
+      Args.withDescription(
+        "A node's digest or the first characters of it, behind -- if it begins with -, or the number of a splice"
+      )
+    )
+  },
+  ({ json, who, ...target }) =>
+    Effect.flatMap(
+      ask(target, (client) =>
+        /^\d{1,15}$/.test(who)
+          ? client.kickSplice({ payload: { connection: Number(who) } })
+          : client.kickNode({ payload: { node: who } })),
+      (answer) => print(json, answer, () => kicked(answer.kicked))
+    )
+).pipe(Command.withDescription("Ends a node's connections, or a splice; they may come back"))
+
+const who = Args.text({ name: "WHO" }).pipe(
+  Args.withDescription("A node's digest, behind -- if it begins with -, an IP address, or a CIDR range")
+)
+
+const ban = Command.make("ban", { ...target, json, who }, ({ json, who, ...target }) =>
+  Effect.flatMap(
+    ask(target, (client) => client.ban({ payload: { who } })),
+    (answer) => print(json, answer, () => `${who} is banned until the relay restarts; ${kicked(answer.kicked)}`)
+  )).pipe(Command.withDescription("Keeps a node or an address out, and ends what it has"))
+
+const unban = Command.make("unban", { ...target, json, who }, ({ json, who, ...target }) =>
+  Effect.flatMap(
+    ask(target, (client) => client.unban({ payload: { who } })),
+    (answer) => print(json, answer, () => `${who} is not banned any more`)
+  )).pipe(Command.withDescription("Lets a banned node or address in again"))
+
+const bans = Command.make(
+  "bans",
+  { ...target, json },
+  ({ json, ...target }) =>
+    Effect.flatMap(
+      ask(target, (client) => client.bans()),
+      (bans) => print(json, bans, () => table(["banned", "since"], bans.map(({ since: at, who }) => [who, since(at)])))
+    )
+).pipe(
+  Command.withDescription("Lists who is banned")
+)
+
+const drain = Command.make(
+  "drain",
+  { ...target, json },
+  ({ json, ...target }) =>
+    Effect.flatMap(ask(target, (client) => client.drain()), (answer) =>
+      print(
+        json,
+        answer,
+        () => `draining: the relay takes no new connections, and stops when its ${answer.splices} splices have ended`
+      ))
+).pipe(Command.withDescription("Takes no new connections, lets the splices end, and stops the relay"))
+
+const changes = (changes: ReadonlyArray<RelayStatus.Change>) =>
+  table(["setting", "was", "is"], changes.map(({ from, setting, to }) => [setting, from, to]))
+
+const reload = Command.make(
+  "reload",
+  { ...target, json },
+  ({ json, ...target }) =>
+    Effect.flatMap(ask(target, (client) => client.reload()), (report) =>
+      print(json, report, () =>
+        [
+          report.changed.length === 0 ? "nothing has changed" : changes(report.changed),
+          ...report.needsRestart.length === 0
+            ? []
+            : ["", "only after a restart:", changes(report.needsRestart)]
+        ].join("\n")))
+).pipe(Command.withDescription("Loads the relay's file again; no connection is dropped"))
+
+const logLevel = Command.make(
+  "log-level",
+  { ...target, json, level: Args.choice(AdminApi.LogLevel.literals.map((level) => [level, level]), { name: "LEVEL" }) },
+  ({ json, level, ...target }) =>
+    Effect.flatMap(
+      ask(target, (client) => client.logLevel({ payload: { level } })),
+      (answer) => print(json, answer, () => `the log level is ${answer.level}`)
+    )
+).pipe(Command.withDescription("Changes what the relay logs, until it restarts"))
+
+/** A link is of the address that was asked, where that is the page's; else of the first at which the relay serves it. */
+const page = Command.make(
+  "page",
+  { ...target, json },
+  ({ json, ...target }) =>
+    Effect.gen(function*() {
+      const { addresses, asked, code, expiresInSeconds } = yield* ask(target, (client, address) =>
+        Effect.map(client.page(), (answer) => ({ ...answer, asked: address })))
+      const at = OperatorConfig.isUnix(asked) ? addresses[0] : asked
+      if (at === undefined) {
+        return yield* new UsageError({
+          message:
+            `this relay has its page at ${asked} only; add http://127.0.0.1:PORT to its setting admin, or forward ` +
+            `the socket from the machine of your browser, ssh -L 38142:${asked.slice("unix:".length)} HOST, and open ` +
+            "http://127.0.0.1:38142/"
+        })
+      }
+      const link = `${at.replace(/\/$/, "")}/#code=${code}`
+      yield* print(json, { link, expiresInSeconds }, () =>
+        link)
+      yield* Console.error(`It signs one browser in, within ${expiresInSeconds} seconds.`)
+    })
+).pipe(Command.withDescription("Prints a link that signs a browser in to the relay's page, once"))
+
+const timeoutMs = Options.integer("timeout-ms").pipe(
+  Options.withPseudoName("N"),
+  Options.withDescription("Milliseconds that each step may take"),
+  Options.withDefault(5_000)
+)
+
+const address = Args.text({ name: "ADDRESS" }).pipe(
+  Args.withDescription("The relay's address with its digest; without it, the admin server says"),
+  Args.optional
+)
+
+const addressOf = (given: Option.Option<string>, target: Target) =>
+  Effect.gen(function*() {
+    const address = Option.isSome(given)
+      ? given.value
+      : (yield* ask(target, (client) => client.status())).bound[0]!
+    return yield* Either.mapLeft(Address.parseWithDigest(address), ({ message }) => new UsageError({ message }))
+  })
+
+const milliseconds = (number: number) => number.toFixed(1)
+
+const identity = Options.text("identity").pipe(
+  Options.withPseudoName("FILE"),
+  Options.withDescription("Who to register as, where not everybody may; a PEM file as tx3 keygen makes it"),
+  Options.optional
+)
+
+const probe = Command.make(
+  "probe",
+  { ...target, identity, json, timeoutMs, address },
+  ({ address, identity, json, timeoutMs, ...target }) =>
+    Effect.gen(function*() {
+      const node = yield* Option.match(identity, { onNone: () => Identity.generate, onSome: IdentityFile.read })
+      const times = yield* Probe.run(yield* addressOf(address, target), node, timeoutMs)
+      yield* print(
+        json,
+        times,
+        () => table(["step", "ms"], Probe.steps.map((step) => [step, milliseconds(times[step])]))
+      )
+    })
+).pipe(
+  Command.withDescription("Tries a relay end to end: a node, a peer, a splice, an echo; for health checks")
+)
+
+/**
+ * `status`, `nodes`, `splices` and the others that talk to a relay that runs, as subcommands of `tx3-relay`.
+ *
+ * @since 0.1.0
+ * @category commands
+ */
+export const commands = [status, nodes, splices, kick, ban, unban, bans, drain, reload, logLevel, page, probe] as const

@@ -1,0 +1,217 @@
+/**
+ * The commands of `tx3-relay`: run a relay, make its file, check its file, and those of `OperateCommand`. The flags and
+ * the output of the first two are the original's (protocol section 7).
+ *
+ * @since 0.1.0
+ */
+import * as Command from "@effect/cli/Command"
+import * as HelpDoc from "@effect/cli/HelpDoc"
+import * as Path from "@effect/platform/Path"
+import * as Program from "@tx3/command/Program"
+import { UsageError } from "@tx3/command/UsageError"
+import * as IdentityFile from "@tx3/files/IdentityFile"
+import { writeNew, writeSecret } from "@tx3/files/NewFile"
+import * as OperatedRelay from "@tx3/operate/OperatedRelay"
+import * as RelayActions from "@tx3/operate/RelayActions"
+import * as OperatorConfig from "@tx3/policy/OperatorConfig"
+import * as OperatorFile from "@tx3/policy/OperatorFile"
+import * as Identity from "@tx3/protocol/Identity"
+import * as Limiter from "@tx3/relay/Limiter"
+import * as Listener from "@tx3/relay/Listener"
+import * as Relay from "@tx3/relay/Relay"
+import * as RelayConfig from "@tx3/relay/RelayConfig"
+import * as RelayFile from "@tx3/relay/RelayFile"
+import * as UnixSocket from "@tx3/sockets/UnixSocket"
+import * as KernelTransport from "@tx3/transport/KernelTransport"
+import * as Transport from "@tx3/transport/Transport"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as LogLevel from "effect/LogLevel"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import { randomBytes } from "node:crypto"
+import { bind, flagsBefore, identity, relayCommand, relayFile, whichOf } from "./internal/relayCommand.js"
+import { version } from "./internal/version.js"
+import * as OperateCommand from "./OperateCommand.js"
+
+interface Which {
+  readonly bind: ReadonlyArray<string>
+  readonly file: string
+  readonly identity: Option.Option<string>
+}
+
+/** The unix socket beside a relay's file, for its commands; none where its path would be longer than a socket's can be. */
+const socketBeside = (file: string) =>
+  Effect.map(Path.Path, ({ resolve }) =>
+    Option.liftPredicate(
+      `${resolve(file).replace(/\.ya?ml$/, "")}.sock`,
+      (path) => Buffer.byteLength(path) <= UnixSocket.longestPath
+    ))
+
+/** The port behind the relay's, so that the pages of several relays on one machine do not collide. */
+const pagePort = (relayPort: number) => relayPort === 0 ? 0 : relayPort === 65_535 ? relayPort - 1 : relayPort + 1
+
+const write = ({ bind, file, identity }: Which, port: Option.Option<number>) =>
+  Effect.gen(function*() {
+    if (bind.length > 0 && Option.isSome(port)) {
+      return yield* new UsageError({ message: "give --bind or --port, not both: --bind says the port too" })
+    }
+    const addresses = bind.length > 0
+      ? bind
+      : [`tx3-rst://0.0.0.0:${Option.getOrElse(port, () => RelayFile.defaultPort)}`]
+    const place = () => bind.length > 0 ? "--bind" : "--port"
+    const settings = yield* RelayConfig.decode([{ place, values: { bind: addresses } }])
+    const socket = yield* socketBeside(file)
+    const page = `http://127.0.0.1:${pagePort(settings.bind[0].port)}`
+    const admin = [...Option.toArray(Option.map(socket, (path) => `unix:${path}`)), page]
+    // A service that may not read secrets of the file signs browsers in by the socket; the file needs no token then.
+    const isPublic = Option.isSome(identity) && Option.isSome(socket)
+    const more = { admin, ...isPublic ? {} : { adminToken: randomBytes(24).toString("base64url") } }
+    const own = Option.isSome(identity) ? Option.none() : Option.some(yield* Identity.generate)
+    const text = RelayFile.render(own, settings, more)
+    if (Option.isSome(identity)) {
+      yield* IdentityFile.create(identity.value)
+      yield* Console.log(`# tx3-relay wrote ${JSON.stringify(identity.value)} #`)
+    }
+    yield* isPublic ? writeNew(file, Redacted.value(text), 0o644) : writeSecret(file, text)
+    yield* Console.log(`# tx3-relay wrote ${JSON.stringify(file)} #`)
+  })
+
+const load = ({ bind, file, identity }: Which) =>
+  OperatorFile.load(
+    file,
+    [{ place: (key) => `--${key}`, values: bind.length > 0 ? { bind } : {} }],
+    Option.map(identity, IdentityFile.read)
+  )
+
+const serve = (which: Which) =>
+  Effect.gen(function*() {
+    const { addresses } = yield* Relay.Relay
+    const actions = yield* RelayActions.RelayActions
+    yield* Program.onHangUp(actions.reload)
+    yield* Console.log(
+      [
+        "# tx3-relay listening #",
+        "# tx3-relay address list start #",
+        ...addresses.map(String),
+        "# tx3-relay address list end #"
+      ].join("\n")
+    )
+    yield* actions.drained
+  }).pipe(Effect.scoped, Effect.provide(OperatedRelay.layer(load(which))))
+
+/** Starts the relay and stops it at once, which is the one sure way to know that it can listen. */
+const addressesOf = (config: RelayConfig.RelayConfig["Type"]) =>
+  Effect.map(Relay.Relay, ({ addresses }) => addresses.map(String)).pipe(
+    Effect.provide(Relay.layerOpen),
+    Effect.provideService(RelayConfig.RelayConfig, config),
+    Effect.provideService(Listener.PortPatience, 0),
+    Logger.withMinimumLogLevel(LogLevel.None),
+    Effect.catchIf(
+      (error): error is Transport.ListenError => error._tag === "ListenError" && error.cause.code === "EADDRINUSE",
+      (error) => Effect.succeed([`${error.message} (nothing to mend if that is this relay)`])
+    )
+  )
+
+/** Which transport a relay gets, why it is not the kernel's, and how many connections it can have with it. */
+const transportOf = (config: RelayConfig.RelayConfig["Type"]) =>
+  Effect.all({
+    connections: Limiter.inboundByDescriptors,
+    transport: Effect.flatMap(Transport.Transport, ({ kind }) =>
+      kind === "kernel" || config.transport === "portable"
+        ? Effect.succeed(kind)
+        : Layer.build(KernelTransport.layer({ threads: config.transportThreads })).pipe(
+          Effect.scoped,
+          Effect.match({
+            onFailure: ({ message }) => `${kind}; ${message}`,
+            onSuccess: () => `${kind}; the kernel's failed its self-test once, and passes it now`
+          })
+        ))
+  }).pipe(
+    Effect.provide(Relay.transport),
+    Effect.provideService(RelayConfig.RelayConfig, config),
+    Logger.withMinimumLogLevel(LogLevel.None)
+  )
+
+const check = Command.make("check", { bind, file: relayFile, identity }, (own) =>
+  Effect.gen(function*() {
+    const before = yield* flagsBefore("check", ["bind", "config", "identity"])
+    const which = yield* whichOf({
+      bind: own.bind.length > 0 ? own.bind : before.bind,
+      file: Option.orElse(own.file, () => before.file),
+      identity: Option.orElse(own.identity, () => before.identity)
+    })
+    const { identity, settings: operator } = yield* load(which)
+    const config = { ...operator, identity }
+    const addresses = yield* addressesOf(config)
+    const { connections, transport } = yield* transportOf(config)
+    const settings = Object.entries(operator).filter(([key, value]) =>
+      (typeof value === "number" || typeof value === "string") && !["idleTimeoutMs", "transport"].includes(key)
+    )
+    yield* Console.log([
+      `${which.file} is in order`,
+      `digest: ${identity.digest}`,
+      ...addresses.map((address) => `address: ${address}`),
+      `transport: ${transport}`,
+      `admin: ${operator.admin.length === 0 ? "off" : operator.admin.join(", ")}`,
+      ...settings.map(([key, value]) => `${key}: ${OperatorConfig.withoutSecrets(String(value))}`),
+      `idleTimeoutMs: ${config.idleTimeoutMs ?? "never"}`,
+      `access: ${
+        Object.keys(config.access).length === 0 ? "open to everybody" : Object.keys(config.access).join(", ")
+      }`,
+      Option.match(connections, {
+        onNone: () => "descriptors: without limit",
+        onSome: (connections) =>
+          connections < config.maxInboundConnections
+            ? `descriptors: for ${connections} connections only; raise the limit (ulimit -n, LimitNOFILE=)`
+            : "descriptors: enough for maxInboundConnections"
+      }),
+      ...yield* OperateCommand.warningsOf(which.file),
+      ...OperatorConfig.warningsOf(operator).map((warning) => `warning: ${warning}`)
+    ].join("\n"))
+  })).pipe(
+    Command.withDescription("Checks the file and the machine, and says what a relay would do; leaves nothing running")
+  )
+
+/**
+ * `tx3-relay` and the commands in it, for whoever wants to describe them.
+ *
+ * @since 0.1.0
+ * @category commands
+ */
+export const command = relayCommand.pipe(
+  Command.withHandler(({ init, port, ...flags }) =>
+    Effect.gen(function*() {
+      const which = yield* whichOf(flags)
+      if (init) {
+        return yield* write(which, port)
+      }
+      if (Option.isSome(port)) {
+        return yield* new UsageError({
+          message: "--port goes with --init; to listen elsewhere now, use --bind tx3-rst://HOST:PORT"
+        })
+      }
+      return yield* serve(which)
+    })
+  ),
+  Command.withDescription(HelpDoc.blocks([
+    HelpDoc.p("Runs a tx3 relay: machines behind a NAT register here, and their peers reach them through it."),
+    HelpDoc.p(
+      "A setting is taken from a flag, else from the environment (maxControlStreams from TX3_RELAY_MAX_CONTROL_STREAMS), " +
+        "else from the file, else it has its default."
+    ),
+    HelpDoc.p("SIGHUP, and tx3-relay reload, load the file again; SIGTERM and SIGINT stop the relay."),
+    HelpDoc.p("Exit codes: 0 stopped by a signal, or done; 1 failed; 2 flags, file or settings are wrong.")
+  ])),
+  Command.withSubcommands([check, ...OperateCommand.commands])
+)
+
+/**
+ * Runs `tx3-relay` with these arguments, the first two being node and the script.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const cli = Command.run(command, { name: "tx3-relay", version })

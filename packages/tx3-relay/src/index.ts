@@ -1,0 +1,2 @@
+export * as OperateCommand from "./OperateCommand.js"
+export * as RelayCommand from "./RelayCommand.js"

@@ -1,0 +1,296 @@
+/**
+ * The commands of `tx3`: an identity, bytes, round trips and files, to and from other nodes, and those of `ReachCommand`.
+ *
+ * @since 0.1.0
+ */
+import * as Args from "@effect/cli/Args"
+import * as Command from "@effect/cli/Command"
+import * as HelpDoc from "@effect/cli/HelpDoc"
+import * as Options from "@effect/cli/Options"
+import { endStdout } from "@tx3/command/EndStdout"
+import { printable } from "@tx3/command/Printable"
+import { UsageError } from "@tx3/command/UsageError"
+import * as IdentityFile from "@tx3/files/IdentityFile"
+import type { Tx3Connection } from "@tx3/node/Tx3Connection"
+import * as FileTransfer from "@tx3/reach/FileTransfer"
+import * as Ping from "@tx3/reach/Ping"
+import * as Pipe from "@tx3/reach/Pipe"
+import * as Receiver from "@tx3/reach/Receiver"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import { allow, allowFile, allowsOf, known } from "./internal/allowed.js"
+import { address, allowTruncated, argument, connectingNode, identity, listeningNode } from "./internal/nodes.js"
+import { progressBar } from "./internal/progressBar.js"
+import { tell, throttled } from "./internal/tell.js"
+import { version } from "./internal/version.js"
+import * as ReachCommand from "./ReachCommand.js"
+
+const place = argument("RELAY_OR_BIND_ADDRESS").pipe(
+  Args.withDescription(
+    "Where to be reached: through a relay, at the address that the relay prints, tx3-rst://HOST:PORT/DIGEST; or directly, " +
+      "at tx3-st://HOST:PORT of this machine, with port 0 for any free one"
+  )
+)
+
+const wholeNumber = (flag: string, min: number, max: number) =>
+  Schema.Int.pipe(
+    Schema.between(min, max),
+    Schema.annotations({
+      message: () => ({ message: `${flag} must be a whole number from ${min} to ${max}`, override: true })
+    })
+  )
+
+/** The connections that come in, each closed when its handler is done, in order if it succeeds. */
+const takeEach = <E, R>(
+  connections: Stream.Stream<Tx3Connection>,
+  handler: (connection: Tx3Connection) => Effect.Effect<void, E, R>
+) =>
+  Stream.runForEach(
+    connections,
+    (connection) =>
+      Effect.onExit(handler(connection), (exit) => Exit.isSuccess(exit) ? connection.close : connection.reset)
+  )
+
+const keep = (what: string) =>
+  Options.boolean("keep").pipe(
+    Options.withAlias("k"),
+    Options.withDescription(`Take one ${what} after the other, until a signal ends it`)
+  )
+
+const keygen = Command.make("keygen", {
+  file: Args.text({ name: "FILE" }).pipe(Args.withDescription("The file to make; one that exists is left as it is"))
+}, ({ file }) => Effect.flatMap(IdentityFile.create(file), ({ digest }) => Console.log(digest))).pipe(
+  Command.withDescription(
+    "Makes an identity file, which makes an address permanent, and prints the digest that the address will end in. " +
+      "Whoever has the file can stand in for you; without it the address is lost."
+  )
+)
+
+const listen = Command.make("listen", {
+  identity,
+  keep: keep("connection"),
+  echo: Options.boolean("echo").pipe(
+    Options.withDescription(
+      "Send back all that comes, to all connections at once until a signal ends it; stdin and stdout have no part in it"
+    )
+  ),
+  allowTruncated,
+  place
+}, ({ allowTruncated, echo, identity, keep, place }) =>
+  Effect.gen(function*() {
+    const { addresses, connections, serve } = yield* listeningNode(identity, [place], {
+      allowTruncated,
+      requireRegistration: true
+    })
+    if (echo) {
+      yield* Console.log(addresses.join("\n"))
+      return yield* serve((connection) => Effect.catchAll(Pipe.echo(connection), () => connection.reset))
+    }
+    yield* Effect.forEach(addresses, (address) => tell(`listening at ${address}`))
+    const pipe = (connection: Tx3Connection, options?: Parameters<typeof Pipe.run>[2]) =>
+      Effect.zipRight(tell(`connected with ${connection.remoteDigest}`), Pipe.run(connection, process, options))
+    yield* keep
+      ? takeEach(connections, (connection) =>
+        Effect.catchTag(pipe(connection), "ConnectionError", (error) =>
+          Effect.zipRight(connection.reset, tell(error.message))))
+      : takeEach(Stream.take(connections, 1), (connection) =>
+        pipe(connection, { endStdout }))
+  }).pipe(Effect.scoped)).pipe(
+    Command.withDescription(
+      "Waits for a connection and joins it to stdin and stdout, until both ends have ended what they send. Its address is " +
+        "printed on stderr, since stdout is the connection's; with --echo on stdout."
+    )
+  )
+
+const ping = Command.make("ping", {
+  identity,
+  count: Options.integer("count").pipe(
+    Options.withAlias("c"),
+    Options.withPseudoName("N"),
+    Options.withDescription("How many round trips to make; 10 without it"),
+    Options.withDefault(10),
+    Options.withSchema(wholeNumber("--count", 1, 1_000_000))
+  ),
+  interval: Options.integer("interval").pipe(
+    Options.withPseudoName("MS"),
+    Options.withDescription("How many milliseconds to wait between two; 200 without it, 0 for no wait"),
+    Options.withDefault(200),
+    Options.withSchema(wholeNumber("--interval", 0, 3_600_000))
+  ),
+  verbose: Options.boolean("verbose").pipe(
+    Options.withAlias("v"),
+    Options.withDescription("Print each round trip also where stdout is not a terminal")
+  ),
+  address
+}, ({ address, count, identity, interval, verbose }) =>
+  Effect.gen(function*() {
+    const { connect } = yield* connectingNode(identity)
+    const connection = yield* connect(address)
+    const times: Array<number> = []
+    const roundTrip = Effect.gen(function*() {
+      const time = yield* Ping.once(connection)
+      times.push(time)
+      if (verbose || process.stdout.isTTY) {
+        yield* Console.log(`reply ${times.length} in ${time.toFixed(3)} ms`)
+      }
+    })
+    const summary = Effect.suspend(() => {
+      if (times.length === 0) {
+        return Effect.void
+      }
+      const { mean, min, p99 } = Ping.summarize(times)
+      const figures = [min, mean, p99].map((time) => time.toFixed(3)).join("/")
+      return Console.log(`min/mean/p99 = ${figures} ms, ${times.length} replies from ${connection.remoteDigest}`)
+    })
+    yield* roundTrip.pipe(
+      Effect.repeat(Schedule.intersect(Schedule.recurs(count - 1), Schedule.spaced(interval))),
+      Effect.ensuring(summary)
+    )
+  }).pipe(Effect.scoped)).pipe(
+    Command.withDescription(
+      "Measures how many milliseconds 64 bytes take to a tx3 listen --echo and back: the least, the mean and the 99th " +
+        "percentile, also where it is interrupted."
+    )
+  )
+
+const send = Command.make("send", {
+  identity,
+  file: Args.file({ name: "FILE", exists: "yes" }).pipe(Args.withDescription("The file to send")),
+  address
+}, ({ address, file, identity }) =>
+  Effect.gen(function*() {
+    const source = yield* FileTransfer.open(file)
+    const { connect } = yield* connectingNode(identity)
+    yield* printTransferred(yield* FileTransfer.send(yield* connect(address), source, progressBar))
+  }).pipe(Effect.scoped)).pipe(
+    Command.withDescription(
+      "Sends a file to a tx3 receive, and when it is safe on the disk there prints its SHA-256 and name as sha256sum does. " +
+        "Its permissions and the name of its folder stay here."
+    )
+  )
+
+const receive = Command.make("receive", {
+  identity,
+  keep: keep("file"),
+  allow,
+  allowFile,
+  known,
+  maxSize: Options.integer("max-size").pipe(
+    Options.withPseudoName("BYTES"),
+    Options.withDescription("The largest file to take; without it any that the disk has room for"),
+    Options.withSchema(wholeNumber("--max-size", 0, Number.MAX_SAFE_INTEGER)),
+    Options.optional
+  ),
+  place,
+  folder: Args.directory({ name: "DIR", exists: "yes" }).pipe(Args.withDescription("The folder to put files into"))
+}, ({ allow, allowFile, folder, identity, keep, known, maxSize, place }) =>
+  Effect.gen(function*() {
+    const allows = Option.getOrUndefined(yield* allowsOf({ allow, allowFile, known }))
+    const { addresses, connections } = yield* listeningNode(identity, [place], { requireRegistration: true })
+    yield* Console.log(addresses.join("\n"))
+    const progress = oneAtATime(progressBar)
+    yield* Receiver.run({
+      allows,
+      connections,
+      keep,
+      tell,
+      tellOfStranger: throttled(tell, (more) => `; and ${more} more like it`),
+      receive: (connection, onOffer) =>
+        Effect.flatMap(
+          FileTransfer.receive(connection, folder, progress, {
+            maxSize: Option.getOrUndefined(maxSize),
+            onOffer
+          }),
+          printTransferred
+        )
+    })
+  }).pipe(Effect.scoped)).pipe(
+    Command.withDescription(
+      "Prints its address and waits there for a tx3 send, by anybody who knows it, or those of --allow. A file appears in DIR " +
+        "when it is whole, with the SHA-256 it was sent with, and never in place of another; then its SHA-256 and name are " +
+        "printed as sha256sum does. Several may come at a time; a sender slower than 64 KiB a minute is given up."
+    )
+  )
+
+/** A terminal has room for one bar; a transfer that begins while another shows its own has none. */
+const oneAtATime = (progress: FileTransfer.Progress): FileTransfer.Progress => {
+  let isShown = false
+  return (name, size) =>
+    Effect.suspend(() => {
+      if (isShown) {
+        return Effect.succeed(() => {})
+      }
+      isShown = true
+      return Effect.zipRight(
+        Effect.addFinalizer(() =>
+          Effect.sync(() => {
+            isShown = false
+          })
+        ),
+        progress(name, size)
+      )
+    })
+}
+
+const printTransferred = ({ name, sha256 }: FileTransfer.Transferred) => Console.log(`${sha256}  ${printable(name)}`)
+
+/**
+ * `tx3` and the commands in it, for whoever wants to describe them.
+ *
+ * @since 0.1.0
+ * @category commands
+ */
+export const command = Command.make("tx3", {}, () =>
+  new UsageError({
+    message:
+      "say what to do: keygen, expose, forward, connect, up, status, listen, ping, send or receive; tx3 --help tells about them"
+  })).pipe(
+    Command.withDescription(HelpDoc.blocks([
+      HelpDoc.p(
+        "Joins two machines wherever they are, through a relay (tx3-relay) that both can reach and that sees nothing but " +
+          "ciphertext. An address names the certificate that must be met there, so nobody else can answer."
+      ),
+      HelpDoc.p(
+        "For example, where RELAY is the address that a relay prints, and ADDRESS the one that is printed then:"
+      ),
+      HelpDoc.enumeration([
+        HelpDoc.p(
+          "tx3 expose 127.0.0.1:22 --via RELAY --identity ME.pem here, and ssh -o ProxyCommand='tx3 connect ADDRESS' home there"
+        ),
+        HelpDoc.p("tx3 expose 127.0.0.1:80 --via RELAY here and tx3 forward ADDRESS --listen 127.0.0.1:8080 there"),
+        HelpDoc.p("tx3 listen RELAY here and tx3 connect ADDRESS there: what is typed on one appears on the other"),
+        HelpDoc.p("tx3 receive RELAY DIR here and tx3 send FILE ADDRESS there: copies a file"),
+        HelpDoc.p("tx3 keygen ME.pem, then tx3 listen --identity ME.pem RELAY: has the same ADDRESS each time")
+      ]),
+      HelpDoc.p("tx3 COMMAND --help says more about a command.")
+    ])),
+    Command.withSubcommands([keygen, ...ReachCommand.commands, listen, ping, send, receive])
+  )
+
+/**
+ * What the programs end with, as the help says it.
+ *
+ * @since 0.1.0
+ * @category help
+ */
+export const exitCodes = HelpDoc.p(
+  "Exit codes: 0 done; 1 failed; 2 called wrongly (arguments, addresses, identity file); 130 and 143 ended by SIGINT and " +
+    "SIGTERM; 141 nobody reads stdout any more."
+)
+
+/**
+ * Runs `tx3` with these arguments, the first two being node and the script.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const cli = Command.run(command, {
+  name: "tx3",
+  version,
+  footer: exitCodes
+})

@@ -1,0 +1,25 @@
+/**
+ * The program `tx3`.
+ */
+import * as Program from "@tx3/command/Program"
+import * as LogLevel from "effect/LogLevel"
+import * as Tx3Command from "./Tx3Command.js"
+
+Program.run({
+  name: "tx3",
+  isService: false,
+  // Whatever matters to its caller, the program says itself.
+  logLevel: LogLevel.Error,
+  usageErrors: [
+    "AddressError",
+    "AllowListError",
+    "FileExists",
+    "IdentityFileError",
+    "KnownFileError",
+    "LocalEndpointError",
+    "NoKnownFile",
+    "UpFileError",
+    "UsageError"
+  ],
+  cli: Tx3Command.cli
+})
