@@ -4,14 +4,14 @@
  * Processes are found on Linux only.
  */
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
-import { tmpdir } from "node:os"
+import { constants, tmpdir } from "node:os"
 import { basename, join } from "node:path"
 
 /** The name of the variable by which a run's processes are found. */
 const mark = "TX3_TEST_RUN"
 
 /** Node's and vitest's own, made by the workers that run the tests. */
-const expected = /^(node-compile-cache|vitest|ssr$)/
+const expected = /^(node-compile-cache|vitest|ssr$|programs$)/
 
 const read = (path: string) => {
   try {
@@ -22,13 +22,25 @@ const read = (path: string) => {
   }
 }
 
-/** Every process but this one and its workers that has the run's mark in its environment. */
-const processes = (run: string) =>
+/** Every process but this one that has the run's mark in its environment. */
+const processesOf = (run: string) =>
   process.platform !== "linux" ? [] : readdirSync("/proc")
     .filter((pid) => /^\d+$/.test(pid) && Number(pid) !== process.pid)
     .filter((pid) => read(`/proc/${pid}/environ`).split("\0").includes(`${mark}=${run}`))
     .map((pid) => ({ pid: Number(pid), command: read(`/proc/${pid}/cmdline`).replaceAll("\0", " ").trim() }))
-    .filter(({ command }) => command !== "" && !/vitest\/dist\/workers|tinypool|esbuild/.test(command))
+    .filter(({ command }) => command !== "")
+
+/** Those that are not of vitest itself. */
+const processes = (run: string) =>
+  processesOf(run).filter(({ command }) => !/^node \(vitest|vitest\/dist\/workers|tinypool|esbuild/.test(command))
+
+const kill = (pid: number) => {
+  try {
+    process.kill(pid, "SIGKILL")
+  } catch {
+    // It has ended meanwhile.
+  }
+}
 
 export default function setup() {
   // Vitest calls this for each project.
@@ -45,7 +57,7 @@ export default function setup() {
   const clear = () => {
     const left = [
       ...processes(run).map(({ command, pid }) => {
-        process.kill(pid, "SIGKILL")
+        kill(pid)
         return `process ${pid}: ${command}`
       }),
       ...readdirSync(folder).filter((name) => !expected.test(name)).map((name) => `file ${join(folder, name)}`)
@@ -53,10 +65,18 @@ export default function setup() {
     rmSync(folder, { recursive: true, force: true })
     return left
   }
-  const onExit = () => void clear()
-  process.once("exit", onExit)
+  const onExit = () => {
+    // A worker that outlives vitest goes on testing, and starts more.
+    processesOf(run).forEach(({ pid }) => kill(pid))
+    clear()
+  }
+  // SIGINT and SIGTERM are vitest's, and the listener that it has for the exit event lets none after it run.
+  const onHangUp = () => process.exit(128 + constants.signals.SIGHUP)
+  process.prependOnceListener("exit", onExit)
+  process.once("SIGHUP", onHangUp)
   return async () => {
     process.off("exit", onExit)
+    process.off("SIGHUP", onHangUp)
     // What is ending anyway has a moment to end.
     for (let tries = 0; tries < 50 && processes(run).length > 0; tries++) {
       await new Promise((resolve) => setTimeout(resolve, 100))

@@ -1,7 +1,9 @@
-import { spawnSync } from "node:child_process"
+import { spawn, spawnSync } from "node:child_process"
+import { once } from "node:events"
 import { existsSync, mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { setTimeout } from "node:timers/promises"
 import { fileURLToPath } from "node:url"
 import { assert, describe, it } from "vitest"
 
@@ -49,6 +51,39 @@ describe("leftovers", () => {
     const [, file] = /file (\S+left)\n/.exec(said)!
     assert.isFalse(existsSync(file!))
     assert.isFalse(existsSync(`/proc/${pid}/exe`))
+  })
+
+  it("ends the workers of a run that a signal ends, and removes what they made", async () => {
+    const empty = mkdtempSync(join(tmpdir(), "programs-"))
+    const vitestRun = spawn(process.execPath, [vitest, "run", "--config", config, "hangs"], {
+      env: { TMPDIR: empty, PATH: empty },
+      stdio: ["ignore", "pipe", "inherit"]
+    })
+    try {
+      let said = ""
+      const [, worker, child, folder] = await new Promise<RegExpExecArray>((resolve, reject) => {
+        vitestRun.stdout.setEncoding("utf8").on("data", (text) => {
+          said += String(text)
+          const started = /worker (\d+) child (\d+) in (\S+)/.exec(said)
+          if (started !== null) {
+            resolve(started)
+          }
+        }).once("end", () => reject(new Error(`it did not hang: ${said}`)))
+      })
+      vitestRun.kill("SIGTERM")
+      const [code] = await once(vitestRun, "exit")
+      assert.strictEqual(code, 143)
+      for (const pid of [worker, child]) {
+        // A busy machine takes a moment to end what is killed.
+        while (existsSync(`/proc/${pid}/exe`)) {
+          await setTimeout(50)
+        }
+      }
+      assert.isFalse(existsSync(folder!))
+    } finally {
+      vitestRun.kill("SIGKILL")
+      rmSync(empty, { recursive: true })
+    }
   })
 
   it("passes a run that leaves nothing", () => {
