@@ -4,10 +4,19 @@ import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
 
 const packages = fileURLToPath(new URL("packages/", import.meta.url))
+const leftovers = `${packages}testing/src/leftovers.ts`
+
+/** For projects whose tests start our programs. */
+const programs = [leftovers, `${packages}testing/src/bundledPrograms.ts`]
 
 const project = (name: string, folder: string, env: Record<string, string> = {}) => ({
   extends: true as const,
-  test: { name, env, include: [`packages/${folder}/test/**/*.test.ts`] }
+  test: {
+    name,
+    env,
+    include: [`packages/${folder}/test/**/*.test.ts`],
+    globalSetup: ["reach", "tx3", "tx3-relay"].includes(name) ? programs : leftovers
+  }
 })
 
 export default defineConfig({
@@ -24,7 +33,6 @@ export default defineConfig({
     cache: false,
     sequence: { concurrent: false, hooks: "stack", shuffle: false },
     retry: 0,
-    globalSetup: `${packages}testing/src/leftovers.ts`,
     reporters: ["default", `${packages}testing/src/missingPrograms.ts`],
     // a bound for what hangs, not for what is slow: some tests start a dozen processes, on machines that are busy
     testTimeout: 120_000,
@@ -53,9 +61,17 @@ export default defineConfig({
       ...["kernel", "portable"].map((transport) =>
         project(`relay, ${transport}`, "relay", { TX3_TEST_TRANSPORT: transport })
       ),
-      { extends: true, test: { name: "bench", include: ["bench/test/**/*.test.ts"] } },
-      { extends: true, test: { name: "repository", include: ["test/**/*.test.ts"] } },
-      { extends: true, test: { name: "examples", include: ["examples/test/**/*.test.ts"], maxConcurrency: 2 } }
+      { extends: true, test: { name: "bench", globalSetup: leftovers, include: ["bench/test/**/*.test.ts"] } },
+      { extends: true, test: { name: "repository", globalSetup: programs, include: ["test/**/*.test.ts"] } },
+      {
+        extends: true,
+        test: {
+          name: "examples",
+          globalSetup: programs,
+          include: ["examples/test/**/*.test.ts"],
+          maxConcurrency: 2
+        }
+      }
     ]
   }
 })

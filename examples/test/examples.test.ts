@@ -55,7 +55,7 @@ const example = (folder: string, words: Record<string, string> = {}) =>
     const start = Effect.gen(function*() {
       const [program, script, ...args] = nextWords()
       const running = yield* programs.startCommand(process.execPath, [
-        program === "npx" ? `packages/${script}/bin/${script}.js` : script!,
+        program === "npx" ? programs.bin(script!) : script!,
         ...args
       ], { cwd: root })
 

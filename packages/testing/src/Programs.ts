@@ -25,3 +25,6 @@ export const prefix = "needs "
 /** The programs that a suite was skipped for, from the name that `withPrograms` gave it. */
 export const missingIn = (suite: string): ReadonlyArray<Command> =>
   suite.startsWith(prefix) ? suite.slice(prefix.length).split(", ") as ReadonlyArray<Command> : []
+
+/** The name of the variable that tells tests where `bundledPrograms` put our programs. */
+export const bundles = "TX3_TEST_BUNDLES"

@@ -8,8 +8,15 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import type { Writable } from "node:stream"
 import { fileURLToPath } from "node:url"
+import { bundles } from "./Programs.js"
 
-const bin = (name: string) => fileURLToPath(new URL(`../../${name}/bin/${name}.js`, import.meta.url))
+/** A program as it is installed, or the same in few files, which starts sooner. */
+export const bin = (name: string, asInstalled = false) => {
+  const folder = process.env[bundles]
+  return folder === undefined || asInstalled
+    ? fileURLToPath(new URL(`../../${name}/bin/${name}.js`, import.meta.url))
+    : join(folder, `${name}.mjs`)
+}
 
 /** The relay's file that the original made, and the digest of the certificate in it. */
 export const upstreamFile = fileURLToPath(new URL("../fixtures/upstream-relay-init.yml", import.meta.url))
@@ -43,6 +50,8 @@ export interface Options {
   readonly env?: Record<string, string>
   /** Shell commands to run before it, as `umask 000` or `ulimit -f 1`. */
   readonly before?: string
+  /** Not from the bundle, which opens fewer files. */
+  readonly asInstalled?: boolean
   /** Nothing to read, unless it is given here or the program's `stdin` is used. */
   readonly stdin?: "pipe" | Uint8Array | string
 }
@@ -52,7 +61,14 @@ export const start = (
   args: ReadonlyArray<string>,
   options: Options = {}
 ): Effect.Effect<Program, never, Scope.Scope> =>
-  startCommand("sh", ["-c", `${options.before ?? ":"}; exec "$@"`, "sh", process.execPath, bin(name), ...args], options)
+  startCommand("sh", [
+    "-c",
+    `${options.before ?? ":"}; exec "$@"`,
+    "sh",
+    process.execPath,
+    bin(name, options.asInstalled),
+    ...args
+  ], options)
 
 /** Runs a shell script in which `tx3` and `tx3_relay` are the programs. */
 export const startShell = (script: string, options: Options = {}) =>

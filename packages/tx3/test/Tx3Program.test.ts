@@ -451,7 +451,10 @@ describe.runIf(process.platform === "linux")("few descriptors", { timeout: 180_0
   for (const name of ["tx3", "tx3-relay"] as const) {
     it.scopedLive(`${name} says that it has too few, in place of a stack trace`, () =>
       Effect.gen(function*() {
-        const { code, stderr } = yield* programs.run(name, ["--version"], { before: "ulimit -n 50" })
+        const { code, stderr } = yield* programs.run(name, ["--version"], {
+          asInstalled: true,
+          before: "ulimit -n 50"
+        })
         assert.strictEqual(code, 1)
         assert.strictEqual(
           stderr,
