@@ -15,6 +15,9 @@ const pages = [
   "README.md",
   "CONTRIBUTING.md",
   "SECURITY.md",
+  "CHANGELOG.md",
+  ".changeset/README.md",
+  ...readdirSync(packaging.pathOf("packages")).map((name) => `packages/${name}/README.md`).filter(packaging.exists),
   "bench/results/README.md",
   ...readdirSync(packaging.pathOf("docs")).filter((name) => name.endsWith(".md")).map((name) => `docs/${name}`),
   ...readdirSync(packaging.pathOf("examples"), { encoding: "utf8", recursive: true })

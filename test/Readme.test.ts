@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { OperatorConfig } from "@tx3/policy"
 import { Effect, Either } from "effect"
 import { spawn } from "node:child_process"
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 
 const read = (page: string) => readFileSync(new URL(`../${page}`, import.meta.url), "utf8")
@@ -18,12 +18,13 @@ const [relayProgram, nodeProgram, ...othersOfReadme] = programsOf("README.md")
 const [promiseProgram, runtimeProgram, operatedProgram, ...othersOfLibrary] = programsOf("docs/library.md")
 
 /** Runs a program from within the workspace, where it finds our packages as they are built. */
-const start = (program: string | undefined, ...args: ReadonlyArray<string>) =>
+const start = (program: string | undefined, args: ReadonlyArray<string> = [], modules: ReadonlyArray<string> = []) =>
   Effect.acquireRelease(
     Effect.sync(() => {
       const folder = mkdtempSync(new URL("../node_modules/.readme-", import.meta.url).pathname)
       const file = join(folder, "program.mjs")
       writeFileSync(file, program!)
+      modules.forEach((module, index) => writeFileSync(join(folder, `${index}.mjs`), module))
       const child = spawn(process.execPath, [file, ...args], { stdio: ["ignore", "pipe", "inherit"] })
       const exited = new Promise<number | null>((resolve) => child.once("exit", resolve))
       let output = ""
@@ -67,10 +68,10 @@ describe("README and docs/library.md", () => {
     Effect.gen(function*() {
       const relay = yield* start(relayProgram)
       const address = yield* relay.printed(/tx3-rst:\/\/127\.0\.0\.1:\d+\/[\w-]{43}/)
-      const node = yield* start(nodeProgram, address)
+      const node = yield* start(nodeProgram, [address])
       yield* node.printed(/answered hello/)
       assert.strictEqual(yield* node.exited, 0)
-      const promise = yield* start(promiseProgram, address)
+      const promise = yield* start(promiseProgram, [address])
       yield* promise.printed(/[\w-]{43} said hello/)
       assert.strictEqual(yield* promise.exited, 0)
       relay.child.kill("SIGTERM")
@@ -93,6 +94,35 @@ describe("README and docs/library.md", () => {
       assert.include(yield* Effect.promise(() => page.text()), "<!doctype html>")
       relay.child.kill("SIGTERM")
       assert.strictEqual(yield* relay.exited, 0)
+    }))
+})
+
+describe("the packages' READMEs", () => {
+  const isPublished = (name: string) =>
+    existsSync(new URL(`../packages/${name}/package.json`, import.meta.url)) &&
+    (JSON.parse(read(`packages/${name}/package.json`)) as { private?: boolean }).private !== true
+  const packages = readdirSync(new URL("../packages", import.meta.url)).filter(isPublished)
+
+  it("are 15 to 40 lines long, and show how to install and use it", () => {
+    assert.isAbove(packages.length, 10)
+    for (const name of packages) {
+      const page = read(`packages/${name}/README.md`)
+      const lines = page.trim().split("\n").length
+      assert.isTrue(lines >= 15 && lines <= 40, `${name}: ${lines} lines`)
+      assert.include(page, `npm install ${name.startsWith("tx3") ? `--global ${name}` : `@tx3/${name}`}`)
+    }
+  })
+
+  it.scopedLive("have programs that run and end", () =>
+    Effect.gen(function*() {
+      const programs = packages.flatMap((name) => programsOf(`packages/${name}/README.md`))
+      assert.strictEqual(programs.length, packages.length - 2)
+      const child = yield* start(
+        programs.map((_, index) => `await import("./${index}.mjs")`).join("\n"),
+        [],
+        programs
+      )
+      assert.strictEqual(yield* child.exited, 0)
     }))
 })
 
