@@ -140,7 +140,6 @@ describe("docs/configuration.md", () => {
       ...settings,
       bind: "",
       maxSocketsPerIp: "unlimited",
-      connectionRatePerIp: "unlimited",
       idleTimeoutMs: "never",
       advertise: "as bound",
       proxyProtocolFrom: "none",

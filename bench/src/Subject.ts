@@ -168,6 +168,7 @@ const under = (
               TX3_RELAY_TRANSPORT: transport,
               ...isRaised
                 ? {
+                  TX3_RELAY_CONNECTION_RATE_PER_IP: String(plenty),
                   TX3_RELAY_MAX_INBOUND_PER_IP: String(plenty),
                   TX3_RELAY_MAX_HANDSHAKES: String(plenty),
                   TX3_RELAY_MAX_HANDSHAKES_PER_IP: String(plenty)

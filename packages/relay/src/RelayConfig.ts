@@ -107,10 +107,11 @@ export const Settings = Schema.Struct({
   maxSocketsPerIp: optionalKnob("sockets of one source, whatever they are; without it, any number"),
 
   /**
-   * New connections a second of one source, in the long run; ten seconds' worth may come at once. None by default, for
-   * the same reason.
+   * New connections a second of one source, in the long run; ten seconds' worth may come at once. 100 lets the 64 peers of
+   * one node come back every second, and bounds what a source that connects in vain costs everybody else. Behind a
+   * balancer that sends no PROXY headers all are one source, and it should be more.
    */
-  connectionRatePerIp: optionalKnob("new connections a second of one source; without it, any number"),
+  connectionRatePerIp: knob(100, "new connections a second of one source"),
 
   /**
    * The most of a node's peers that may come from one source, as a part of maxRelaysPerControl, rounded up. 0.875 lets a

@@ -15,7 +15,8 @@ import * as RelayConfig from "./RelayConfig.js"
 export * from "./WireClient.js"
 
 /**
- * A relay on 127.0.0.1, on a port of the system's choice, with these settings changed; open, unless given other policies.
+ * A relay on 127.0.0.1, on a port of the system's choice, with these settings changed; open, unless given other policies. All
+ * clients of a test are one source, so it may open any number of connections a second.
  *
  * @since 0.1.0
  * @category layers
@@ -28,7 +29,9 @@ export const layer = (
   KernelTransport.KernelUnavailable | RelayConfig.RelayConfigError | Transport.ListenError
 > =>
   Layer.provide(relayLayer, policies).pipe(
-    Layer.provideMerge(RelayConfig.layer({ bind: ["tx3-rst://127.0.0.1:0"], ...settings }))
+    Layer.provideMerge(
+      RelayConfig.layer({ bind: ["tx3-rst://127.0.0.1:0"], connectionRatePerIp: 1_000_000, ...settings })
+    )
   )
 
 /**

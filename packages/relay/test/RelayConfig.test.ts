@@ -47,6 +47,7 @@ describe("RelayConfig", () => {
       connectionTimeoutMs: 20_000,
       // section 6: 2, 4, 8, 10
       maxInboundPerIp: 512,
+      connectionRatePerIp: 100,
       maxShareOfNode: 0.875,
       peerRatePerIp: 100,
       maxShareOfRelay: 0.5,

@@ -184,14 +184,21 @@ const layer = Layer.effectContext(Effect.sync(() => {
 }))
 
 /** The whole relay, on connections in memory. */
-export const memoryRelayLayer = (settings: Settings) =>
+export const memoryRelayLayer = (settings: Settings, policies = Relay.openPolicies) =>
   Relay.layerNoDependencies.pipe(
     Layer.provide(Listener.layer),
     Layer.provide([ControlSessions.layer, PendingSplices.layer, Splices.layer]),
     Layer.provide([Limiter.layer, Statistics.layer]),
-    Layer.provide(Relay.openPolicies),
+    Layer.provide(policies),
     Layer.provideMerge(layer),
-    Layer.provideMerge(RelayConfig.layer({ bind: ["tx3-rst://192.0.2.9:38141"], maxShareOfNode: 1, ...settings }))
+    Layer.provideMerge(
+      RelayConfig.layer({
+        bind: ["tx3-rst://192.0.2.9:38141"],
+        connectionRatePerIp: 1_000_000,
+        maxShareOfNode: 1,
+        ...settings
+      })
+    )
   )
 
 /** A registered node. */
@@ -236,10 +243,11 @@ export const memoryRelay: Effect.Effect<MemoryRelay, never, Dialer | Relay.Relay
 /** `withRelay` without sockets: for `it.effect`, under whose clock nothing happens but what the test lets happen. */
 export const withMemoryRelay = <A, E>(
   settings: Settings,
-  body: (relay: MemoryRelay) => Effect.Effect<A, E, Scope.Scope>
+  body: (relay: MemoryRelay) => Effect.Effect<A, E, Scope.Scope>,
+  policies = Relay.openPolicies
 ) =>
   Effect.gen(function*() {
     const result = yield* Effect.scoped(Effect.flatMap(memoryRelay, body))
     yield* empty
     return result
-  }).pipe(Effect.provide(memoryRelayLayer(settings)), withoutDefects)
+  }).pipe(Effect.provide(memoryRelayLayer(settings, policies)), withoutDefects)
