@@ -81,7 +81,7 @@ const cuts: Record<string, (cut: Cut) => Effect.Effect<unknown>> = {
   "the other end resets": ({ far }) => far.reset,
   "the other end destroys its stream": ({ far }) => Effect.sync(() => far.duplex.destroy()),
   "the other end's node closes": ({ stopFar }) => stopFar,
-  "the operator kicks the splice": ({ relay }) => Effect.forEach(Array.from(relay.splices()), ({ close }) => close),
+  "the operator kicks the splice": ({ relay }) => Effect.forEach(Array.from(relay.splices()), ({ reset }) => reset),
   "the relay stops": ({ stopRelay }) => stopRelay,
   // Nothing is said any more, and the relay's timers are up.
   "the splice is silent": () => Effect.void

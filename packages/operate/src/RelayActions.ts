@@ -89,7 +89,7 @@ export const layer: Layer.Layer<
         peers.forEach(({ peer }) => peer.turnAway("denied"))
         sessions.forEach((session) => session.end("kicked"))
         return Effect.as(
-          Effect.forEach(splices, (splice) => splice.close, { discard: true }),
+          Effect.forEach(splices, (splice) => splice.reset, { discard: true }),
           sessions.length + splices.length + peers.length
         )
       })
@@ -133,7 +133,7 @@ export const layer: Layer.Layer<
             return yield* new NotFound({ message: `there is no splice ${connection}` })
           }
           yield* note(`kick splice ${connection}`)
-          yield* splice.close
+          yield* splice.reset
           return 1
         }),
 

@@ -11,7 +11,6 @@ import * as CertDigest from "@tx3/protocol/CertDigest"
 import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
 import * as Limiter from "@tx3/relay/Limiter"
 import * as Relay from "@tx3/relay/Relay"
-import type { Party } from "@tx3/relay/RelayEvents"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -88,30 +87,15 @@ export const layer: Layer.Layer<
     const taken: Array<{ readonly sample: Sample; readonly ms: number }> = []
     const nodes = new Talkers()
     const sources = new Talkers()
-    /** What has been counted of each running splice. */
-    const counted = new Map<number, number>()
     let lastEvent: Event | undefined
 
-    const count = ({ connection, node, source }: Party, bytes: number, now: number) => {
-      const more = bytes - (counted.get(connection) ?? 0)
-      nodes.add(CertDigest.short(node), more, now)
-      sources.add(source, more, now)
-    }
-
     yield* journal.follow((event) => {
-      if (event._tag === "SpliceEnded") {
-        count(event, event.fromLeft + event.fromRight, currentTimeMillis())
-        counted.delete(event.connection)
+      if (event._tag === "Carried") {
+        const now = currentTimeMillis()
+        nodes.add(CertDigest.short(event.node), event.fromLeft + event.fromRight, now)
+        sources.add(event.source, event.fromLeft + event.fromRight, now)
       }
     })
-
-    const countRunning = (now: number) => {
-      for (const splice of relay.splices()) {
-        const { fromLeft, fromRight } = splice.carried()
-        count(splice, fromLeft + fromRight, now)
-        counted.set(splice.connection, fromLeft + fromRight)
-      }
-    }
 
     const sampleOf = ({ connections, splices, totals }: Relay.Snapshot): Sample => ({
       at: clock.unsafeCurrentTimeMillis(),
@@ -131,7 +115,6 @@ export const layer: Layer.Layer<
       const logLevel = yield* FiberRef.get(FiberRef.currentMinimumLogLevel)
       const now = sampleOf(snapshot)
       const ms = currentTimeMillis()
-      countRunning(ms)
       const since = (seconds: number) => {
         const first = taken.find((taken) => taken.ms >= ms - seconds * 1000)
         return ratesBetween(first?.sample, now, first === undefined ? 0 : (ms - first.ms) / 1000)

@@ -1,7 +1,7 @@
 /**
- * The program of one accepted connection: admission, preamble, and then what the preamble says it is. Everything it takes
- * goes into the connection's scope. It ends when there is nothing left to decide: rejected, a control stream that ended,
- * or, with the scope left open, spliced, or a peer that waits for its node.
+ * The program of one accepted connection: its preamble, and then what the preamble says it is. Everything it takes goes into
+ * the connection's scope. It ends when there is nothing left to decide: rejected, a control stream that ended, or, with the
+ * scope left open, spliced, or a peer that waits for its node.
  *
  * @since 0.1.0
  */
@@ -11,9 +11,8 @@ import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
 import * as Source from "@tx3/protocol/Source"
 import * as SpliceToken from "@tx3/protocol/SpliceToken"
 import * as Tls from "@tx3/protocol/Tls"
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import * as Scope from "effect/Scope"
+import type * as Scope from "effect/Scope"
 import type { Accepted } from "./Accepted.js"
 import { Access } from "./Access.js"
 import * as ControlSession from "./ControlSession.js"
@@ -72,10 +71,8 @@ export const make: Effect.Effect<
   const statistics = yield* Statistics
   const log = yield* ThrottledLog.make
   const writeDeadlines = yield* Deadlines.make(() => config.controlWriteTimeoutMs, (stall: () => void) => stall())
-  const rates = new TokenBuckets<Source.Source>(
-    yield* Clock.clockWith((clock) => Effect.succeed(MonotonicTime.millis(clock))),
-    handshakeBurstSeconds
-  )
+  const currentTimeMillis = MonotonicTime.millis(yield* Effect.clock)
+  const rates = new TokenBuckets<Source.Source>(currentTimeMillis, handshakeBurstSeconds)
   const relay = config.identity.digest
   const tls = Tls.secureContext(config.identity)
 
@@ -95,16 +92,28 @@ export const make: Effect.Effect<
         : new Rejected({ reason: "maxHandshakesPerIp" })
     )
 
-  const controlStream = Effect.fnUntraced(function*(connection: Accepted) {
+  /** Proves who a node is, and asks whether it may register, in what is left of the connection's time. */
+  const authenticated = (connection: Accepted) => {
     const address = Source.addressOf(connection.socket.remoteAddress)
-    connection.enter("handshake")
-    const { digest: node, socket: stream } = yield* access.controlStream(address).pipe(
-      Effect.zipRight(limiter.handshake(connection.source)),
-      Effect.zipRight(handshakeRate(connection.source)),
-      Effect.zipRight(Scope.extend(secure(connection), connection.scope)),
-      Effect.tap(({ digest }) => access.node(digest, address)),
-      Effect.scoped
+    return access.controlStream(address).pipe(
+      Effect.zipRight(
+        limiter.handshake(connection.source)(
+          handshakeRate(connection.source).pipe(
+            Effect.zipRight(secure(connection)),
+            Effect.tap(({ digest }) => access.node(digest, address))
+          )
+        )
+      ),
+      Effect.timeoutFail({
+        duration: Math.max(0, connection.sinceMonotonicMs + config.connectionTimeoutMs - currentTimeMillis()),
+        onTimeout: () => new Rejected({ reason: "handshakeTimeout" })
+      })
     )
+  }
+
+  const controlStream = Effect.fnUntraced(function*(connection: Accepted) {
+    connection.enter("handshake")
+    const { digest: node, socket: stream } = yield* authenticated(connection)
     if (stream.destroyed) {
       // While it was asked whether it may register; its predecessor must not end for it.
       return yield* new Rejected({ reason: "hungUp" })
@@ -131,10 +140,10 @@ export const make: Effect.Effect<
     )
 
   const dialBack = (connection: Accepted, { peer, session }: Pending) =>
-    Effect.sync(() => {
+    Effect.suspend(() => {
       peer.enter("spliced")
       connection.enter("spliced")
-      splices.begin(peer, connection, session)
+      return splices.begin(peer, connection, session)
     })
 
   return (connection) =>

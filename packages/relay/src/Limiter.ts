@@ -31,14 +31,19 @@ import { Rejected } from "./RelayError.js"
  * @category services
  */
 export class Limiter extends Context.Tag("@tx3/relay/Limiter")<Limiter, {
+  /** The limit for which `inbound` would reject a socket of this source now, if any. Takes nothing. */
+  readonly refusal: (source: Source) => RejectionReason | undefined
+
   /**
    * Any accepted socket: `maxInboundConnections`, `maxShareOfRelay` and `maxSocketsPerIp` until it is closed,
    * `maxInboundPerIp` until it is settled, and `connectionRatePerIp`.
    */
   readonly inbound: (source: Source) => Effect.Effect<InboundPlace, Rejected, Scope.Scope>
 
-  /** A TLS handshake in progress: `maxHandshakes`, `maxHandshakesPerIp`. */
-  readonly handshake: (source: Source) => Effect.Effect<void, Rejected, Scope.Scope>
+  /** A TLS handshake, as long as the effect runs: `maxHandshakes`, `maxHandshakesPerIp`. */
+  readonly handshake: (
+    source: Source
+  ) => <A, E, R>(handshake: Effect.Effect<A, E, R>) => Effect.Effect<A, E | Rejected, R>
 
   /**
    * A registered node: `maxControlStreams`, `maxControlStreamsPerIp`. One that registers again takes over the place of
@@ -186,25 +191,54 @@ export const layer: Layer.Layer<Limiter, never, RelayConfig | Transport.Transpor
         sockets.of(source) + guests.of(source) >= shareOfRelay(config, capacity)
     }
 
+    const refusal = (source: Source): RejectionReason | undefined => {
+      const { maxSocketsPerIp = Infinity } = config
+      if (sockets.total >= config.maxInboundConnections) return "maxInboundConnections"
+      if (sockets.total >= descriptors) return "descriptors"
+      if (hasItsShare(source)) return "maxShareOfRelay"
+      if (unsettled.of(source) >= config.maxInboundPerIp) return "maxInboundPerIp"
+      if (sockets.of(source) >= maxSocketsPerIp) return "maxSocketsPerIp"
+      if (!rates.has(source, config.connectionRatePerIp)) return "connectionRatePerIp"
+      return undefined
+    }
+
+    /** The handshakes in progress; their number per source is in `handshakes`. */
+    const handshakePermits = yield* Effect.makeSemaphore(config.maxHandshakes)
+
+    const handshakeOfSource = (source: Source) =>
+      Effect.suspend(() =>
+        handshakes.of(source) >= config.maxHandshakesPerIp
+          ? new Rejected({ reason: "maxHandshakesPerIp" })
+          : Effect.succeed(new Place(handshakes, source))
+      )
+
     return {
+      refusal,
+
       inbound: (source) =>
         take(() => {
-          const { connectionRatePerIp = Infinity, maxSocketsPerIp = Infinity } = config
-          if (sockets.total >= config.maxInboundConnections) return "maxInboundConnections"
-          if (sockets.total >= descriptors) return "descriptors"
-          if (hasItsShare(source)) return "maxShareOfRelay"
-          if (unsettled.of(source) >= config.maxInboundPerIp) return "maxInboundPerIp"
-          if (sockets.of(source) >= maxSocketsPerIp) return "maxSocketsPerIp"
-          if (connectionRatePerIp < Infinity && !rates.take(source, connectionRatePerIp)) return "connectionRatePerIp"
+          const limit = refusal(source)
+          if (limit !== undefined) return limit
+          rates.take(source, config.connectionRatePerIp)
           return new Inbound(sockets, source, new Place(unsettled, source))
         }),
 
-      handshake: (source) =>
-        take(() => {
-          if (handshakes.total >= config.maxHandshakes) return "maxHandshakes"
-          if (handshakes.of(source) >= config.maxHandshakesPerIp) return "maxHandshakesPerIp"
-          return new Place(handshakes, source)
-        }),
+      handshake: (source) => (handshake) =>
+        handshakePermits.resize(config.maxHandshakes).pipe(
+          Effect.zipRight(
+            handshakePermits.withPermitsIfAvailable(1)(
+              Effect.acquireUseRelease(
+                handshakeOfSource(source),
+                () => handshake,
+                (place) => Effect.sync(() => place.giveBack())
+              )
+            )
+          ),
+          Effect.flatMap(Option.match({
+            onNone: () => new Rejected({ reason: "maxHandshakes" }),
+            onSome: Effect.succeed
+          }))
+        ),
 
       controlStream: (source, predecessor) =>
         take(() => {

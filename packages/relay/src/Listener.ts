@@ -1,6 +1,7 @@
 /**
- * Binds the relay's addresses and runs every accepted connection in a fiber and a scope of its own. It owns the listening
- * sockets and the set of live connections, until its layer's scope closes.
+ * Binds the relay's addresses, accepts connections, and shuts down. It owns the listening sockets and the connections that
+ * came in by them, until its layer's scope closes. A socket that a limit of its source refuses is closed at once, before it gets
+ * a scope and a fiber: that keeps a flood cheap.
  *
  * Shutdown is here and nowhere else, in this order: stop accepting; end every connection that is not spliced, since
  * nothing can come of it any more; wait for the splices, at most `drainTimeoutMs`; end those that are left.
@@ -13,13 +14,9 @@ import * as PublishedHosts from "@tx3/protocol/PublishedHosts"
 import * as Source from "@tx3/protocol/Source"
 import * as Interfaces from "@tx3/sockets/Interfaces"
 import * as Transport from "@tx3/transport/Transport"
-import * as Cause from "effect/Cause"
-import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
-import * as FiberId from "effect/FiberId"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Runtime from "effect/Runtime"
@@ -27,17 +24,16 @@ import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Dns from "node:dns"
 import * as Net from "node:net"
-import type { Accepted, Stage } from "./Accepted.js"
+import type { Accepted } from "./Accepted.js"
+import * as Connections from "./Accepted.js"
 import type { Access } from "./Access.js"
 import * as Connection from "./Connection.js"
 import type { ControlSessions } from "./ControlSessions.js"
-import * as Deadlines from "./internal/deadlines.js"
 import * as ThrottledLog from "./internal/throttledLog.js"
-import type { InboundPlace } from "./Limiter.js"
 import * as Limiter from "./Limiter.js"
 import type { PendingSplices } from "./PendingSplices.js"
 import { RelayConfig } from "./RelayConfig.js"
-import type { Rejected, RejectionReason } from "./RelayError.js"
+import type { RejectionReason } from "./RelayError.js"
 import { isLimit } from "./RelayError.js"
 import { Splices } from "./Splices.js"
 import { Statistics } from "./Statistics.js"
@@ -101,78 +97,31 @@ export const layer: Layer.Layer<
 > = Layer.scoped(
   Listener,
   Effect.gen(function*() {
-    const clock = yield* Clock.clockWith(Effect.succeed)
     const config = yield* RelayConfig
     const portPatienceMs = yield* PortPatience
-    const currentTimeMillis = MonotonicTime.millis(clock)
+    const currentTimeMillis = MonotonicTime.millis(yield* Effect.clock)
     const limiter = yield* Limiter.Limiter
     const log = yield* ThrottledLog.make
-    const runtime = yield* Effect.runtime()
-    const run = Runtime.runFork(runtime)
-    const runSync = Runtime.runSync(runtime)
-    const serve = yield* Connection.make
+    const run = Runtime.runFork(yield* Effect.runtime())
     const splices = yield* Splices
     const statistics = yield* Statistics
     const transport = yield* Transport.Transport
-    const deadlines = yield* Deadlines.make<Live>(() => config.connectionTimeoutMs, (connection) => connection.expire())
-    const turnAway = (connection: Live, reason: RejectionReason) =>
-      run(Effect.zipRight(Effect.suspend(() => reject(connection, reason)), connection.close))
-    const connections = new Set<Live>()
     let lastId = 0
     let state: "listening" | "draining" = "listening"
 
     const accept = (socket: Transport.Connection) => {
       statistics.accepted()
-      const scope = runSync(Scope.make())
-      const connection = new Live(
-        ++lastId,
-        socket,
-        clock.unsafeCurrentTimeMillis(),
-        currentTimeMillis(),
-        scope,
-        deadlines,
-        turnAway
-      )
-      connections.add(connection)
-      // Its scope is in the fiber's context from the start: to provide it later costs more than the fiber.
-      const inScope = Runtime.make({ ...runtime, context: Context.add(runtime.context, Scope.Scope, scope) })
-      connection.run(Runtime.runFork(inScope, open(connection)), (exit) => settle(connection, exit))
-    }
-
-    const open = (connection: Live) =>
-      Effect.zipRight(
-        Scope.addFinalizerExit(connection.scope, () => {
-          connection.leave()
-          connections.delete(connection)
-          return connection.socket.close
-        }),
-        admitAndServe(connection)
-      )
-
-    /** What becomes of a connection whose program is over: a splice stays, and who waits for one; the rest is closed. */
-    const settle = (connection: Live, exit: Exit.Exit<void, Rejected>) => {
-      if (Exit.isFailure(exit)) {
-        run(Effect.zipRight(account(connection, exit.cause), connection.close))
-      } else if (connection.stage !== "pending" && connection.stage !== "spliced") {
-        run(connection.close)
+      const id = ++lastId
+      const source = Source.fromAddress(socket.remoteAddress)
+      const limit = limiter.refusal(source)
+      if (limit === undefined) {
+        connections.open(id, source, socket)
+      } else {
+        run(Effect.zipRight(reject({ id, source }, limit), socket.close))
       }
     }
 
-    const admitAndServe = (connection: Live): Effect.Effect<void, Rejected, Scope.Scope> =>
-      Effect.flatMap(limiter.inbound(connection.source), (place) => {
-        connection.place = place
-        return serve(connection)
-      })
-
-    const account = (connection: Live, cause: Cause.Cause<Rejected>): Effect.Effect<void> => {
-      const reason = connection.expired ? timeouts[connection.stage] : Option.getOrUndefined(rejection(cause))
-      if (reason !== undefined) {
-        return reject(connection, reason)
-      }
-      return Cause.isInterruptedOnly(cause) ? Effect.void : Effect.logError("defect in a connection", cause)
-    }
-
-    const reject = (connection: Live, reason: RejectionReason): Effect.Effect<void> => {
+    const reject = (connection: Pick<Accepted, "id" | "source">, reason: RejectionReason): Effect.Effect<void> => {
       statistics.rejected(connection, reason)
       const who = { connection: connection.id, source: connection.source, reason }
       if (reason === "maxShareOfRelay" && isLikeProxy(connection.source)) {
@@ -192,7 +141,7 @@ export const layer: Layer.Layer<
     /** Whether most connections are of this source and that has not been said in the last hour. */
     const isLikeProxy = (source: Source.Source) => {
       const now = currentTimeMillis()
-      if (2 * (limiter.counts().sockets.get(source) ?? 0) <= connections.size) {
+      if (2 * (limiter.counts().sockets.get(source) ?? 0) <= connections.all.size) {
         return false
       }
       if (named?.source === source && now - named.at < hourMs) {
@@ -202,18 +151,14 @@ export const layer: Layer.Layer<
       return true
     }
 
-    const endAll = (which: (connection: Live) => boolean) =>
-      Effect.forEach(Array.from(connections).filter(which), (connection) => connection.end, {
-        concurrency: "unbounded",
-        discard: true
-      })
+    const connections = yield* Connections.make({ program: yield* Connection.make, onRejected: reject })
 
     const listening = yield* Scope.make()
 
     const stopAccepting = Effect.gen(function*() {
       state = "draining"
       yield* Scope.close(listening, Exit.void)
-      yield* endAll((connection) => connection.stage !== "spliced")
+      yield* connections.end((connection) => connection.stage !== "spliced")
     }).pipe(Effect.uninterruptible)
 
     const logSplices = (message: string) =>
@@ -224,7 +169,7 @@ export const layer: Layer.Layer<
       yield* logSplices("shutting down")
       // Interruptible first: in a finalizer a timeout cannot cut off what is uninterruptible.
       yield* splices.awaitNone.pipe(Effect.interruptible, Effect.timeoutOption(config.drainTimeoutMs))
-      yield* endAll(() => true)
+      yield* connections.end(() => true)
       // The transport reports each of those when its sockets are closed, and the totals are complete only then.
       yield* splices.awaitNone
     })
@@ -291,8 +236,8 @@ export const layer: Layer.Layer<
     return Listener.of({
       addresses,
       bound,
-      connections: () => connections,
-      deadlines: deadlines.size,
+      connections: () => connections.all,
+      deadlines: connections.deadlines,
       state: () => state,
       drain: Effect.all([stopAccepting, logSplices("draining"), splices.awaitNone], { discard: true })
     })
@@ -300,92 +245,6 @@ export const layer: Layer.Layer<
 )
 
 const hourMs = 3_600_000
-
-/** The reason that a deadline gives to each stage it applies to. */
-const timeouts: { readonly [S in Stage]?: RejectionReason } = {
-  preamble: "preambleTimeout",
-  handshake: "handshakeTimeout",
-  pending: "pendingTimeout"
-}
-
-const rejection = (cause: Cause.Cause<Rejected>) => Option.map(Cause.failureOption(cause), ({ reason }) => reason)
-
-class Live implements Accepted {
-  readonly source: Source.Source
-  stage: Stage = "preamble"
-  /** Whether its deadline is why the fiber is interrupted. */
-  expired = false
-  place: InboundPlace | undefined
-  private fiber: Fiber.RuntimeFiber<void, Rejected> | undefined
-  private onLeave: (() => void) | undefined
-
-  constructor(
-    readonly id: number,
-    readonly socket: Transport.Connection,
-    readonly since: number,
-    readonly sinceMonotonicMs: number,
-    readonly scope: Scope.CloseableScope,
-    private readonly deadlines: Deadlines.Deadlines<Live>,
-    private readonly onTurnAway: (connection: Live, reason: RejectionReason) => void
-  ) {
-    this.source = Source.fromAddress(socket.remoteAddress)
-    deadlines.start(this)
-  }
-
-  /** Its program has begun. The fiber is kept until it is over, and not with the splice that may come of it. */
-  run(fiber: Fiber.RuntimeFiber<void, Rejected>, onExit: (exit: Exit.Exit<void, Rejected>) => void) {
-    this.fiber = fiber
-    fiber.addObserver((exit) => {
-      this.fiber = undefined
-      onExit(exit)
-    })
-  }
-
-  expire() {
-    if (this.fiber === undefined) {
-      this.turnAway(timeouts[this.stage]!)
-    } else {
-      this.expired = true
-      this.fiber.unsafeInterruptAsFork(FiberId.none)
-    }
-  }
-
-  turnAway(reason: RejectionReason) {
-    this.leave()
-    this.onTurnAway(this, reason)
-  }
-
-  leave() {
-    const leave = this.onLeave
-    this.onLeave = undefined
-    leave?.()
-  }
-
-  enter(stage: Stage, leave?: () => void) {
-    this.leave()
-    this.stage = stage
-    this.onLeave = leave
-    if (timeouts[stage] === undefined) {
-      this.deadlines.cancel(this)
-      this.place?.settle()
-    }
-  }
-
-  /** When its fiber is over. */
-  get close() {
-    return Effect.suspend(() => {
-      this.deadlines.cancel(this)
-      return Scope.close(this.scope, Exit.void)
-    })
-  }
-
-  /** From outside, at any time. */
-  get end() {
-    return Effect.suspend(() =>
-      this.fiber === undefined ? this.close : Effect.zipRight(Fiber.interrupt(this.fiber), this.close)
-    )
-  }
-}
 
 const isTaken = ({ cause }: Transport.ListenError) => cause.code === "EADDRINUSE"
 

@@ -93,7 +93,7 @@ export interface Snapshot {
   readonly connections: Readonly<Record<Stage, number>>
   /** Splices running. */
   readonly splices: number
-  /** Since the relay started. */
+  /** Since the relay started; the bytes of running splices are in them. */
   readonly totals: Totals
 }
 
@@ -142,12 +142,17 @@ export const layerNoDependencies: Layer.Layer<
       transport: transport.kind,
       connectionsByDescriptors,
       snapshot: Effect.sync(() => {
-        splices.account()
+        const totals = statistics.totals()
+        const { fromLeft, fromRight } = splices.unmetered()
         return {
           state: listener.state(),
           connections: inStage(),
           splices: Array.from(splices.all()).length,
-          totals: statistics.totals()
+          totals: {
+            ...totals,
+            bytesFromPeers: totals.bytesFromPeers + fromLeft,
+            bytesFromNodes: totals.bytesFromNodes + fromRight
+          }
         }
       }),
       controlStreams: controlSessions.all,
@@ -164,7 +169,7 @@ export const layerNoDependencies: Layer.Layer<
         const running = Array.from(splices.all())
         const stage = inStage()
         return [
-          ...difference("deadlines", listener.deadlines(), unsettled.length),
+          ...difference("deadlines", listener.deadlines(), stage.preamble + stage.pending),
           ...difference("relays", total(counts.relays), stage.pending + running.length),
           ...difference("shares of nodes", total(counts.shares), stage.pending + running.length),
           ...difference("spliced connections", stage.spliced, 2 * running.length),

@@ -13,14 +13,14 @@ import type { EndReason } from "./ControlSession.js"
 import type { RejectionReason } from "./RelayError.js"
 
 /**
- * `Carried` tells of bytes that splices have carried since the last time: of those that run whenever somebody asks for a
- * snapshot, of each that ends. `connection` is the number of the node's control stream, of the peer of a splice, or of who was turned away.
+ * `Carried` tells what a splice has carried since it was last told of: every second while it runs, and when it ends.
+ * `connection` is the number of the node's control stream, of the peer of a splice, or of a connection that was rejected.
  *
  * @since 0.1.0
  * @category models
  */
 export type RelayEvent =
-  | { readonly _tag: "Carried" } & Transport.Carried
+  | { readonly _tag: "Carried" } & Party & Transport.Carried
   | { readonly _tag: "ControlStreamBegan" } & Party
   | { readonly _tag: "ControlStreamEnded"; readonly reason: EndReason } & Party
   | { readonly _tag: "SpliceBegan" } & Party

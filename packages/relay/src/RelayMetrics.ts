@@ -101,7 +101,7 @@ export const unclaimedTokens = Metric.counter("tx3_relay_unclaimed_tokens_total"
 })
 
 /**
- * Bytes carried, by who sent them; those of running splices are added whenever somebody asks for a snapshot.
+ * Bytes carried, by who sent them; those of running splices are added every second.
  *
  * @since 0.1.0
  * @category metrics

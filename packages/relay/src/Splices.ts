@@ -1,7 +1,9 @@
 /**
- * The running splices: a peer's connection and the node's, joined by the Transport. A splice holds the scopes of both
- * connections and no fiber; it ends when the Transport says so, which closes both scopes, and closing either scope ends
- * it.
+ * The running splices: a peer's connection and the one that its node dialed back with, joined by the Transport, without a
+ * fiber. What a splice takes, its membership in `Bandwidth` and its entry here, is given back by a finalizer of the peer's
+ * scope. It ends when the Transport says so, which ends both connections, and ending either of them ends it.
+ *
+ * A fiber tells `Statistics` every second what has been carried, while splices run and until the layer's scope closes.
  *
  * @since 0.1.0
  */
@@ -9,14 +11,13 @@ import * as CertDigest from "@tx3/protocol/CertDigest"
 import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
 import type { Source } from "@tx3/protocol/Source"
 import * as Transport from "@tx3/transport/Transport"
-import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Runtime from "effect/Runtime"
 import * as Scope from "effect/Scope"
 import type { Accepted } from "./Accepted.js"
+import type { Membership } from "./Bandwidth.js"
 import { Bandwidth } from "./Bandwidth.js"
 import * as ThrottledLog from "./internal/throttledLog.js"
 import type { RegisteredNode } from "./Limiter.js"
@@ -32,13 +33,13 @@ import { Statistics } from "./Statistics.js"
  */
 export class Splices extends Context.Tag("@tx3/relay/Splices")<Splices, {
   /** Joins a peer and the connection that its node dialed back with. */
-  readonly begin: (peer: Accepted, node: Accepted, session: RegisteredNode) => void
+  readonly begin: (peer: Accepted, dialedBack: Accepted, session: RegisteredNode) => Effect.Effect<void>
 
   /** All that run, the oldest first. */
   readonly all: () => Iterable<RunningSplice>
 
-  /** Adds what the running splices have carried since the last time to the statistics. */
-  readonly account: () => void
+  /** What the running splices have carried and `Statistics` has not been told yet. */
+  readonly unmetered: () => Transport.Carried
 
   /** Waits until no splice is running. */
   readonly awaitNone: Effect.Effect<void>
@@ -57,8 +58,8 @@ export interface RunningSplice extends Party {
   readonly since: number
   /** Bytes so far; left is the peer. */
   readonly carried: () => Transport.Carried
-  /** Resets both sides. */
-  readonly close: Effect.Effect<void>
+  /** Ends it with a reset of both sides. */
+  readonly reset: Effect.Effect<void>
 }
 
 /**
@@ -68,64 +69,86 @@ export interface RunningSplice extends Party {
  * @category layers
  */
 export const layer: Layer.Layer<Splices, never, Bandwidth | RelayConfig | Statistics | Transport.Transport> = Layer
-  .effect(
+  .scoped(
     Splices,
     Effect.gen(function*() {
       const bandwidth = yield* Bandwidth
+      const clock = yield* Effect.clock
       const config = yield* RelayConfig
+      const currentTimeMillis = MonotonicTime.millis(clock)
       const log = yield* ThrottledLog.make
+      const run = Runtime.runFork(yield* Effect.runtime())
       const statistics = yield* Statistics
       const transport = yield* Transport.Transport
-      const clock = yield* Clock.clockWith(Effect.succeed)
-      const currentTimeMillis = MonotonicTime.millis(clock)
-      const run = Runtime.runFork(yield* Effect.runtime())
       const running = new Set<Running>()
       const none = Effect.unsafeMakeLatch(true)
+      const some = Effect.unsafeMakeLatch(false)
 
-      const begin = (peer: Accepted, node: Accepted, { node: digest, source: host }: RegisteredNode) => {
-        const began = currentTimeMillis()
-        const splice = new Running(peer, digest, host, clock.unsafeCurrentTimeMillis())
-        statistics.spliceBegan(splice, began - peer.sinceMonotonicMs)
-        const onEnd = (report: Transport.SpliceReport) => {
-          const duration = currentTimeMillis() - began
+      const meter = (splice: Running, carried: Transport.Carried) => {
+        const more = splice.unmetered(carried)
+        splice.metered = { fromLeft: carried.fromLeft, fromRight: carried.fromRight }
+        if (more.fromLeft + more.fromRight > 0) {
+          statistics.carried(splice, more)
+        }
+      }
+
+      yield* some.await.pipe(
+        Effect.zipRight(Effect.sleep("1 second")),
+        Effect.zipRight(Effect.sync(() => running.forEach((splice) => meter(splice, splice.carried())))),
+        Effect.forever,
+        Effect.forkScoped
+      )
+
+      const ended = (splice: Running, report: Transport.SpliceReport) =>
+        Effect.suspend(() => {
           running.delete(splice)
-          leave()
-          statistics.carried(splice.uncounted(report))
+          splice.membership.leave()
+          meter(splice, report)
           if (running.size === 0) {
             none.unsafeOpen()
+            some.unsafeClose()
           }
-          statistics.spliceEnded(splice, report, duration)
-          run(
-            log.debug("splice ended", () => ({
-              ...report,
-              connection: peer.id,
-              durationMs: duration,
-              node: CertDigest.short(digest)
-            })).pipe(
-              Effect.zipRight(Scope.close(peer.scope, Exit.void)),
-              Effect.zipRight(Scope.close(node.scope, Exit.void))
-            )
+          const durationMs = currentTimeMillis() - splice.sinceMonotonicMs
+          statistics.spliceEnded(splice, report, durationMs)
+          return log.debug("splice ended", () => ({
+            ...report,
+            connection: splice.connection,
+            durationMs,
+            node: CertDigest.short(splice.node)
+          }))
+        })
+
+      const begin: typeof Splices.Service["begin"] = (peer, dialedBack, { node, source: host }) =>
+        Effect.suspend(() => {
+          const splice = new Running(peer, node, host, clock.unsafeCurrentTimeMillis(), currentTimeMillis())
+          statistics.spliceBegan(splice, splice.sinceMonotonicMs - peer.sinceMonotonicMs)
+          running.add(splice)
+          none.unsafeClose()
+          some.unsafeOpen()
+          splice.membership = bandwidth.join(node, peer.source, (rates) => splice.carrying.limit(rates))
+          const { idleTimeoutMs, lingerTimeoutMs } = config
+          const options = { idleTimeoutMs, lingerTimeoutMs, rates: splice.membership.rates }
+          splice.carrying = transport.splice(peer.socket, dialedBack.socket, options, (report) => {
+            splice.reported(report)
+            run(Effect.zipRight(peer.end, dialedBack.end))
+          })
+          return Scope.addFinalizer(
+            peer.scope,
+            Effect.flatMap(splice.report, (report) => ended(splice, report))
           )
-        }
-        running.add(splice)
-        none.unsafeClose()
-        const { idleTimeoutMs, lingerTimeoutMs } = config
-        const { leave, rates } = bandwidth.join(digest, peer.source, (rates) => splice.carrying.limit(rates))
-        const options = { idleTimeoutMs, lingerTimeoutMs, rates }
-        splice.carrying = transport.splice(peer.socket, node.socket, options, onEnd)
-      }
+        }).pipe(Effect.uninterruptible)
 
       return {
         begin,
         all: () => running,
-        account: () => {
+        unmetered: () => {
           let [fromLeft, fromRight] = [0, 0]
           for (const splice of running) {
-            const more = splice.uncounted(splice.carried())
+            const more = splice.unmetered(splice.carried())
             fromLeft += more.fromLeft
             fromRight += more.fromRight
           }
-          statistics.carried({ fromLeft, fromRight })
+          return { fromLeft, fromRight }
         },
         awaitNone: none.await
       }
@@ -134,13 +157,18 @@ export const layer: Layer.Layer<Splices, never, Bandwidth | RelayConfig | Statis
 
 class Running implements RunningSplice {
   carrying!: Transport.Splice
-  private counted: Transport.Carried = { fromLeft: 0, fromRight: 0 }
+  membership!: Membership
+  /** What the statistics have been told of. */
+  metered: Transport.Carried = { fromLeft: 0, fromRight: 0 }
+  private ending: Transport.SpliceReport | undefined
+  private onReport: (report: Transport.SpliceReport) => void = () => {}
 
   constructor(
     private readonly peer: Accepted,
     readonly node: CertDigest.CertDigest,
     readonly host: Source,
-    readonly since: number
+    readonly since: number,
+    readonly sinceMonotonicMs: number
   ) {}
 
   get connection() {
@@ -151,7 +179,7 @@ class Running implements RunningSplice {
     return this.peer.source
   }
 
-  get close() {
+  get reset() {
     return this.peer.socket.close
   }
 
@@ -159,10 +187,27 @@ class Running implements RunningSplice {
     return this.carrying.carried()
   }
 
-  /** What of these bytes has not been counted yet; it is now. */
-  uncounted(carried: Transport.Carried) {
-    const { fromLeft, fromRight } = this.counted
-    this.counted = carried
-    return { fromLeft: carried.fromLeft - fromLeft, fromRight: carried.fromRight - fromRight }
+  unmetered({ fromLeft, fromRight }: Transport.Carried) {
+    return { fromLeft: fromLeft - this.metered.fromLeft, fromRight: fromRight - this.metered.fromRight }
   }
+
+  reported(report: Transport.SpliceReport) {
+    this.ending = report
+    this.onReport(report)
+  }
+
+  /** The transport's report. A splice that runs is reset for it. */
+  readonly report: Effect.Effect<Transport.SpliceReport> = Effect.suspend(() =>
+    this.ending !== undefined
+      ? Effect.succeed(this.ending)
+      : Effect.zipRight(
+        this.reset,
+        Effect.async<Transport.SpliceReport>((resume) => {
+          this.onReport = (report) => resume(Effect.succeed(report))
+          if (this.ending !== undefined) {
+            this.onReport(this.ending)
+          }
+        })
+      )
+  )
 }

@@ -31,7 +31,7 @@ export interface Totals {
   readonly controlStreamsEnded: Readonly<Record<EndReason, number>>
   readonly unclaimedTokens: number
   readonly splices: number
-  /** Bytes that splices carried, running ones included. */
+  /** Bytes that splices carried. */
   readonly bytesFromPeers: number
   readonly bytesFromNodes: number
 }
@@ -49,7 +49,7 @@ export class Statistics extends Context.Tag("@tx3/relay/Statistics")<Statistics,
   /** An accept failed. */
   readonly acceptFailed: () => void
   /** A connection was turned away, or came to nothing. */
-  readonly rejected: (connection: Accepted, reason: RejectionReason) => void
+  readonly rejected: (connection: Pick<Accepted, "id" | "source">, reason: RejectionReason) => void
   /** A node registered. */
   readonly controlStreamBegan: (who: Party) => void
   /** A node's control stream ended. */
@@ -58,8 +58,8 @@ export class Statistics extends Context.Tag("@tx3/relay/Statistics")<Statistics,
   readonly tokenUnclaimed: () => void
   /** A splice began, this long after its peer was accepted. */
   readonly spliceBegan: (who: Party, afterMs: number) => void
-  /** Splices have carried more bytes; their left side is the peer. */
-  readonly carried: (bytes: Transport.Carried) => void
+  /** A splice has carried more bytes; its left side is the peer. */
+  readonly carried: (who: Party, bytes: Transport.Carried) => void
   /** A splice ended, this long after it began. What it carried is told by `carried`. */
   readonly spliceEnded: (who: Party, report: Transport.SpliceReport, durationMs: number) => void
   /** The totals so far; they do not change afterwards. */
@@ -120,14 +120,12 @@ export const layer: Layer.Layer<Statistics, never, RelayEvents> = Layer.effect(
         RelayMetrics.timeToSplice.unsafeUpdate(afterMs / 1000, [])
         publish({ _tag: "SpliceBegan", connection, node, source })
       },
-      carried: ({ fromLeft, fromRight }) => {
+      carried: ({ connection, node, source }, { fromLeft, fromRight }) => {
         bytesFromPeers += fromLeft
         bytesFromNodes += fromRight
         RelayMetrics.carriedBytes.peer.unsafeUpdate(fromLeft, [])
         RelayMetrics.carriedBytes.node.unsafeUpdate(fromRight, [])
-        if (fromLeft + fromRight > 0) {
-          publish({ _tag: "Carried", fromLeft, fromRight })
-        }
+        publish({ _tag: "Carried", connection, node, source, fromLeft, fromRight })
       },
       spliceEnded: ({ connection, node, source }, report, durationMs) => {
         RelayMetrics.spliceDuration.unsafeUpdate(durationMs / 1000, [])

@@ -3,7 +3,7 @@ import { CertDigest, Source } from "@tx3/protocol"
 import type { RelayError } from "@tx3/relay"
 import { Limiter, RelayConfig } from "@tx3/relay"
 import { PortableTransport, Transport } from "@tx3/transport"
-import { Effect, Exit, Layer, Option, Scope, TestClock } from "effect"
+import { Deferred, Effect, Exit, Layer, Option, Scope, TestClock } from "effect"
 import { randomBytes } from "node:crypto"
 import { readFileSync } from "node:fs"
 import type { Settings } from "./utils/withRelay.js"
@@ -43,6 +43,17 @@ const b = Source.fromAddress("192.0.2.2")
 const digest = () => CertDigest.fromBytes(randomBytes(32))
 /** A node that `a` has registered. */
 const nodeOf = (source: Source.Source, node = digest()): Limiter.RegisteredNode => ({ node, source })
+
+/** A handshake that goes on until the scope closes. */
+const handshaking = (limiter: Service, source: Source.Source) =>
+  Effect.gen(function*() {
+    const begun = yield* Deferred.make<void, RelayError.Rejected>()
+    yield* limiter.handshake(source)(Effect.zipRight(Deferred.succeed(begun, undefined), Effect.never)).pipe(
+      Effect.catchAll((rejected) => Deferred.fail(begun, rejected)),
+      Effect.forkScoped
+    )
+    yield* Deferred.await(begun)
+  })
 
 const refused = <A>(
   place: Effect.Effect<A, RelayError.Rejected, Scope.Scope>,
@@ -89,14 +100,23 @@ describe("Limiter", () => {
   it.effect("maxHandshakes and maxHandshakesPerIp", () =>
     withLimiter({ maxHandshakes: 3, maxHandshakesPerIp: 2 }, (limiter) =>
       Effect.gen(function*() {
-        const giveBack = yield* take(limiter.handshake(a))
-        yield* limiter.handshake(a)
-        yield* refused(limiter.handshake(a), "maxHandshakesPerIp")
-        yield* limiter.handshake(b)
-        yield* refused(limiter.handshake(b), "maxHandshakes")
+        const giveBack = yield* take(handshaking(limiter, a))
+        yield* handshaking(limiter, a)
+        yield* refused(handshaking(limiter, a), "maxHandshakesPerIp")
+        yield* handshaking(limiter, b)
+        yield* refused(handshaking(limiter, b), "maxHandshakes")
         yield* giveBack
-        yield* limiter.handshake(b)
-        yield* refused(limiter.handshake(a), "maxHandshakes")
+        yield* handshaking(limiter, b)
+        yield* refused(handshaking(limiter, a), "maxHandshakes")
+      })))
+
+  it.effect("a handshake that fails, or is interrupted, gives its places back", () =>
+    withLimiter({ maxHandshakes: 1 }, (limiter) =>
+      Effect.gen(function*() {
+        assert.strictEqual(yield* Effect.flip(limiter.handshake(a)(Effect.fail("no"))), "no")
+        yield* Effect.flatMap(take(handshaking(limiter, a)), (giveBack) => giveBack)
+        assert.strictEqual(yield* limiter.handshake(a)(Effect.succeed("yes")), "yes")
+        assert.deepStrictEqual(countsOf(limiter), nothing)
       })))
 
   it.effect("maxControlStreams and maxControlStreamsPerIp", () =>
@@ -286,6 +306,26 @@ describe("Limiter", () => {
         yield* limiter.inbound(a)
       })))
 
+  it.effect("refusal says what inbound would, and takes nothing", () =>
+    withLimiter(
+      { connectionRatePerIp: 1, maxInboundPerIp: 11, maxSocketsPerIp: 12 },
+      (limiter) =>
+        Effect.gen(function*() {
+          const places = yield* Effect.replicateEffect(limiter.inbound(a), 10)
+          assert.strictEqual(limiter.refusal(a), "connectionRatePerIp")
+          yield* refused(limiter.inbound(a), "connectionRatePerIp")
+          yield* TestClock.adjust("1 second")
+          for (let time = 0; time < 3; time++) {
+            assert.isUndefined(limiter.refusal(a))
+          }
+          yield* limiter.inbound(a)
+          assert.strictEqual(limiter.refusal(a), "maxInboundPerIp")
+          places[0]!.settle()
+          assert.strictEqual(limiter.refusal(a), "connectionRatePerIp")
+          assert.isUndefined(limiter.refusal(b))
+        })
+    ))
+
   it.effect("connectionRatePerIp: ten seconds' worth at once, then so many a second", () =>
     withLimiter({ connectionRatePerIp: 2 }, (limiter) =>
       Effect.gen(function*() {
@@ -309,11 +349,11 @@ describe("Limiter", () => {
       (limiter) =>
         Effect.gen(function*() {
           const node = nodeOf(a)
-          yield* Effect.all([limiter.inbound(a), limiter.handshake(a), limiter.relay(node, a)])
+          yield* Effect.all([limiter.inbound(a), handshaking(limiter, a), limiter.relay(node, a)])
           const before = countsOf(limiter)
           yield* Effect.scoped(Effect.gen(function*() {
             yield* refused(limiter.inbound(b), "maxInboundConnections")
-            yield* refused(limiter.handshake(b), "maxHandshakes")
+            yield* refused(handshaking(limiter, b), "maxHandshakes")
             yield* refused(limiter.relay(node, a), "maxRelaysPerControl")
             assert.deepStrictEqual(countsOf(limiter), before)
           }))

@@ -170,7 +170,7 @@ describe("Listener", () => {
         Effect.map(Limiter.Limiter, (limiter) =>
           Limiter.Limiter.of({
             ...limiter,
-            handshake: (source) => source === "127.0.0.2" ? Effect.dieMessage("a bug") : limiter.handshake(source)
+            handshake: (source) => source === "127.0.0.2" ? () => Effect.dieMessage("a bug") : limiter.handshake(source)
           }))
       ).pipe(Layer.provide(Limiter.layer))
       const layer = Relay.layerNoDependencies.pipe(

@@ -9,6 +9,8 @@ import { fakePeer, fakeSession } from "./utils/fakes.js"
 const relays = new Map<CertDigest.CertDigest, number>()
 const none = new Map<never, number>()
 const limiter = Layer.mock(Limiter.Limiter, {
+  refusal: () => undefined,
+  handshake: () => (handshake) => handshake,
   counts: () => ({
     sockets: none,
     unsettled: none,

@@ -15,18 +15,29 @@ export class TokenBuckets<Key extends string> {
     private readonly burstSeconds: number
   ) {}
 
+  /** Whether the key has a token. */
+  has(key: Key, perSecond: number): boolean {
+    return this.afterOne(key, perSecond, this.currentTimeMillis()) !== undefined
+  }
+
   /** Takes a token of the key, if it has one. */
   take(key: Key, perSecond: number): boolean {
     const now = this.currentTimeMillis()
-    const cost = 1000 / perSecond
-    const refilledAt = Math.max(now, this.refilledAt.get(key) ?? 0) + cost
-    if (refilledAt - now > Math.max(this.burstSeconds * 1000, cost)) {
+    const refilledAt = this.afterOne(key, perSecond, now)
+    if (refilledAt === undefined) {
       return false
     }
     this.refilledAt.delete(key)
     this.refilledAt.set(key, refilledAt)
     this.forgetWhatNeedNotBeKept(now)
     return true
+  }
+
+  /** When the tokens that the key has used would be there again if it took one more; undefined if it has none left. */
+  private afterOne(key: Key, perSecond: number, now: number) {
+    const cost = 1000 / perSecond
+    const refilledAt = Math.max(now, this.refilledAt.get(key) ?? 0) + cost
+    return refilledAt - now > Math.max(this.burstSeconds * 1000, cost) ? undefined : refilledAt
   }
 
   get size() {

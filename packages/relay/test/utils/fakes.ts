@@ -75,7 +75,8 @@ export const fakePeer = Effect.map(Scope.make(), (scope) => {
       turnedAway.push(reason)
       leave?.()
       leave = undefined
-    }
+    },
+    end: Effect.void
   }
   return {
     entered,
