@@ -1,6 +1,6 @@
 /**
- * Reading and writing a Node stream by pulling: nothing is read that nobody asked for, and a write is done when it has
- * left this process. Neither attaches anything to the stream beyond its own duration, and neither owns the stream.
+ * Reads and writes a Node stream by pulling: it reads only when asked to, and a write completes when it has left this process.
+ * Both remove their listeners when they complete, and neither owns the stream.
  *
  * @since 0.1.0
  */
@@ -123,7 +123,7 @@ const closingStepMs = 5_000
 /**
  * Ends in order: what was written goes out, then the end. Done when the operating system has it all, or when it takes nothing
  * for 5 s. The stream is destroyed when the other end has ended too, and 5 s later at the latest: destroyed earlier, with bytes
- * that nobody has read, TCP would reset it and take back what is on the way. What still comes is dropped.
+ * that were not read, TCP would reset it and take back what is on the way. What still comes is dropped.
  *
  * @since 0.1.0
  * @category closing

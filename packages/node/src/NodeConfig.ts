@@ -1,6 +1,6 @@
 /**
- * Every limit and deadline of a node, with its default and the reason for it. A `Tx3Node` reads them once, when it is
- * made; to change some, provide `layer` to the node's layer.
+ * Every limit and deadline of a node, with its default and the reason. A `Tx3Node` reads them once, when it is made. To change
+ * them, provide `layer` to the node's layer.
  */
 import * as Context from "effect/Context"
 import * as Layer from "effect/Layer"

@@ -1,6 +1,5 @@
 /**
- * What can go wrong between a node and the rest of the world, as typed errors whose messages say what to do. A peer or
- * relay that misbehaves always ends in one of these, never in a defect.
+ * The typed errors of a node. Their messages say what to do. A misbehaving peer or relay causes one of these, never a defect.
  */
 import type { AddressError } from "@tx3/protocol/Address"
 import { hostPort } from "@tx3/protocol/Address"
@@ -81,7 +80,7 @@ export class DigestMismatch extends Schema.TaggedError<DigestMismatch>("@tx3/nod
 }
 
 /**
- * A relay closed the connection before TLS was done, which is its way to say no: it has nobody under that digest.
+ * A relay closed the connection before TLS was done, which is how it refuses: no node with that digest is registered.
  *
  * @since 0.1.0
  * @category errors

@@ -1,8 +1,8 @@
 /**
  * A node's registration at one relay, as an actor: it registers, waits for the all-clear, dials back for every splice
- * token, and when the control stream is lost waits a while, or until the machine has another network, and registers again.
- * It runs until the scope it was made in closes, whatever goes wrong: a defect is logged, and the registration is tried again.
- * Connections that came through the relay are not its own and live on when the registration is lost.
+ * token, and registers again with backoff when the control stream is lost, earlier if the machine's network changes.
+ * It runs until its scope closes; it logs a defect and registers again. Connections that came through the relay are not its
+ * own and survive the loss of the registration.
  */
 import type { AddressWithDigest } from "@tx3/protocol/Address"
 import * as Preamble from "@tx3/protocol/Preamble"

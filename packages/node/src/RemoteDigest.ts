@@ -1,5 +1,5 @@
 /**
- * Who is at the other end of the connection that the present code runs for. It is set around the handlers of `Tx3Node.serve`,
+ * The digest of the other end of the connection that a handler serves. It is set around the handlers of `Tx3Node.serve`,
  * `Tx3SocketServer` and `Tx3HttpServer`, and so in an @effect/rpc or HttpApi handler behind them; it owns nothing.
  */
 import type { CertDigest } from "@tx3/protocol/CertDigest"

@@ -1,7 +1,7 @@
 /**
- * A connection to another node: bytes both ways over TLS, and whose certificate is at the other end. It ends when both
- * sides have ended their writing, when it is lost, when it is closed, and at the latest with the scope of whoever
- * opened it: the caller's for one that was connected, the node's for one that came in.
+ * A connection to another node: TLS bytes in both directions, and the digest of the other end. It ends when both sides have
+ * ended their writing, when it is lost, when it is closed, and at the latest with a scope: the caller's for an outgoing
+ * connection, the node's for an incoming one.
  */
 import * as Socket from "@effect/platform/Socket"
 import type { CertDigest } from "@tx3/protocol/CertDigest"

@@ -19,7 +19,7 @@ import * as Tx3Node from "./Tx3Node.js"
 const maxConnections = 32
 
 /**
- * A client of the HTTP server at this address, or at several of one node, as whoever `options` say this is: a new identity,
+ * A client of the HTTP server at this address, or at several of one node, with the identity of `options`: a new one,
  * without any. URLs are `http://` and `ws://`, since what carries them is encrypted already; their host is the server's
  * to make something of. A request whose connection cannot be made fails with the `ConnectError` as its cause.
  *

@@ -42,7 +42,7 @@ export const make: Effect.Effect<HttpServer.HttpServer, never, Tx3Node.Tx3Node |
   const digests = new WeakMap<Duplex, CertDigest>()
   const open = new Set<Duplex>()
 
-  // As NodeHttpServer does it: what is idle is closed, the rest when its response is out. Whoever comes meanwhile is refused.
+  // As NodeHttpServer does it: idle connections are closed, the others after their response. New ones are refused.
   const drain = (connections: Connections) =>
     Effect.sync(() => {
       // For a connection whose response has yet to end. 0 would be for ever.

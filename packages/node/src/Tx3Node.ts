@@ -1,7 +1,7 @@
 /**
- * A node: it listens at addresses of its own and through relays, hands on the connections that come in, and connects to
- * others. Its listeners and registrations, and after them every inbound connection, end with its layer's scope; a
- * connection it made with `connect` ends with its caller's.
+ * A node: it listens at its own addresses and through relays, delivers inbound connections, and connects to others. It owns
+ * its listeners, registrations and inbound connections until its layer's scope closes, in that order. A connection made with
+ * `connect` ends with the caller's scope.
  */
 import type { AddressError, AddressWithDigest } from "@tx3/protocol/Address"
 import * as Address from "@tx3/protocol/Address"
@@ -52,9 +52,9 @@ export class Tx3Node extends Context.Tag("@tx3/node/Tx3Node")<Tx3Node, {
   readonly registrations: ReadonlyArray<RelayRegistration.RelayRegistration>
 
   /**
-   * Connections that others opened, when their handshakes are done, in that order. Each is given once, to whoever pulls
-   * first, and is the taker's to close; what the taker leaves open ends with the node, and so does the stream. Where
-   * each connection has its own handler, `serve` takes care of closing.
+   * Inbound connections, in the order in which their handshakes completed. Each is delivered once, to the first consumer that
+   * pulls, which must close it. A connection that is left open ends with the node, as the stream does. `serve` closes
+   * connections itself.
    */
   readonly connections: Stream.Stream<Tx3Connection.Tx3Connection>
 
@@ -72,7 +72,7 @@ export class Tx3Node extends Context.Tag("@tx3/node/Tx3Node")<Tx3Node, {
    * Connects to another node, directly or through a relay, and makes sure that it is the one the address names. Every
    * IP address of a name is tried, 250 ms apart, and the first that answers is taken (RFC 8305). Of several addresses of the node, the next is tried `connectStaggerMs` after the
    * one before it or as soon as that has failed, and the first that completes is taken. The connection is closed with the
-   * scope: in order where the scope closes with success, by a reset otherwise. A relay's own address is none to connect to: the relay takes whoever does for a node that registers.
+   * scope: in order where the scope closes with success, by a reset otherwise. Do not connect to a relay's own address: the relay would treat the connection as a node that registers.
    */
   readonly connect: (
     address: Destination
@@ -104,7 +104,7 @@ export interface Options {
    */
   readonly bind?: ReadonlyArray<string | Address.Address> | undefined
 
-  /** Who the node is. Default: a new identity, which nobody will know again. */
+  /** The node's identity. Default: a new one, whose digest is different each time. */
   readonly identity?: Identity.Identity | undefined
 
   /**

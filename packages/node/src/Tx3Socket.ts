@@ -73,7 +73,7 @@ const connect = (node: Tx3Node.Tx3Node["Type"], destination: Tx3Node.Destination
   )
 
 /**
- * A `Socket` to this address, or to several of one node, as whoever `options` say this is: a new identity, without any.
+ * A `Socket` to this address, or to several of one node, with the identity of `options`; by default a new one.
  * The node that it takes is not listening anywhere.
  *
  * @since 0.1.0

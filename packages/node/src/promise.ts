@@ -21,8 +21,8 @@ import type { Tx3Connection } from "./Tx3Connection.js"
 import * as Tx3Node from "./Tx3Node.js"
 
 /**
- * A connection: a half-open `Duplex`, whose two directions are ended one by one, and paused until somebody reads. It closes
- * when both have ended, and at the latest with its node. A reset is told by `error`, which nobody has to listen for.
+ * A connection: a half-open `Duplex`, whose two directions are ended one by one, and paused until it is read. It closes
+ * when both have ended, and at the latest with its node. A reset is reported by `error`; a listener is optional.
  *
  * @since 0.1.0
  * @category models
@@ -66,7 +66,7 @@ export interface Options {
   /** Relays to be reached through, tx3-rst://HOST:PORT/DIGEST, and own addresses to listen at, tx3-st://HOST:PORT. */
   readonly bind?: ReadonlyArray<string> | undefined
 
-  /** Who it is: a PEM text as {@link newIdentity} and `tx3 keygen` make it. Default: somebody new, whom nobody knows again. */
+  /** The node's identity: a PEM text as {@link newIdentity} and `tx3 keygen` make it. Default: a new one each time. */
   readonly identity?: string | undefined
 
   /** Deadlines and limits in place of `NodeConfig`'s defaults. */
@@ -88,7 +88,7 @@ export const bind = async (options: Options = {}): Promise<Node> => {
     return { node, open: yield* handOver.make, next: yield* Stream.toPull(node.connections) }
   })
   const runtime = ManagedRuntime.make(
-    // Nobody asked for a log on stdout; what matters is an error or an event.
+    // A library must not log to stdout; errors and events report what matters.
     Layer.provide(Layer.scoped(Facade, facade), [NodeConfig.layer(config ?? {}), Logger.remove(Logger.defaultLogger)])
   )
   const close = () => runtime.dispose()
@@ -133,7 +133,7 @@ class Facade extends Context.Tag("@tx3/node/promise/Facade")<Facade, {
 const toDuplex = ({ duplex, remoteDigest }: Tx3Connection): Connection => Object.assign(duplex, { remoteDigest })
 
 /**
- * Makes a new identity, as a PEM text with its private key: keep it where nobody else can read it. A node of that identity
+ * Makes a new identity, as a PEM text with its private key: keep it where others cannot read it. A node of that identity
  * has the same digest each time.
  *
  * @since 0.1.0

@@ -1,5 +1,5 @@
 /**
- * Where a node or relay is reached and who must answer there: `tx3-st://HOST:PORT/DIGEST` for TLS straight over TCP,
+ * An address: where a node or relay is reached, and the digest that must answer: `tx3-st://HOST:PORT/DIGEST` for TLS straight over TCP,
  * `tx3-rst://HOST:PORT/DIGEST` for the same through a relay. An address is checked whole when it is made, so every
  * `Address` prints as a text that reads back as an equal one; hosts are kept as they were written.
  */

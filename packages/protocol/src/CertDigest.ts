@@ -1,6 +1,6 @@
 /**
- * The digest of a TLS certificate: what a node is called in addresses, in preambles and in logs, and the only thing
- * trust comes from. A branded string, so that it is compared, used as a map's key and printed as it is.
+ * The digest of a TLS certificate. It names a node in addresses, preambles and logs, and comparing it is the only source of
+ * trust. It is a branded string: code compares it, prints it and uses it as a map's key without conversion.
  */
 import * as Schema from "effect/Schema"
 import { createHash } from "node:crypto"

@@ -23,7 +23,7 @@ import * as Tls from "./Tls.js"
  * @category models
  */
 export interface Secured {
-  /** Paused: it reads once somebody listens, and half-close works if the stream below allows half-open. */
+  /** Paused until it has a reader. Half-close works if the stream below allows half-open. */
   readonly socket: tls.TLSSocket
   /** The digest of the certificate the other end proved to own. */
   readonly digest: CertDigest.CertDigest
@@ -217,7 +217,7 @@ const untilSecure = (socket: tls.TLSSocket, tap: Tap, secureEvent: Role["secureE
     }
     const onClose = () => settle(new HandshakeError({ reason: "closed" }))
     const onError = (cause: Error) => settle(errorOf(cause))
-    // A TLS socket that nobody reads does not notice that the other end went away; this reads nothing but its end.
+    // A TLS socket without a reader does not notice that the other end went away; this reads nothing but its end.
     const noticeEnd = () => void socket.read(0)
     const release = () => {
       socket.off(secureEvent, onSecure).off("close", onClose).off("end", onClose).off("error", onError)

@@ -1,7 +1,7 @@
 /**
- * What a node or relay is: a certificate, the key it belongs to, and the digest it is known by. The module makes new
- * identities, reads them from DER and PEM, and refuses what other tx3 implementations would not accept. The key stays
- * in a `Redacted`, so that no log, JSON or error shows it.
+ * The identity of a node or relay: a certificate, its private key, and the certificate's digest. The module makes new
+ * identities, reads them from DER and PEM, and refuses those that other tx3 implementations would not accept. The key is a
+ * `Redacted`, so logs, JSON and errors do not show it.
  */
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -109,7 +109,7 @@ export const generate: Effect.Effect<Identity> = Effect.promise(async () => {
     extensions: [
       new x509.SubjectAlternativeNameExtension([{ type: "dns", value: dnsName }]),
       new x509.ExtendedKeyUsageExtension([
-        // The original means anyExtendedKeyUsage, 2.5.29.37.0, and writes this. Nobody asks for it; our leaves are as its.
+        // The original means anyExtendedKeyUsage, 2.5.29.37.0, and writes this. Nothing depends on it.
         "2.5.29.37",
         x509.ExtendedKeyUsage.serverAuth,
         x509.ExtendedKeyUsage.clientAuth

@@ -1,13 +1,13 @@
 /**
- * The time that intervals are measured by. The wall clock is for what people read: a step back of an hour would make
- * whatever is measured by it last an hour more.
+ * A monotonic clock to measure intervals by. The wall clock can be set: an hour back would lengthen a running interval by an
+ * hour.
  *
  * @since 0.1.0
  */
 import type * as Clock from "effect/Clock"
 
 /**
- * Returns a function that gives the milliseconds of a clock that nobody sets. Only differences of them mean anything.
+ * Returns a function that reads a monotonic clock in milliseconds. Only differences are meaningful.
  *
  * @since 0.1.0
  * @category getters

@@ -1,7 +1,7 @@
 /**
- * Which certificates tx3 takes from the other end of a connection: one predicate for both roles, with the original's
- * rules (protocol, section 3). It looks at the bytes of the leaf alone. Certificates behind the leaf mean nothing, and
- * OpenSSL's verdict is not asked: it accepts and refuses other certificates than the original.
+ * Decides which certificates tx3 accepts from the other end: one predicate for both roles, with the original's rules
+ * (protocol, section 3). It reads the bytes of the leaf alone and ignores certificates behind it. It does not use OpenSSL's
+ * verdict, which accepts and refuses other certificates than the original.
  *
  * The reader is our own (`internal/der`). An ASN.1 library takes 0.7 ms of the event loop for a stranger's certificate
  * and accepts BER, which the original does not; the reader takes a hundredth of that.
@@ -166,7 +166,7 @@ const refusalOf = (certificate: Buffer, now: number): Reason | undefined => {
   if (!verify(known.digest, tbsCertificate!.whole, WellKnownCa.publicKey, der.bytesOf(signature))) {
     return "Signature"
   }
-  // Last, so that whoever does not mind the time knows that it is the only reason. Certificates know no fractions.
+  // Last, so that a caller that ignores the time knows it is the only reason. Certificates have whole seconds.
   const second = Math.floor(now / 1000) * 1000
   return second < from ? "NotYetValid" : second > until ? "Expired" : undefined
 }

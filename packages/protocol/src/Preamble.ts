@@ -1,6 +1,6 @@
 /**
- * The fixed values of the relay's wire protocol. What a preamble says is the relay's to decide: 32 bytes that are a
- * relay's digest, a node's digest or a splice token, told apart only by being known (protocol, section 4).
+ * The fixed values of the relay's wire protocol. The relay decides what a preamble means: its 32 bytes are the relay's
+ * digest, a node's digest or a splice token, and the relay recognises those it knows (protocol, section 4).
  */
 
 /**

@@ -1,6 +1,6 @@
 /**
- * Which hosts a listener tells the world about. What it is bound to is often no answer: an unspecified address means
- * every interface of the machine, and nobody can dial it.
+ * The hosts that a listener publishes. The bound address does not suffice: clients cannot dial an unspecified address, which
+ * means every interface of the machine.
  */
 import * as Arr from "effect/Array"
 import ipaddr from "ipaddr.js"

@@ -1,5 +1,5 @@
 /**
- * Whom a connection is counted to: the party that an address stands for, which is what every per-source limit counts.
+ * The source of a connection, by which every per-source limit counts.
  *
  * @since 0.1.0
  */
@@ -8,7 +8,7 @@ import ipaddr from "ipaddr.js"
 import * as Net from "node:net"
 
 /**
- * An IPv4 address, or an IPv6 /64 network such as `2001:db8:1:2::/64`: whoever has one address of a /64 has them all
+ * An IPv4 address, or an IPv6 /64 network such as `2001:db8:1:2::/64`: a host with one address of a /64 has them all
  * (RFC 4291, section 2.5.1; RFC 6177).
  *
  * @since 0.1.0

@@ -1,6 +1,6 @@
 /**
- * The name a relay gives to one waiting peer: it tells the node this token, and the node's own connection presents it
- * to be spliced with that peer. Whoever knows a token may take the peer, so it has to be unguessable.
+ * A splice token names one waiting peer. The relay sends it to the node, and the node's second connection presents it to be
+ * spliced with that peer. A token entitles its holder to the peer, so it must not be guessable.
  */
 import * as Schema from "effect/Schema"
 import { randomFillSync } from "node:crypto"

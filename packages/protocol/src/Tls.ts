@@ -1,6 +1,6 @@
 /**
- * How tx3 speaks TLS, for both roles: which version, suites and certificates, and who the peer turned out to be. It
- * gives parameters for node:tls; the sockets are the caller's (protocol, section 3).
+ * TLS parameters for both roles: version, suites, certificates, and reading the peer's certificate. It makes options for
+ * node:tls; the caller owns the sockets (protocol, section 3).
  */
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"

@@ -1,7 +1,7 @@
 /**
- * The certificate authority that signs every tx3 certificate. TLS stacks insist on a chain, so there is one; but its
- * private key is public, anyone may sign with it, and a valid chain therefore says nothing about who the peer is. Trust
- * comes from comparing certificate digests, nothing else (protocol, section 3).
+ * The certificate authority that signs every tx3 certificate. TLS libraries require a chain. The private
+ * key is public, so a valid chain does not identify the peer. Trust comes only from comparing certificate digests
+ * (protocol, section 3).
  */
 import { type KeyObject, X509Certificate } from "node:crypto"
 

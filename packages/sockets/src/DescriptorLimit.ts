@@ -1,5 +1,5 @@
 /**
- * How many descriptors this process may have open. Every socket is one.
+ * The descriptor limit of this process. Every socket takes one descriptor.
  *
  * @since 0.1.0
  */

@@ -195,8 +195,8 @@ const untilConnected = (socket: net.Socket) =>
 type SetKeepAlive = (enable: boolean, initialDelayMs: number, intervalMs: number, count: number) => void
 
 /**
- * Gives a socket the keep-alive times of the protocol (section 5), and a listener for its errors: what went wrong is told to
- * whoever reads or writes at the time.
+ * Gives a socket the keep-alive times of the protocol (section 5), and an error listener: a failed read or write
+ * reports its error to its own caller.
  *
  * @since 0.1.0
  * @category connecting

@@ -1,6 +1,6 @@
 /**
- * Races several ways to the same end. Each way begins a while after the one before it, or as soon as that has failed. The
- * first that succeeds is taken, and what the others acquired is released before it is returned.
+ * Races several attempts. Each begins a delay after the one before it, or as soon as that has failed. The first success wins,
+ * and the resources of the others are released before it is returned.
  *
  * @since 0.1.0
  */

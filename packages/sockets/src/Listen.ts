@@ -1,6 +1,6 @@
 /**
- * Which addresses a host means to a listener, and listening at all of them. A name such as `localhost` stands for an IPv4 and
- * an IPv6 address, and programs connect to either.
+ * Resolves a host to the addresses to listen at, and listens at all of them. A name such as `localhost` has an IPv4 and an
+ * IPv6 address, and programs connect to either.
  *
  * @since 0.1.0
  */

@@ -1,6 +1,6 @@
 /**
- * How a socket of node:net ends other than in order: telling what is behind an end that looks clean, and ending so that the
- * other end finds a reset. Nothing is acquired here.
+ * Resets on sockets of node:net: detecting a reset behind an end that looks clean, and closing a socket with a reset. It owns
+ * nothing.
  */
 import * as fs from "node:fs"
 import type * as net from "node:net"

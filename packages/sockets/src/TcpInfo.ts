@@ -1,5 +1,5 @@
 /**
- * What Linux knows of a TCP connection, `struct tcp_info`, and the rule by which its other end is taken for dead. This
+ * Linux's `struct tcp_info` of a TCP connection, and the rule by which its other end counts as dead. This
  * module is the only one that knows the offsets in that struct. It makes no system call and owns nothing.
  *
  * TCP keep-alive finds a dead end only while nothing is unacknowledged. With bytes in flight, Linux retransmits them for

@@ -1,5 +1,5 @@
 /**
- * What a program does about a unix socket's file when it listens there. It owns nothing.
+ * Prepares the file of a unix socket before a program listens there. It owns nothing.
  *
  * @since 0.1.0
  */
@@ -18,7 +18,7 @@ import { isMainThread } from "node:worker_threads"
 export const longestPath: number = Os.platform() === "darwin" ? 103 : 107
 
 /**
- * Removes a unix socket that nobody listens at any more, as a process that was killed leaves it behind; it would be in the
+ * Removes a unix socket without a listener, as a killed process leaves it behind; it would be in the
  * way of the next. Anything else that has this name stays.
  *
  * @since 0.1.0

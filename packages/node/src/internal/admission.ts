@@ -1,6 +1,6 @@
 /**
- * Admission of what comes in: how many connections and handshakes there may be, in all and of one party, and which handshake
- * is given up for a new one. Every decision is made in one step and never waits. It holds counts and no resources.
+ * Admission of inbound connections: how many connections and handshakes there may be, in all and per party, and which
+ * handshake is given up for a new one. Admission is synchronous. It holds counts and no resources.
  */
 import type { NodeConfigOptions } from "../NodeConfig.js"
 

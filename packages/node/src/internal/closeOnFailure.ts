@@ -1,5 +1,5 @@
 /**
- * Trying something that needs resources, in a scope that may outlive many tries.
+ * Runs an attempt that acquires resources, in a scope that may outlive many attempts.
  */
 import * as Effect from "effect/Effect"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"

@@ -1,6 +1,6 @@
 /**
- * From an address to an open connection with whom it names. What that takes is the caller's scope's, and nothing is
- * left in it when it fails.
+ * Opens a connection to the node that an address names. The caller's scope owns its resources; a failed attempt leaves none
+ * in it.
  */
 import type { AddressWithDigest } from "@tx3/protocol/Address"
 import * as CertDigest from "@tx3/protocol/CertDigest"
@@ -18,9 +18,9 @@ import * as Tx3Connection from "../Tx3Connection.js"
 import { closeOnFailure } from "./closeOnFailure.js"
 
 /**
- * Connects to whom an address names, and makes sure that it is who answers. Through a relay the address's digest is the
- * preamble, and whose it is decides what the connection becomes: a node's makes this end its peer, the relay's own
- * makes it a control stream (protocol, section 4).
+ * Connects to the end that an address names, and verifies its digest. Through a relay the address's digest is the preamble
+ * and decides what the connection becomes: a node's digest makes this end its peer, the relay's own makes it a control stream
+ * (protocol, section 4).
  */
 export const connect = (
   address: AddressWithDigest,

@@ -1,7 +1,7 @@
 /**
- * What comes in, from a listener or through a relay. Each connection has one fiber and one scope, from its first byte
- * until it is closed; those that are through TLS wait in a backlog until the application takes them. All of it ends
- * with the scope this was made in.
+ * Inbound connections, from a listener or through a relay. Each has one fiber and one scope, from its first byte until it is
+ * closed. Connections that have completed TLS wait in a backlog until the application takes them. All end with the scope in
+ * which this was made.
  */
 import * as Handshake from "@tx3/protocol/Handshake"
 import * as DescriptorLimit from "@tx3/sockets/DescriptorLimit"
@@ -77,7 +77,7 @@ export const make = (
       if (!isFull) {
         backlog.add(waiting)
         available.unsafeOpen()
-        // Nobody reads it, and Node would not notice that it is reset.
+        // It has no reader, and Node would not notice a reset.
         waiting.connection.duplex.on("readable", waiting.noticeEnd)
       }
       return !isFull

@@ -1,6 +1,6 @@
 /**
- * Whether this machine may have another way to the world now: its addresses have changed, or it has slept. No event tells a
- * program of either on every system, so this module looks every second while a caller waits, and only then.
+ * Detects a change of network: the machine's addresses have changed, or it has slept. No event reports this on every system, so
+ * this module polls every second, only while a caller waits.
  */
 import * as Interfaces from "@tx3/sockets/Interfaces"
 import * as Clock from "effect/Clock"

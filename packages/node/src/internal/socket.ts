@@ -1,6 +1,6 @@
 /**
- * How a connection is read and written by @effect/platform's `Socket`, whose handlers are called for each chunk and may take
- * their time. Neither opens, ends or closes anything but what a `CloseEvent` closes.
+ * Reads and writes a connection for @effect/platform's `Socket`, which calls a handler for each chunk. It closes the connection
+ * only on a `CloseEvent`, and owns nothing.
  */
 import * as Socket from "@effect/platform/Socket"
 import * as Effect from "effect/Effect"

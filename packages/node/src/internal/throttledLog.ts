@@ -1,6 +1,6 @@
 /**
- * Warnings about what strangers do, at a bounded rate: of each message one line in every interval, and with it the number of
- * those that were left out since the one before.
+ * Warnings that strangers cause, at a bounded rate: one line per message and interval, with the number of lines omitted since
+ * the last one.
  */
 import * as Effect from "effect/Effect"
 

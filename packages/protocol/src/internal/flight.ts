@@ -1,10 +1,10 @@
 /**
- * What the other end sends before the handshake is done, a record at a time, looked at before TLS gets it (RFC 8446, sections 4.4
- * and 5). OpenSSL verifies a chain of up to 100 certificates on any curve inside the event loop, half a second for one handshake,
+ * The other end's bytes before the handshake is done. They are checked record by record before TLS gets them (RFC 8446,
+ * sections 4.4 and 5). OpenSSL verifies a chain of up to 100 certificates on any curve inside the event loop, half a second for one handshake,
  * and Node has no option against it. So certificates are decrypted here too, with the secret that TLS gives for key logs, and TLS
  * gets none that would be refused afterwards. It then finds the leaf's issuer among its trust anchors and builds no chain.
  *
- * It holds what it has not given out yet, and the keys until it has seen the certificate.
+ * It holds the bytes that TLS has not got yet, and the keys until it has seen the certificate.
  */
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
@@ -15,7 +15,7 @@ import * as PeerCertificate from "../PeerCertificate.js"
 /** The most bytes of records that TLS gets before it is done. */
 export const maxBytes = 8192
 
-/** The leaf, and one that nobody looks at. */
+/** The leaf, and one more, which is ignored. */
 const maxCertificates = 2
 
 const contentType = { changeCipherSpec: 20, handshake: 22, applicationData: 23 }

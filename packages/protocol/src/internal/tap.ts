@@ -1,13 +1,12 @@
 /**
- * The stream that TLS runs over, between it and the connection below, which this owns from its construction on. TLS is told of
- * an end or a reset of the connection only when it has every byte before it, so that the order in which it learns of the
- * other end's close_notify and of the connection's end is the order in which they came.
+ * The stream between TLS and the connection below. It owns that connection from its construction on. TLS learns of an end or a
+ * reset of the connection only after every byte before it, so it sees the other end's close_notify and the connection's end
+ * in the order in which they arrived.
  *
  * Until the handshake is done TLS gets records only as `Flight` gives them out. Afterwards it gets everything, and the records that
- * give no data are counted: OpenSSL takes 8 to 27 us of the event loop for a KeyUpdate of 27 bytes and tells nobody.
+ * give no data are counted: OpenSSL spends 8 to 27 us of the event loop on a KeyUpdate of 27 bytes and does not report it.
  *
- * It holds at most what one read of the connection gave (64 KiB), and one write of TLS. Either side that takes nothing stops
- * the other.
+ * It holds at most one read of the connection (64 KiB) and one write of TLS. A side that does not read stops the other.
  */
 import { Duplex } from "node:stream"
 import type * as flight from "./flight.js"
@@ -47,7 +46,7 @@ export class Tap extends Duplex {
   /** More came after the handshake than may come. */
   onFlood: () => void = () => {}
 
-  /** How many bytes of data TLS has given to whoever reads it. */
+  /** How many bytes of data TLS has given to its reader. */
   dataRead: () => number = () => 0
 
   private ended = false
