@@ -108,7 +108,7 @@ export const make = (
   const readable = Stream.repeatEffectOption(duplex.read(tlsSocket))
 
   const run: Socket.Socket["run"] = (handler, options) =>
-    Effect.zipRight(options?.onOpen ?? Effect.void, internalSocket.read({ readable }, handler))
+    Effect.zipRight(options?.onOpen ?? Effect.void, internalSocket.read(readable, handler))
 
   const socket = Socket.Socket.of({
     [Socket.TypeId]: Socket.TypeId,

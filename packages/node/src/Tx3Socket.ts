@@ -48,7 +48,7 @@ export const make = (destination: Tx3Node.Destination): Effect.Effect<Socket.Soc
     const run: Socket.Socket["run"] = (handler, options) =>
       Effect.scoped(
         Effect.flatMap(connected, (connection) =>
-          Effect.zipRight(options?.onOpen ?? Effect.void, read(connection, handler)))
+          Effect.zipRight(options?.onOpen ?? Effect.void, read(connection.readable, handler)))
       )
 
     return Socket.Socket.of({

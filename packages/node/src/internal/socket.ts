@@ -7,7 +7,6 @@ import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
 import * as Stream from "effect/Stream"
 import type { ConnectionError } from "../NodeError.js"
-import type { Tx3Connection } from "../Tx3Connection.js"
 
 /**
  * Handlers of one connection that run at a time. As with platform's own sockets the next chunk does not wait for the handler
@@ -20,7 +19,7 @@ type Handler<Chunk, E, R> = (chunk: Chunk) => Effect.Effect<unknown, E, R> | voi
 
 /** Calls the handler for each chunk in order, and ends when the other end has ended and all handlers are done. */
 export const read = <E, R>(
-  { readable }: Pick<Tx3Connection, "readable">,
+  readable: Stream.Stream<Uint8Array, ConnectionError>,
   handler: Handler<Uint8Array, E, R>
 ): Effect.Effect<void, Socket.SocketError | E, R> =>
   Effect.scoped(Effect.gen(function*() {
@@ -45,7 +44,10 @@ const encoder = new TextEncoder()
 
 /** Writes a chunk and waits until the operating system has it. */
 export const write = (
-  connection: Pick<Tx3Connection, "write" | "close">,
+  connection: {
+    readonly write: (bytes: Uint8Array) => Effect.Effect<void, ConnectionError>
+    readonly close: Effect.Effect<void>
+  },
   chunk: Uint8Array | string | Socket.CloseEvent
 ): Effect.Effect<void, Socket.SocketError> =>
   Socket.isCloseEvent(chunk)

@@ -1,6 +1,5 @@
 /** The system calls of `SocketCalls`, through koffi and libc. Imported only where `SocketCalls.load` finds koffi. */
 import koffi from "koffi"
-import type { SocketCalls } from "../SocketCalls.js"
 import { infoBytes, parse } from "../TcpInfo.js"
 
 const libc = koffi.load(null)
@@ -26,15 +25,15 @@ const queued = new Int32Array(1)
 const set = (fd: number, level: number, option: number, value: Int32Array) =>
   c.setsockopt(fd, level, option, value, value.byteLength) === 0
 
-export const linuxCalls: SocketCalls = {
-  tcpInfo: (fd) => {
+export const linuxCalls = {
+  tcpInfo: (fd: number) => {
     infoLength[0] = infoBytes
     return c.getsockopt(fd, ipprotoTcp, tcpInfoOption, info, infoLength) === 0
       ? parse(info, infoLength[0])
       : undefined
   },
-  unacknowledgedBytes: (fd) => c.ioctl(fd, siocOutq, "void *", queued) === 0 ? queued[0] : undefined,
-  setUserTimeout: (fd, ms) => set(fd, ipprotoTcp, tcpUserTimeout, Int32Array.of(ms)),
-  setProbeInterval: (fd, ms) => set(fd, ipprotoTcp, tcpRtoMaxMs, Int32Array.of(ms)),
-  resetOnClose: (fd) => set(fd, solSocket, soLinger, Int32Array.of(1, 0))
+  unacknowledgedBytes: (fd: number) => c.ioctl(fd, siocOutq, "void *", queued) === 0 ? queued[0] : undefined,
+  setUserTimeout: (fd: number, ms: number) => set(fd, ipprotoTcp, tcpUserTimeout, Int32Array.of(ms)),
+  setProbeInterval: (fd: number, ms: number) => set(fd, ipprotoTcp, tcpRtoMaxMs, Int32Array.of(ms)),
+  resetOnClose: (fd: number) => set(fd, solSocket, soLinger, Int32Array.of(1, 0))
 }
