@@ -1,6 +1,6 @@
 export * as FileError from "./FileError.js"
 export * as IdentityFile from "./IdentityFile.js"
-export * as Lines from "./Lines.js"
+export * as ListFile from "./ListFile.js"
 export * as NewFile from "./NewFile.js"
 export * as OutputError from "./OutputError.js"
 export * as Publish from "./Publish.js"

@@ -6,6 +6,7 @@
  */
 import type * as PlatformError from "@effect/platform/Error"
 import * as FileSystem from "@effect/platform/FileSystem"
+import { entriesOf, ListError } from "@tx3/files/ListFile"
 import { AddressRange } from "@tx3/relay/RelayConfig"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -15,29 +16,12 @@ import type { Access } from "./OperatorConfig.js"
 import { NodeDigest } from "./OperatorConfig.js"
 
 /**
- * A list that cannot be used: which file, where in it, and what is wrong.
- *
- * @since 0.1.0
- * @category errors
- */
-export class AccessFileError extends Schema.TaggedError<AccessFileError>("@tx3/policy/AccessFileError")(
-  "AccessFileError",
-  { path: Schema.String, line: Schema.optional(Schema.Int), problem: Schema.String }
-) {
-  override get message(): string {
-    return this.line === undefined
-      ? `${this.path}: ${this.problem}`
-      : `${this.path}: line ${this.line}: ${this.problem}`
-  }
-}
-
-/**
  * The same access with the entries of its files among those that stand in it, and without files.
  *
  * @since 0.1.0
  * @category accessors
  */
-export const resolve = (access: Access): Effect.Effect<Access, AccessFileError, FileSystem.FileSystem> =>
+export const resolve = (access: Access): Effect.Effect<Access, ListError, FileSystem.FileSystem> =>
   Effect.gen(function*() {
     const { callout, controlStreams, nodes, peers, peersOf } = access
     return {
@@ -79,23 +63,12 @@ const read = <Entry>(path: string, entry: Schema.Schema<Entry, string>) =>
     const fs = yield* FileSystem.FileSystem
     const text = yield* Effect.mapError(
       fs.readFileString(path),
-      (error) => new AccessFileError({ path, problem: problemOf(error) })
+      (error) => new ListError({ place: path, problem: problemOf(error) })
     )
     const decode = Schema.decodeEither(entry)
-    const entries: Array<Entry> = []
-    for (const [index, line] of text.split("\n").entries()) {
-      // The carriage return of a CRLF goes with the blanks.
-      const content = line.replace(/#.*/, "").trim()
-      if (content !== "") {
-        entries.push(
-          yield* Either.mapLeft(
-            decode(content),
-            (error) => new AccessFileError({ path, line: index + 1, problem: messageOf(error) })
-          )
-        )
-      }
-    }
-    return entries
+    return yield* Effect.forEach(entriesOf(text), ({ content, line }) =>
+      Either.mapLeft(decode(content), (error) =>
+        new ListError({ place: path, line, problem: messageOf(error) })))
   })
 
 const problemOf = (error: PlatformError.PlatformError) =>

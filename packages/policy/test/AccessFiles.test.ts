@@ -90,7 +90,7 @@ describe("AccessFiles", () => {
           ofNodes.message,
           `${nodes}: line 4: fred is not a node's digest, the 43 characters at the end of its address`
         )
-        assert.deepEqual([ofNodes.path, ofNodes.line], [nodes, 4])
+        assert.deepEqual([ofNodes.place, ofNodes.line], [nodes, 4])
 
         for (const entry of ["10.0.0.0/33", "10.0.0.1, 10.0.0.2", "010.0.0.0/8", "10.1/16", "example.org"]) {
           const ranges = yield* put("ranges", `${entry}\n`)

@@ -6,30 +6,12 @@
  */
 import * as FileSystem from "@effect/platform/FileSystem"
 import { FileError } from "@tx3/files/FileError"
-import * as lines from "@tx3/files/Lines"
+import { entriesOf, ListError } from "@tx3/files/ListFile"
 import * as CertDigest from "@tx3/protocol/CertDigest"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import type { KnownFileError } from "./KnownFile.js"
 import * as KnownFile from "./KnownFile.js"
-
-/**
- * An entry that names nobody: where it stands, and what is wrong.
- *
- * @since 0.1.0
- * @category errors
- */
-export class AllowListError extends Schema.TaggedError<AllowListError>("@tx3/reach/AllowListError")("AllowListError", {
-  /** `--allow`, a key of tx3.yml, or a file. */
-  place: Schema.String,
-  line: Schema.optional(Schema.Int),
-  problem: Schema.String
-}) {
-  override get message(): string {
-    return lines.at(this.place, this.line, this.problem)
-  }
-}
 
 /**
  * Whom to allow: those of `entries` and those of `file`. Without either, everybody; with an empty list, nobody.
@@ -71,7 +53,7 @@ export const make = (
   options: Options
 ): Effect.Effect<
   Option.Option<Allows>,
-  AllowListError | KnownFileError | FileError,
+  ListError | FileError,
   FileSystem.FileSystem
 > =>
   Effect.gen(function*() {
@@ -100,7 +82,7 @@ export const make = (
         (error) => new FileError({ action: "read", path, cause: error.cause })
       )
       const ofFile = yield* Effect.forEach(
-        lines.of(text),
+        entriesOf(text),
         ({ content, line }) => digestOf(names, content, { line, place: path })
       )
       return new Set(ofFile)
@@ -138,7 +120,7 @@ const digestOf = (
 ) => {
   const digest = isDigest(entry) ? entry : digests.get(entry)
   return digest === undefined
-    ? new AllowListError({
+    ? new ListError({
       ...where,
       problem: `${entry} is no digest, the 43 characters at the end of an address, and no name in ${path}`
     })

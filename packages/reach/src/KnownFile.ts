@@ -8,28 +8,12 @@ import type * as PlatformError from "@effect/platform/Error"
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Path from "@effect/platform/Path"
 import { FileError } from "@tx3/files/FileError"
-import * as lines from "@tx3/files/Lines"
+import { entriesOf, ListError } from "@tx3/files/ListFile"
 import * as CertDigest from "@tx3/protocol/CertDigest"
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-
-/**
- * What a file of names has, or would have: which file, which line, and what is wrong.
- *
- * @since 0.1.0
- * @category errors
- */
-export class KnownFileError extends Schema.TaggedError<KnownFileError>("@tx3/reach/KnownFileError")("KnownFileError", {
-  path: Schema.String,
-  line: Schema.optional(Schema.Int),
-  problem: Schema.String
-}) {
-  override get message(): string {
-    return lines.at(this.path, this.line, this.problem)
-  }
-}
 
 /**
  * Nothing says where the file of names is.
@@ -85,7 +69,7 @@ const isName = (text: string) => /^[\w.-]{1,64}$/.test(text) && !text.startsWith
  * @since 0.1.0
  * @category accessors
  */
-export const read = (path: string): Effect.Effect<Known, KnownFileError | FileError, FileSystem.FileSystem> =>
+export const read = (path: string): Effect.Effect<Known, ListError | FileError, FileSystem.FileSystem> =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
     const text = yield* fs.readFileString(path).pipe(
@@ -94,8 +78,8 @@ export const read = (path: string): Effect.Effect<Known, KnownFileError | FileEr
     )
     const names = new Map<CertDigest.CertDigest, string>()
     const digests = new Map<string, CertDigest.CertDigest>()
-    for (const { content, line } of lines.of(text)) {
-      const fail = (problem: string) => new KnownFileError({ path, line, problem })
+    for (const { content, line } of entriesOf(text)) {
+      const fail = (problem: string) => new ListError({ place: path, line, problem })
       const [digest, name, ...rest] = content.split(/\s+/)
       if (!isDigest(digest)) {
         return yield* fail(`${digest} is no digest, the 43 characters at the end of an address`)
@@ -128,8 +112,8 @@ export const check = (
   known: Known,
   digest: CertDigest.CertDigest,
   name: string
-): Effect.Effect<void, KnownFileError> => {
-  const fail = (problem: string) => new KnownFileError({ path: known.path, problem })
+): Effect.Effect<void, ListError> => {
+  const fail = (problem: string) => new ListError({ place: known.path, problem })
   const other = known.digests.get(name)
   const present = known.names.get(digest)
   return !isName(name)
@@ -152,7 +136,7 @@ export const add = (
   known: Known,
   digest: CertDigest.CertDigest,
   name: string
-): Effect.Effect<boolean, KnownFileError | FileError, FileSystem.FileSystem | Path.Path> =>
+): Effect.Effect<boolean, ListError | FileError, FileSystem.FileSystem | Path.Path> =>
   Effect.gen(function*() {
     yield* check(known, digest, name)
     if (known.names.has(digest)) {

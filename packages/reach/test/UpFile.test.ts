@@ -192,7 +192,7 @@ describe("who may connect", () => {
       const pathWith = (...variables: ReadonlyArray<readonly [string, string]>) =>
         Effect.withConfigProvider(KnownFile.defaultPath, ConfigProvider.fromMap(new Map(variables)))
       const error = yield* Effect.flip(pathWith())
-      assert.strictEqual(error._tag, "UsageError")
+      assert.strictEqual(error._tag, "NoKnownFile")
       assert.include(error.message, "name one with --known FILE")
       assert.strictEqual(yield* pathWith(["HOME", "/h"]), "/h/.config/tx3/known")
       assert.strictEqual(yield* pathWith(["HOME", "/h"], ["XDG_CONFIG_HOME", "/c"]), "/c/tx3/known")

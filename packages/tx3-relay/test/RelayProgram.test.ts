@@ -219,6 +219,14 @@ describe("tx3-relay", { timeout: 180_000 }, () => {
       }))
   }
 
+  it.scopedLive("refuses a list that cannot be read", () =>
+    Effect.gen(function*() {
+      const file = yield* changedFile((text) => `${text}access: { nodes: { allowFile: /nonexistent/nodes } }\n`)
+      const { code, stderr } = yield* programs.run("tx3-relay", ["-c", file])
+      assert.strictEqual(stderr, "tx3-relay: /nonexistent/nodes: there is no such file\n")
+      assert.strictEqual(code, 2)
+    }))
+
   it.scopedLive("refuses the key of another certificate", () =>
     Effect.gen(function*() {
       const other = yield* Identity.generate

@@ -12,10 +12,9 @@ Program.run({
   logLevel: LogLevel.Error,
   usageErrors: [
     "AddressError",
-    "AllowListError",
     "FileExists",
     "IdentityFileError",
-    "KnownFileError",
+    "ListError",
     "LocalEndpointError",
     "NoKnownFile",
     "UpFileError",
