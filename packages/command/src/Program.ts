@@ -36,6 +36,19 @@ const endedBy = (signal: NodeJS.Signals) => 128 + os.constants.signals[signal]
 /** How long a signal may come again as its own echo. */
 const signalEchoMs = 300
 
+/** Whether the command does its work when its stdout fails. Others end then: what they print is what they are for. */
+let goesOnWithoutStdout = false
+
+/**
+ * Lets the command go on when stdout fails, from now on and until the process ends: a relay serves without it.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const goOnWithoutStdout: Effect.Effect<void> = Effect.sync(() => {
+  goesOnWithoutStdout = true
+})
+
 /**
  * An error with a message for people.
  *
@@ -55,7 +68,7 @@ export interface Reportable {
  */
 export const run = <E extends Reportable>(options: {
   readonly name: string
-  /** A service does what it was started for until a signal ends it, also when nobody reads its stdout any more. */
+  /** A service does what it was started for until a signal ends it. */
   readonly isService: boolean
   /** What is logged where --log-level does not say. */
   readonly logLevel: LogLevel.LogLevel
@@ -83,7 +96,7 @@ export const run = <E extends Reportable>(options: {
   }
 
   let codeOfInterruption = done
-  let saidThatStdoutFailed = false
+  let hasToldOfStdout = false
   const onSignal = (signal: NodeJS.Signals) => {
     codeOfInterruption = isService ? done : endedBy(signal)
     // A second signal ends the program, but not the same one again: npm and npx pass on what the terminal sent already.
@@ -97,10 +110,9 @@ export const run = <E extends Reportable>(options: {
     }
     process.stdout.on("error", (cause) => {
       const error = new OutputError({ cause })
-      if (isService) {
-        // A relay goes on serving when its stdout fails.
-        if (!error.isClosed && !saidThatStdoutFailed) {
-          saidThatStdoutFailed = true
+      if (goesOnWithoutStdout) {
+        if (!error.isClosed && !hasToldOfStdout) {
+          hasToldOfStdout = true
           process.stderr.write(`${name}: ${error.message}; going on without it\n`)
         }
         return
@@ -120,8 +132,7 @@ export const run = <E extends Reportable>(options: {
     Effect.zipRight(withSeparateValues(process.argv)),
     Effect.flatMap(options.cli),
     Effect.zipLeft(stdoutTaken),
-    // A command that printed into the void has not done what it was started for.
-    Effect.map(() => saidThatStdoutFailed ? failed : done),
+    Effect.as(done),
     Effect.catchAllCause((cause) => Cause.isInterruptedOnly(cause) ? Effect.interrupt : report(cause)),
     withPlainConsole,
     Logger.withMinimumLogLevel(options.logLevel),

@@ -88,6 +88,7 @@ const load = ({ bind, file, identity }: Which) =>
 
 const serve = (which: Which) =>
   Effect.gen(function*() {
+    yield* Program.goOnWithoutStdout
     const { addresses } = yield* Relay.Relay
     const actions = yield* RelayActions.RelayActions
     yield* Program.onHangUp(actions.reload)

@@ -511,6 +511,20 @@ describe.runIf(process.platform === "linux")("stdout on a full disk", { timeout:
       assert.strictEqual((yield* program.ended).code, 0)
     }))
 
+  it.scopedLive("a relay that is drained has done what it was started for", () =>
+    Effect.gen(function*() {
+      const file = yield* programs.copyOfUpstreamFile
+      const env = { TX3_RELAY_ADMIN: `unix:${file}.sock`, TX3_RELAY_CONFIG: file }
+      const program = yield* programs.start("tx3-relay", ["--bind=tx3-rst://127.0.0.1:0"], {
+        before: "exec >/dev/full",
+        env
+      })
+      yield* program.untilStderr(/going on without it\n/)
+      const drain = yield* programs.run("tx3-relay", ["drain"], { env })
+      assert.strictEqual(drain.code, 0, drain.stderr)
+      assert.strictEqual((yield* program.ended).code, 0)
+    }))
+
   it.scopedLive("is told by tx3, which fails", () =>
     Effect.gen(function*() {
       const folder = yield* programs.temporaryFolder
