@@ -55,7 +55,7 @@ const example = (folder: string, words: Record<string, string> = {}) =>
     const start = Effect.gen(function*() {
       const [program, script, ...args] = nextWords()
       const running = yield* programs.startCommand(process.execPath, [
-        program === "npx" ? programs.bin(script!) : script!,
+        program === "npx" ? programs.bin(script!) : programs.exampleModule(script!),
         ...args
       ], { cwd: root })
 
@@ -124,7 +124,7 @@ describe.concurrent("examples", () => {
       const printed = yield* server.prints(outputs[0]!)
       const node = yield* programs.startCommand(
         process.execPath,
-        ["examples/dist/promise/server.js", printed.match(address)![0]],
+        [programs.exampleModule("examples/dist/promise/server.js"), printed.match(address)![0]],
         { cwd: root }
       )
       yield* node.untilStdout(/echoing at/)

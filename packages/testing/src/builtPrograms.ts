@@ -18,6 +18,12 @@ export const bin = (name: string, asInstalled = false) => {
     : join(folder, `${name}.mjs`)
 }
 
+/** An example's module, by its path in the repository, or the same from the bundle. */
+export const exampleModule = (path: string) => {
+  const folder = process.env[bundles]
+  return folder === undefined ? path : join(folder, path.replace(/\.js$/, ".mjs"))
+}
+
 /** The relay's file that the original made, and the digest of the certificate in it. */
 export const upstreamFile = fileURLToPath(new URL("../fixtures/upstream-relay-init.yml", import.meta.url))
 export const upstreamDigest = "fhrY_juNo5Z1o_5snJVbl-MsWlGTpvphz3dZf7sUkbo"

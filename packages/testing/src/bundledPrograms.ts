@@ -13,6 +13,7 @@ import { fileURLToPath, pathToFileURL } from "node:url"
 import { bundles } from "./Programs.js"
 
 const packages = fileURLToPath(new URL("../../", import.meta.url))
+const root = join(packages, "..")
 
 /** The programs that our packages install. */
 const programs = () =>
@@ -24,6 +25,12 @@ const programs = () =>
       return Object.values(bin).map((path) => join(file, "..", path))
     })
 
+/** The examples' modules, of which some are programs. */
+const examples = () =>
+  readdirSync(join(root, "examples/dist"), { recursive: true, encoding: "utf8" })
+    .filter((path) => path.endsWith(".js"))
+    .map((path) => `examples/dist/${path}`)
+
 export default async function setup() {
   // Vitest calls this for each project.
   if (process.env[bundles] !== undefined) {
@@ -31,7 +38,10 @@ export default async function setup() {
   }
   const folder = join(tmpdir(), "programs")
   await build({
-    entryPoints: programs().map((path) => ({ in: path, out: basename(path, ".js") })),
+    entryPoints: [
+      ...programs().map((path) => ({ in: path, out: basename(path, ".js") })),
+      ...examples().map((path) => ({ in: join(root, path), out: path.replace(/\.js$/, "") }))
+    ],
     outdir: folder,
     outExtension: { ".js": ".mjs" },
     bundle: true,
