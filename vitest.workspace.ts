@@ -2,6 +2,7 @@
 // transport; and one for the examples, which runs what is built.
 import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
+import { BaseSequencer, type TestSpecification } from "vitest/node"
 
 const packages = fileURLToPath(new URL("packages/", import.meta.url))
 const leftovers = `${packages}testing/src/leftovers.ts`
@@ -19,6 +20,17 @@ const project = (name: string, folder: string, env: Record<string, string> = {})
   }
 })
 
+/** Files that take long for their size: most of them wait for the system, and others run meanwhile. */
+const long = /(DeadEnds|DeadPeers|\w+Transport\w*|Packages|Readme|Rpc|Run)\.test\.ts$/
+
+class LongFirst extends BaseSequencer {
+  override async sort(files: Array<TestSpecification>) {
+    const isLong = ({ moduleId }: TestSpecification) => long.test(moduleId)
+    const sorted = await super.sort(files)
+    return [...sorted.filter(isLong), ...sorted.filter((file) => !isLong(file))]
+  }
+}
+
 export default defineConfig({
   resolve: {
     alias: [
@@ -29,19 +41,19 @@ export default defineConfig({
     ]
   },
   test: {
-    // test files run in the order of their size, whatever happened in an earlier run
+    // within the two groups, test files run in the order of their size, whatever happened in an earlier run
     cache: false,
-    sequence: { concurrent: false, hooks: "stack", shuffle: false },
+    sequence: { sequencer: LongFirst, concurrent: false, hooks: "stack", shuffle: false },
     retry: 0,
     reporters: ["default", `${packages}testing/src/missingPrograms.ts`],
     // a bound for what hangs, not for what is slow: some tests start a dozen processes, on machines that are busy
     testTimeout: 120_000,
     hookTimeout: 120_000,
     pool: "forks",
-    // most of a test's time is spent waiting for sockets, so two files share the two cores of a small machine
+    // tests wait for sockets and for programs, so three files share the two cores of a small machine
     fileParallelism: true,
     minWorkers: 1,
-    maxWorkers: 2,
+    maxWorkers: 3,
     projects: [
       ...[
         "protocol",
