@@ -5,8 +5,8 @@
  * @since 0.1.0
  */
 import { stages } from "@tx3/relay/Accepted"
-import { endReasons } from "@tx3/relay/ControlSession"
 import { rejectionReasons } from "@tx3/relay/RelayError"
+import { endReasons } from "@tx3/relay/RelayEvents"
 import * as Schema from "effect/Schema"
 
 const Count = Schema.NonNegativeInt

@@ -19,25 +19,7 @@ import type * as Scope from "effect/Scope"
 import type { Duplex } from "node:stream"
 import type { Accepted } from "./Accepted.js"
 import { Mailbox } from "./internal/mailbox.js"
-import type { Party } from "./RelayEvents.js"
-
-/**
- * How a control stream ended: the node `closed` it, `spoke` on it, or `stalled`; it was
- * `unresponsive`, so peers waited in vain; the same node `replaced` it by a newer one; an operator `kicked` it; or the
- * relay `shutdown`.
- *
- * @since 0.1.0
- * @category models
- */
-export const endReasons = ["closed", "spoke", "stalled", "unresponsive", "replaced", "kicked", "shutdown"] as const
-
-/**
- * One of {@link endReasons}.
- *
- * @since 0.1.0
- * @category models
- */
-export type EndReason = typeof endReasons[number]
+import type { EndReason, Party } from "./RelayEvents.js"
 
 /**
  * A control stream is over, and why. `serve` comes back with it in any case, also where nothing went wrong.

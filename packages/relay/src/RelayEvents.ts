@@ -9,8 +9,25 @@ import type { Source } from "@tx3/protocol/Source"
 import type * as Transport from "@tx3/transport/Transport"
 import * as Context from "effect/Context"
 import * as Layer from "effect/Layer"
-import type { EndReason } from "./ControlSession.js"
 import type { RejectionReason } from "./RelayError.js"
+
+/**
+ * How a control stream ended: the node `closed` it, `spoke` on it, or `stalled`; it was
+ * `unresponsive`, so peers waited in vain; the same node `replaced` it by a newer one; an operator `kicked` it; or the
+ * relay `shutdown`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const endReasons = ["closed", "spoke", "stalled", "unresponsive", "replaced", "kicked", "shutdown"] as const
+
+/**
+ * One of {@link endReasons}.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type EndReason = typeof endReasons[number]
 
 /**
  * `Carried` tells what a splice has carried since it was last told of: every second while it runs, and when it ends.

@@ -6,10 +6,10 @@
  */
 import * as Metric from "effect/Metric"
 import * as MetricBoundaries from "effect/MetricBoundaries"
-import type { EndReason } from "./ControlSession.js"
-import { endReasons } from "./ControlSession.js"
 import type { RejectionReason } from "./RelayError.js"
 import { rejectionReasons } from "./RelayError.js"
+import type { EndReason } from "./RelayEvents.js"
+import { endReasons } from "./RelayEvents.js"
 
 /**
  * Sockets accepted.

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { CertDigest, Preamble, Source, SpliceToken } from "@tx3/protocol"
+import type { RelayEvents } from "@tx3/relay"
 import { ControlSession } from "@tx3/relay"
 import { Effect, Exit, Fiber, Scope, TestClock } from "effect"
 import { randomBytes } from "node:crypto"
@@ -46,7 +47,7 @@ const start = () =>
       stream,
       writeDeadlines
     }).pipe(Scope.extend(scope))
-    const reasons: Array<ControlSession.EndReason> = []
+    const reasons: Array<RelayEvents.EndReason> = []
     session.onEnd((reason) => reasons.push(reason))
     const serving = yield* Effect.fork(Effect.flip(session.serve))
     yield* rest
@@ -139,7 +140,7 @@ describe("ControlSession", () => {
       assert.strictEqual((yield* Fiber.join(serving)).reason, "stalled")
     }))
 
-  const ends: ReadonlyArray<readonly [ControlSession.EndReason, string, (stream: Stream) => void]> = [
+  const ends: ReadonlyArray<readonly [RelayEvents.EndReason, string, (stream: Stream) => void]> = [
     ["closed", "the node ends the stream", (stream) => stream.push(null)],
     ["closed", "the stream fails", (stream) => stream.destroy(new Error("ECONNRESET"))],
     ["closed", "the stream is closed", (stream) => stream.destroy()],

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { ControlSession, RelayError, RelayMetrics } from "@tx3/relay"
+import { RelayError, RelayEvents, RelayMetrics } from "@tx3/relay"
 import { Effect, Metric, MetricState, TestClock } from "effect"
 import { withMemoryRelay } from "./utils/memoryTransport.js"
 import { settableClock } from "./utils/settableClock.js"
@@ -45,7 +45,7 @@ describe("RelayMetrics", () => {
 
   it("there is one for each reason", () => {
     assert.deepStrictEqual(Object.keys(RelayMetrics.rejections), [...RelayError.rejectionReasons])
-    assert.deepStrictEqual(Object.keys(RelayMetrics.controlStreamsEnded), [...ControlSession.endReasons])
+    assert.deepStrictEqual(Object.keys(RelayMetrics.controlStreamsEnded), [...RelayEvents.endReasons])
   })
 
   it.effect("they move with the totals of a relay, and by as much", () =>

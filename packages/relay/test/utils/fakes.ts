@@ -3,7 +3,7 @@
  */
 import type { SpliceToken } from "@tx3/protocol"
 import { CertDigest, Source } from "@tx3/protocol"
-import type { Accepted, ControlSession, RelayError } from "@tx3/relay"
+import type { Accepted, ControlSession, RelayError, RelayEvents } from "@tx3/relay"
 import type { Transport } from "@tx3/transport"
 import { Effect, Scope } from "effect"
 import { randomBytes } from "node:crypto"
@@ -13,8 +13,8 @@ export const fakeSession = (options: {
   readonly address?: string
 } = {}) => {
   const delivered: Array<SpliceToken.SpliceToken> = []
-  const listeners = new Set<(reason: ControlSession.EndReason) => void>()
-  const ended: Array<ControlSession.EndReason> = []
+  const listeners = new Set<(reason: RelayEvents.EndReason) => void>()
+  const ended: Array<RelayEvents.EndReason> = []
   const session: ControlSession.ControlSession = {
     node: options.node ?? CertDigest.fromBytes(randomBytes(32)),
     connection: 1,
