@@ -22,6 +22,8 @@ import { KernelThread } from "./internal/kernelThread.js"
 import { proxiesOf, refused } from "./internal/proxies.js"
 import type { Proxies } from "./internal/proxyProtocol.js"
 import { selfTest } from "./internal/selfTest.js"
+import type { Descriptor } from "./internal/system.js"
+import { mainThread } from "./internal/system.js"
 import * as Tcp from "./internal/tcp.js"
 import type { Rate } from "./Rate.js"
 import type { Carried, ListenOptions, Splice, SpliceOutcome, SpliceReport } from "./Transport.js"
@@ -55,7 +57,7 @@ const descriptorsMax = 2 ** 20
 interface Listening {
   readonly options: ListenOptions
   readonly proxies: Proxies | undefined
-  readonly socket: Os.Descriptor
+  readonly socket: Descriptor
 }
 
 const loadSystem: Effect.Effect<typeof Os, KernelUnavailable> = Effect.suspend(() => {
@@ -86,7 +88,7 @@ const make = (threadCount: number): Effect.Effect<Transport["Type"], KernelUnava
     const descriptorCount = Math.min(descriptorsMax, Option.getOrElse(yield* descriptorLimit, () => descriptorsMax))
     const pipesMax = pipesOf(descriptorCount)
     const ledger = os.makeLedger(descriptorCount)
-    const descriptors = new os.Descriptors(ledger, os.mainThread, 0)
+    const descriptors = new os.Descriptors(ledger, mainThread, 0)
     const listeners = new Map<number, Listening>()
     const numbers = new SpliceNumbers(Math.ceil(descriptorCount / 2))
     const threads = new Set<KernelThread>()
@@ -119,7 +121,7 @@ const make = (threadCount: number): Effect.Effect<Transport["Type"], KernelUnava
 
     const nextOwner = () => {
       do {
-        lastOwner = lastOwner % (os.mainThread - 1) + 1
+        lastOwner = lastOwner % (mainThread - 1) + 1
       } while (Array.from(threads).some(({ owner }) => owner === lastOwner))
       return lastOwner
     }

@@ -1,7 +1,8 @@
 import * as Fs from "node:fs"
 import { assert, describe, it } from "vitest"
-import type { Descriptor } from "../src/internal/descriptors.js"
 import * as Os from "../src/internal/descriptors.js"
+import type { Descriptor } from "../src/internal/system.js"
+import { again } from "../src/internal/system.js"
 import { openDescriptors } from "./utils/system.js"
 
 /** Each test closes what it opens. */
@@ -175,7 +176,7 @@ describe("Descriptors", () => {
   test("accept: nobody waits", () => {
     const [mine] = owners()
     const socket: Descriptor = listen(mine).socket
-    assert.strictEqual(mine.accept(socket), Os.again)
+    assert.strictEqual(mine.accept(socket), again)
     mine.close(socket)
   })
 })

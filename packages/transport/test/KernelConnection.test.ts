@@ -1,9 +1,9 @@
 import { Cause, Effect, Exit, Option } from "effect"
 import { assert, describe, it } from "vitest"
-import type { Descriptor } from "../src/internal/descriptors.js"
 import * as Os from "../src/internal/descriptors.js"
 import type { AcceptingThread } from "../src/internal/kernelConnection.js"
 import { KernelConnection } from "../src/internal/kernelConnection.js"
+import type { Descriptor } from "../src/internal/system.js"
 
 const socket = 99 as Descriptor
 const preamble = "a preamble that is 32 bytes long"

@@ -193,7 +193,7 @@ const endsWithinMs = 30_000
 
 const flood = 1_500
 
-/** As in kernelWorker.ts. */
+/** As in kernelArrivals.ts and kernelListeners.ts. */
 const unheardMax = 1024
 const pauseMs = 10
 

@@ -2,17 +2,12 @@ import { assert, beforeEach, describe, it } from "vitest"
 import { Timers } from "../src/internal/timers.js"
 
 describe("Timers", () => {
-  const realNow = performance.now
   let now = 0
   let timers: Timers<string>
 
   beforeEach(() => {
     now = 1_000
-    timers = new Timers()
-    performance.now = () => now
-    return () => {
-      performance.now = realNow
-    }
+    timers = new Timers({ nowMs: () => now })
   })
 
   const expired = () => {

@@ -30,13 +30,13 @@ export class Allowance {
   /** When what is left may be taken; or, with nothing left, when a piece may be reserved. */
   private readyNs = 0
 
-  constructor(rates: ReadonlyArray<SharedArrayBuffer>) {
+  constructor(rates: ReadonlyArray<SharedArrayBuffer>, private readonly now = nowNs) {
     this.reserved = rates.map((memory) => ({ budget: new Budget(memory), beginNs: 0, bytesPerSecond: Infinity }))
   }
 
   /** How many bytes may be taken now; 0: none before `waitMs`. */
   room(): number {
-    const now = nowNs()
+    const now = this.now()
     if (this.isOutdated()) {
       this.release()
       this.readyNs = now
@@ -110,7 +110,7 @@ export class Allowance {
 
   /** How long to wait before asking again; there may be nothing yet. */
   waitMs(): number {
-    const ms = Math.min(Math.max((this.readyNs - nowNs()) / 1e6, shortestMs), longestMs)
+    const ms = Math.min(Math.max((this.readyNs - this.now()) / 1e6, shortestMs), longestMs)
     return 1 << 31 - Math.clz32(ms)
   }
 }

@@ -33,12 +33,11 @@ export class Budget {
   }
 
   /** Bytes that are owed stay owed, but not for longer than they were. */
-  set(bytesPerSecond: number) {
+  set(bytesPerSecond: number, now = nowNs()) {
     const before = this.bytesPerSecond
     if (bytesPerSecond === before) {
       return
     }
-    const now = nowNs()
     const scale = before === Infinity || bytesPerSecond === Infinity ? 0 : Math.min(1, before / bytesPerSecond)
     this.spendUntil((spent) => now + (spent - now) * scale)
     Atomics.store(this.state, rateAt, bytesPerSecond === Infinity ? 0n : BigInt(Math.round(bytesPerSecond)))

@@ -1,6 +1,5 @@
 /**
- * The one module that acts on descriptors: sockets, epoll, pipes, through koffi and libc. What it hands out as
- * `Descriptor` others keep and pass on, and never look into.
+ * The one module that acts on descriptors: sockets, epoll, pipes, through koffi and libc.
  *
  * What holds here, and what everything else relies on:
  *
@@ -22,37 +21,16 @@ import { probeIntervalMs } from "@tx3/sockets/TcpInfo"
 import koffi from "koffi"
 import { getSystemErrorName } from "node:util"
 import { keepAliveProbes, keepAliveSeconds } from "./keepAlive.js"
-
-export type Descriptor = number & { readonly Descriptor: unique symbol }
-
-/** A thread, in the ledger. */
-export type Owner = number
+import type { Descriptor, DescriptorCalls, Incoming, Owner, Pipe, Poll } from "./system.js"
+import { epollIn, epollOut, epollRdHup, epollUrgent, noDescriptors, pipeBytes } from "./system.js"
 
 /** In the ledger: of no thread, or not this transport's. */
 const nobody = 0
-/** The owner that decides. */
-export const mainThread: Owner = 255
 
 // Numbers of Linux on x86-64 and arm64. Source: include/uapi of the kernel, and netdb.h.
 
-/** `EAGAIN`: not now. */
-export const again = -11
-/** `ECONNABORTED`, `EINTR`, `EPROTO`: who wanted to connect has gone again. */
-export const goneAgain: ReadonlyArray<number> = [-103, -4, -71]
-/** `EMFILE`, `ENFILE`: the process, or the system, has no descriptor left. */
-export const noDescriptors: ReadonlyArray<number> = [-24, -23]
-
-export const epollIn = 0x1
-/** TCP urgent data have come (RFC 6093). */
-export const epollUrgent = 0x2
-export const epollErr = 0x8
-const epollOut = 0x4
-const epollHup = 0x10
-const epollRdHup = 0x2000
 const epollExclusive = 2 ** 28
 const epollEdgeTriggered = 2 ** 31
-/** The remote end has sent its end, or is gone. */
-export const hangUps = epollRdHup | epollHup | epollErr
 
 // Both go through koffi, which this module needs at once.
 const socketCalls = (await SocketCalls.load())!
@@ -187,20 +165,8 @@ const nameOfSocketAddress = () => {
 /** A ledger with a place for every descriptor number that the process can have. */
 export const makeLedger = (descriptors: number) => new SharedArrayBuffer(descriptors)
 
-export interface Pipe {
-  readonly from: Descriptor
-  readonly to: Descriptor
-  bytes: number
-}
-
-export interface Incoming {
-  readonly socket: Descriptor
-  readonly host: string
-  readonly port: number
-}
-
 /** What one thread may do with the descriptors it owns. */
-export class Descriptors {
+export class Descriptors implements DescriptorCalls {
   private readonly ledger: Uint8Array
   private readonly idlePipes: Array<Pipe> = []
   private lentPipes = 0
@@ -432,8 +398,6 @@ export class Descriptors {
   }
 }
 
-/** What a direction moves at a time. More saves no time any more, and less costs some. */
-export const pipeBytes = 1024 * 1024
 /** Pipes kept when nothing is under way: enough for two directions of eight splices that move at the same time. */
 const idlePipesMax = 16
 
@@ -446,11 +410,6 @@ const eight = Buffer.alloc(8)
 /** Rings a thread's bell, from any thread: its `wait` returns. */
 export const ring = (bell: Descriptor) => {
   c.write(bell, one, 8)
-}
-
-/** Hears the bell, however often it was rung. */
-export const hear = (bell: Descriptor) => {
-  c.read(bell, eight, 8)
 }
 
 const event = new Int32Array(4)
@@ -470,22 +429,7 @@ const watchFor = (operation: number, poll: Descriptor, descriptor: Descriptor, k
 
 const connectionEvents = epollIn | epollUrgent | epollRdHup | epollEdgeTriggered
 
-/** Events of a connection: bytes, urgent ones, its end, its failure; each once. 0, or the negative errno. */
-export const watchConnection = (poll: Descriptor, socket: Descriptor, key: number) =>
-  control(poll, epollAdd, socket, key, connectionEvents)
-
-/** The same, and room to send after there was none. What is so already is told at once. */
-export const watchRoomToo = (poll: Descriptor, socket: Descriptor, key: number) =>
-  watchFor(epollModify, poll, socket, key, connectionEvents | epollOut)
-
-/** Connections that wait to be accepted, for one of several threads. */
-export const watchListener = (poll: Descriptor, listener: Descriptor, key: number) =>
-  watchFor(epollAdd, poll, listener, key, epollIn | epollExclusive)
-
-export const watchBell = (poll: Descriptor, bell: Descriptor, key: number) =>
-  watchFor(epollAdd, poll, bell, key, epollIn)
-
-/** No more events, but for those that have been fetched. */
+/** Ends the events of a descriptor, but for those that have been fetched. */
 export const unwatch = (poll: Descriptor, descriptor: Descriptor) => {
   control(poll, epollDelete, descriptor, 0, 0)
 }
@@ -493,16 +437,47 @@ export const unwatch = (poll: Descriptor, descriptor: Descriptor) => {
 const eventsMax = 256
 const events = new Int32Array(eventInts * eventsMax)
 
-/** Waits for events, -1: as long as it takes, and passes each on. */
-export const wait = (poll: Descriptor, timeoutMs: number, onEvent: (key: number, bits: number) => void) => {
-  const count = orErrno(c.epollWait(poll, events, eventsMax, timeoutMs))
-  if (count < 0 && count !== interrupted) {
-    throw systemError("epoll_wait", count)
-  }
-  for (let at = 0; at < count * eventInts; at += eventInts) {
-    onEvent((events[at + keyAt]! >>> 0) + (events[at + keyAt + 1]! >>> 0) * 2 ** 32, events[at]!)
-  }
-}
-
 /** EINTR. */
 const interrupted = -4
+
+/** The epoll of the calling thread, and its bell. */
+export class Epoll implements Poll {
+  constructor(
+    private readonly poll: Descriptor,
+    private readonly bell: Descriptor
+  ) {}
+
+  watchConnection(socket: Descriptor, key: number): number {
+    return control(this.poll, epollAdd, socket, key, connectionEvents)
+  }
+
+  watchRoomToo(socket: Descriptor, key: number) {
+    watchFor(epollModify, this.poll, socket, key, connectionEvents | epollOut)
+  }
+
+  watchListener(listener: Descriptor, key: number) {
+    watchFor(epollAdd, this.poll, listener, key, epollIn | epollExclusive)
+  }
+
+  watchBell(key: number) {
+    watchFor(epollAdd, this.poll, this.bell, key, epollIn)
+  }
+
+  hear() {
+    c.read(this.bell, eight, 8)
+  }
+
+  unwatch(descriptor: Descriptor) {
+    unwatch(this.poll, descriptor)
+  }
+
+  wait(timeoutMs: number, onEvent: (key: number, bits: number) => void) {
+    const count = orErrno(c.epollWait(this.poll, events, eventsMax, timeoutMs))
+    if (count < 0 && count !== interrupted) {
+      throw systemError("epoll_wait", count)
+    }
+    for (let at = 0; at < count * eventInts; at += eventInts) {
+      onEvent((events[at + keyAt]! >>> 0) + (events[at + keyAt + 1]! >>> 0) * 2 ** 32, events[at]!)
+    }
+  }
+}

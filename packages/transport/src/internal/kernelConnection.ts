@@ -5,8 +5,8 @@
 import * as Effect from "effect/Effect"
 import * as Net from "node:net"
 import { HungUp } from "../Transport.js"
-import type { Descriptor } from "./descriptors.js"
 import type { Arrived } from "./kernelMessages.js"
+import type { Descriptor } from "./system.js"
 import * as Tcp from "./tcp.js"
 import { UndecidedConnection } from "./undecidedConnection.js"
 

@@ -3,8 +3,8 @@
  * of their loop as one message; tuples, because they are cheaper to copy between threads than objects.
  */
 import type { SpliceOutcome } from "../Transport.js"
-import type { Descriptor, Owner } from "./descriptors.js"
 import type { Proxies } from "./proxyProtocol.js"
+import type { Descriptor, Owner } from "./system.js"
 
 /** What a worker is started with. Arrays are of memory that all threads share. */
 export interface WorkerData {

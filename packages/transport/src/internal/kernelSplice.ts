@@ -9,8 +9,8 @@
 import { isDead, isSettled } from "@tx3/sockets/TcpInfo"
 import type { SpliceOutcome } from "../Transport.js"
 import { Allowance } from "./allowance.js"
-import type { Descriptor, Descriptors, Pipe } from "./descriptors.js"
-import { again, epollErr, epollUrgent, hangUps, pipeBytes, watchRoomToo } from "./descriptors.js"
+import type { Clock, Descriptor, DescriptorCalls, Pipe, Poll } from "./system.js"
+import { again, epollErr, epollUrgent, hangUps, pipeBytes } from "./system.js"
 
 /** For pieces that cost less to copy twice than to send through a pipe. Nothing stays in it between two calls. */
 const buffer = new Uint8Array(16 * 1024)
@@ -35,17 +35,18 @@ export class End {
   ) {}
 
   /** From the first time that the socket takes no more, events tell when it does again. */
-  watchRoom(poll: Descriptor) {
+  watchRoom(poll: Poll) {
     if (!this.roomWatched) {
       this.roomWatched = true
-      watchRoomToo(poll, this.socket, this.connection)
+      poll.watchRoomToo(this.socket, this.connection)
     }
   }
 }
 
 export interface SpliceHost {
-  readonly descriptors: Descriptors
-  readonly poll: Descriptor
+  readonly clock: Clock
+  readonly descriptors: DescriptorCalls
+  readonly poll: Poll
   /** Bytes taken from the left of each splice and, next to it, from its right. */
   readonly carried: Float64Array
   /** The splice has moved bytes, has become half-closed, or waits for its rates no longer: its silence begins anew. */
@@ -204,11 +205,11 @@ class Direction {
     private readonly count: number,
     rates: ReadonlyArray<SharedArrayBuffer> | undefined
   ) {
-    this.allowance = rates && new Allowance(rates)
+    this.allowance = rates && new Allowance(rates, host.clock.nowNs)
   }
 
   limit(rates: ReadonlyArray<SharedArrayBuffer>) {
-    this.allowance ??= new Allowance(rates)
+    this.allowance ??= new Allowance(rates, this.host.clock.nowNs)
   }
 
   drains(): boolean {

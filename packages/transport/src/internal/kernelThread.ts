@@ -12,6 +12,7 @@ import { KernelConnection } from "./kernelConnection.js"
 import type { Order, Report, WorkerData } from "./kernelMessages.js"
 import { Signal } from "./kernelMessages.js"
 import type { Proxies } from "./proxyProtocol.js"
+import type { Descriptor, Owner } from "./system.js"
 
 /** What all workers have in common. */
 export interface Common {
@@ -43,8 +44,8 @@ export class KernelThread implements AcceptingThread {
   /** Whether it is over, of its own accord or not. */
   over = false
   private readonly worker: Worker
-  private readonly poll: Os.Descriptor
-  private readonly bell: Os.Descriptor
+  private readonly poll: Descriptor
+  private readonly bell: Descriptor
   private readonly signals = new Int32Array(new SharedArrayBuffer(8))
   private readonly connections = new Map<number, ThreadConnection>()
   private readonly splices = new Map<number, Carrying>()
@@ -53,7 +54,7 @@ export class KernelThread implements AcceptingThread {
   private failure: unknown
 
   constructor(
-    readonly owner: Os.Owner,
+    readonly owner: Owner,
     private readonly common: Common,
     /** Called once when the thread is over and has been cleared away, with what it failed with, if it did. */
     private readonly onOver: (failure: unknown) => void
@@ -187,7 +188,7 @@ export class KernelThread implements AcceptingThread {
     void this.worker.terminate()
   }
 
-  accept(listener: number, socket: Os.Descriptor, proxies: Proxies | undefined) {
+  accept(listener: number, socket: Descriptor, proxies: Proxies | undefined) {
     this.order(["accept", listener, socket, proxies])
   }
 
@@ -254,19 +255,19 @@ export class KernelThread implements AcceptingThread {
     this.order(["end", number])
   }
 
-  giveAway(connection: number, socket: Os.Descriptor): number {
+  giveAway(connection: number, socket: Descriptor): number {
     // Its events end for good: the descriptor stays open, so epoll would keep it.
     this.common.os.unwatch(this.poll, socket)
     this.forget(connection)
     return this.common.descriptors.giveAway(socket)
   }
 
-  closeSocket(connection: number, socket: Os.Descriptor) {
+  closeSocket(connection: number, socket: Descriptor) {
     this.forget(connection)
     this.common.descriptors.close(socket)
   }
 
-  resetSocket(connection: number, socket: Os.Descriptor) {
+  resetSocket(connection: number, socket: Descriptor) {
     this.forget(connection)
     this.common.descriptors.reset(socket)
   }

@@ -2,8 +2,12 @@
  * Timers of a thread that waits in the kernel, where setTimeout is never called: what waits is told by `expire`. Those of
  * one length expire in the order in which they were started, so each length keeps a queue, and there are few lengths.
  */
+import type { Clock } from "./system.js"
+
 export class Timers<A> {
   private readonly queues = new Map<number, Map<A, number>>()
+
+  constructor(private readonly clock: Pick<Clock, "nowMs">) {}
 
   /** Calls for the item after so many milliseconds; starts its timer again if it has one. */
   start(item: A, ms: number) {
@@ -13,7 +17,7 @@ export class Timers<A> {
       queue = new Map()
       this.queues.set(ms, queue)
     }
-    queue.set(item, performance.now() + ms)
+    queue.set(item, this.clock.nowMs() + ms)
   }
 
   /** Whether the item had a timer. */
@@ -40,7 +44,7 @@ export class Timers<A> {
     for (const queue of this.queues.values()) {
       next = Math.min(next, queue.values().next().value!)
     }
-    return Math.max(0, next - performance.now())
+    return Math.max(0, next - this.clock.nowMs())
   }
 
   /**
@@ -51,7 +55,7 @@ export class Timers<A> {
     if (this.queues.size === 0) {
       return
     }
-    const now = performance.now()
+    const now = this.clock.nowMs()
     const due: Array<readonly [item: A, at: number, queue: Map<A, number>]> = []
     for (const queue of this.queues.values()) {
       let left = most

@@ -1,0 +1,224 @@
+/**
+ * The connections of a worker of the kernel transport that are not spliced: it reads the PROXY headers of some and the
+ * preambles of all, tells the main thread of them, and watches for hang-ups. It owns their sockets until it reports their
+ * preamble; from then on it only watches them.
+ */
+import * as Preamble from "@tx3/protocol/Preamble"
+import type { Watched, WorkerContext } from "./kernelContext.js"
+import type { Arrived } from "./kernelMessages.js"
+import { Signal } from "./kernelMessages.js"
+import type { Proxies } from "./proxyProtocol.js"
+import * as ProxyProtocol from "./proxyProtocol.js"
+import type { Descriptor, Incoming } from "./system.js"
+import { again, epollErr, epollUrgent, hangUps } from "./system.js"
+import { Timers } from "./timers.js"
+
+/**
+ * Connections that the main thread has not heard of yet, those of proxies whose header is awaited included. Beyond them
+ * they wait in the kernel's backlog.
+ */
+const unheardMax = 1024
+/** The main thread is told of a connection with its preamble, which comes at once as a rule, or after so long. */
+const reportWithinMs = 5
+
+const headerBytes = Buffer.alloc(ProxyProtocol.headerBytesMax)
+
+export class Arrivals {
+  private readonly headless: Timers<Headless>
+  private readonly unreported: Timers<Arrival>
+  private accepted = 0
+
+  constructor(readonly worker: WorkerContext) {
+    this.headless = new Timers(worker.system.clock)
+    this.unreported = new Timers(worker.system.clock)
+  }
+
+  /** Whether the main thread has to hear of some before more may be accepted. */
+  get isFull() {
+    // What is heard is counted in 32 bits.
+    return (this.accepted - Atomics.load(this.worker.signals, Signal.heard) | 0) >= unheardMax
+  }
+
+  accept(listener: number, incoming: Incoming, proxies: Proxies | undefined) {
+    const { report, system, watched } = this.worker
+    const connection = this.worker.connectionKey(++this.accepted)
+    const result = system.poll.watchConnection(incoming.socket, connection)
+    if (result < 0) {
+      this.closeUnheard(incoming.socket)
+      report(["acceptFailed", listener, result])
+    } else if (proxies !== undefined && ProxyProtocol.isProxy(proxies, incoming.host)) {
+      const waiting = new Headless(this, connection, listener, incoming, proxies.headerTimeoutMs)
+      watched.set(connection, waiting)
+      this.headless.start(waiting, proxies.headerTimeoutMs)
+    } else {
+      this.awaitPreamble(connection, listener, incoming)
+    }
+  }
+
+  awaitPreamble(connection: number, listener: number, incoming: Incoming): Arrival {
+    const arrival = new Arrival(this, connection, listener, incoming)
+    this.worker.watched.set(connection, arrival)
+    this.unreported.start(arrival, reportWithinMs)
+    return arrival
+  }
+
+  /** The header has come, or never will. */
+  hasHeader(waiting: Headless) {
+    this.headless.cancel(waiting)
+  }
+
+  isReported(arrival: Arrival) {
+    this.unreported.cancel(arrival)
+  }
+
+  /** Closes a connection that the main thread will never hear of. */
+  closeUnheard(socket: Descriptor) {
+    Atomics.add(this.worker.signals, Signal.heard, 1)
+    this.worker.system.descriptors.close(socket)
+  }
+
+  /** Closes a connection that is still sending its preamble. */
+  close(connection: number) {
+    const arrival = this.worker.watched.get(connection)
+    if (arrival instanceof Arrival) {
+      arrival.close()
+    }
+  }
+
+  /** Closes the connections of a listener whose header is awaited. */
+  closeHeadless(listener: number) {
+    for (const waiting of Array.from(this.worker.watched.values())) {
+      if (waiting instanceof Headless && waiting.listener === listener) {
+        waiting.close()
+      }
+    }
+  }
+
+  onTurn() {
+    this.headless.expire(expireHeadless)
+    this.unreported.expire(reportArrival)
+  }
+
+  nextMs() {
+    return Math.min(this.headless.nextMs(), this.unreported.nextMs())
+  }
+}
+
+const expireHeadless = (waiting: Headless) => waiting.expire()
+const reportArrival = (arrival: Arrival) => arrival.report()
+
+/** A connection of a proxy that has not said yet for whom it is. */
+class Headless implements Watched {
+  constructor(
+    private readonly arrivals: Arrivals,
+    private readonly connection: number,
+    readonly listener: number,
+    private readonly incoming: Incoming,
+    private readonly timeoutMs: number
+  ) {}
+
+  onEvents(bits: number) {
+    const { descriptors } = this.arrivals.worker.system
+    const { socket } = this.incoming
+    // The header is left where it is until it is complete: what follows it is not for this thread to read.
+    const peeked = descriptors.peek(socket, headerBytes)
+    const header = peeked > 0 ? ProxyProtocol.parse(headerBytes.subarray(0, peeked)) : undefined
+    if (typeof header === "string") {
+      this.refuse(header)
+    } else if (header !== undefined) {
+      descriptors.receive(socket, headerBytes, header.length)
+      this.arrivals.hasHeader(this)
+      const incoming = { ...this.incoming, ...header.source }
+      this.arrivals.awaitPreamble(this.connection, this.listener, incoming).onEvents(bits)
+    } else if (peeked > 0 && (bits & hangUps) !== 0) {
+      this.refuse(ProxyProtocol.hungUp)
+    } else if (peeked <= 0 && peeked !== again) {
+      // A proxy that looks whether somebody listens connects and hangs up.
+      this.close()
+    }
+  }
+
+  expire() {
+    this.refuse(ProxyProtocol.late(this.timeoutMs))
+  }
+
+  private refuse(problem: string) {
+    this.close()
+    this.arrivals.worker.report(["refused", this.listener, this.incoming.host, problem])
+  }
+
+  close() {
+    this.arrivals.hasHeader(this)
+    this.arrivals.worker.watched.delete(this.connection)
+    this.arrivals.closeUnheard(this.incoming.socket)
+  }
+}
+
+/** A connection that nobody has decided about yet. */
+export class Arrival implements Watched {
+  failed = false
+  urgent = false
+  private reported = false
+  private hungUp = false
+  /** What has come of the preamble; undefined when that is complete, and the socket the main thread's. */
+  private preamble: Uint8Array | undefined = new Uint8Array(Preamble.length)
+  private preambleBytes = 0
+
+  constructor(
+    private readonly arrivals: Arrivals,
+    private readonly connection: number,
+    private readonly listener: number,
+    private readonly incoming: Incoming
+  ) {}
+
+  onEvents(bits: number) {
+    const ended = !this.readPreamble() || (bits & hangUps) !== 0
+    const failed = (bits & epollErr) !== 0
+    this.urgent ||= (bits & epollUrgent) !== 0
+    if (ended && !this.hungUp || failed && !this.failed) {
+      this.hungUp = true
+      this.failed ||= failed
+      this.report()
+      this.arrivals.worker.report(["hungUp", this.connection, this.failed])
+    }
+  }
+
+  /** Whether there may come more. */
+  private readPreamble() {
+    const { report, system } = this.arrivals.worker
+    while (this.preamble !== undefined) {
+      const read = system.descriptors.receive(this.incoming.socket, this.preamble.subarray(this.preambleBytes))
+      if (read <= 0) {
+        return read === again
+      }
+      this.preambleBytes += read
+      if (this.preambleBytes === Preamble.length) {
+        const arrived: Arrived = [this.incoming.socket, Buffer.from(this.preamble.buffer).toString("latin1")]
+        this.preamble = undefined
+        if (this.reported) {
+          report(["preamble", this.connection, arrived])
+        } else {
+          this.report(arrived)
+        }
+      }
+    }
+    return true
+  }
+
+  /** Tells the main thread that there is this connection, if it has not been told. */
+  report(arrived?: Arrived) {
+    if (!this.reported) {
+      this.reported = true
+      this.arrivals.isReported(this)
+      const { host, port } = this.incoming
+      this.arrivals.worker.report(["accepted", this.listener, this.connection, host, port, arrived])
+    }
+  }
+
+  close() {
+    if (this.preamble !== undefined) {
+      this.arrivals.worker.watched.delete(this.connection)
+      this.arrivals.worker.system.descriptors.close(this.incoming.socket)
+    }
+  }
+}

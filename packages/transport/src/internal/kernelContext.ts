@@ -1,0 +1,36 @@
+/** What the parts of a worker of the kernel transport have in common. Nothing here is owned or acquired. */
+import type { Order, Report } from "./kernelMessages.js"
+import type { Clock, DescriptorCalls, Poll } from "./system.js"
+
+/** The way to the main thread, and back. */
+export interface Port {
+  /** The next orders; undefined if there are none. */
+  readonly receive: () => ReadonlyArray<Order> | undefined
+  readonly post: (reports: ReadonlyArray<Report>) => void
+  readonly close: () => void
+}
+
+/** All that a worker calls outside itself. */
+export interface System {
+  readonly descriptors: DescriptorCalls
+  readonly poll: Poll
+  readonly clock: Clock
+  readonly port: Port
+}
+
+/** What an event is about. */
+export interface Watched {
+  readonly onEvents: (bits: number) => void
+}
+
+export interface WorkerContext {
+  readonly system: System
+  /** This worker's own, by `Signal`. */
+  readonly signals: Int32Array
+  /** By the keys of events. No key is used twice, so an event of a socket that has been closed since finds nothing. */
+  readonly watched: Map<number, Watched>
+  readonly listenerKey: (listener: number) => number
+  /** The key of the worker's nth connection, which no other worker and no listener has. */
+  readonly connectionKey: (count: number) => number
+  readonly report: (report: Report) => void
+}
