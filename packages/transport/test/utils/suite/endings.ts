@@ -6,6 +6,7 @@ import { assert } from "vitest"
 import { payload } from "../client.js"
 import type { Link, Spliced } from "../fixtures.js"
 import { arrived, echoes, heap, hungUp, listening, megabyte, sides, splice, spliced, stalled } from "../fixtures.js"
+import { generator } from "../random.js"
 import { eventually, openSockets, turns } from "../system.js"
 import type { Subject } from "../transportSuite.js"
 
@@ -236,14 +237,6 @@ export const endingTests: Subject = (test) => {
       yield* eventually(`${before} open sockets`, () => openSockets() === before)
     })
   )
-}
-
-/** Numbers from 0 to 1, the same for the same seed (mulberry32). */
-const generator = (seed: number) => () => {
-  seed = (seed + 0x6d2b79f5) | 0
-  let mixed = Math.imul(seed ^ (seed >>> 15), 1 | seed)
-  mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-  return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
 }
 
 interface Way {
