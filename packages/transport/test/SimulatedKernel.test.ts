@@ -22,6 +22,8 @@ type Step =
   | readonly ["shutdown"]
   | readonly ["poll"]
 
+const remoteSteps = new Set<Step[0]>(["send", "sendUrgent", "end", "reset"])
+
 /** One end of a connection for the calls, and the other for what the remote end does. */
 interface Machine {
   readonly calls: DescriptorCalls
@@ -180,7 +182,9 @@ const results = ({ calls, poll, remote, settled, socket }: Machine, script: Read
           break
         }
       }
-      yield* settled
+      if (remoteSteps.has(step[0])) {
+        yield* settled
+      }
     }
     return results
   })
@@ -314,10 +318,10 @@ describe("the simulated kernel is like Linux:", () => {
     it.scopedLive(name, () => Effect.zipRight(noDescriptorLeak, same(name, script)))
   }
 
-  it.scopedLive("in 150 scripts at random", () =>
+  it.scopedLive("in 60 scripts at random", () =>
     Effect.gen(function*() {
       yield* noDescriptorLeak
-      for (let seed = 1; seed <= 150; seed++) {
+      for (let seed = 1; seed <= 60; seed++) {
         yield* same(`seed ${seed}`, scriptOf(seed))
       }
     }))
