@@ -10,6 +10,22 @@ import { carries, refusedToRegister, stallHandshake } from "./utils/clients.js"
 import { withRelay } from "./utils/withRelay.js"
 
 describe("Limits", () => {
+  it.live("connectionRatePerIp: the surplus of one source is closed, and another source comes in", () =>
+    withRelay({ connectionRatePerIp: 1 }, ({ address, has, relay }) =>
+      Effect.gen(function*() {
+        // Ten at once, and on a slow machine one more for each second that it takes.
+        const isRefused = Effect.map(relay.snapshot, ({ totals }) => totals.rejections.connectionRatePerIp > 0)
+        yield* RelayTest.connect(address).pipe(
+          Effect.zipRight(isRefused),
+          Effect.repeat({ until: (refused) => refused, times: 1_000 })
+        )
+        const { connections, totals } = yield* relay.snapshot
+        assert.isAtLeast(totals.accepted, 11)
+        assert.isAtLeast(connections.preamble, 10)
+        yield* RelayTest.register(address, { localAddress: "127.0.0.2" })
+        yield* has({ control: 1 })
+      })))
+
   it.live("maxInboundConnections: every socket counts from accept to close, whatever it became", () =>
     withRelay({ maxInboundConnections: 4 }, ({ address, has, rejected, splice }) =>
       Effect.gen(function*() {
