@@ -21,8 +21,11 @@ const friendsOnly = Layer.succeed(Access.Access, {
 
 describe("Policies", () => {
   it("are required: one that is merged beside the relay is a type error", () => {
+    // What Effect's diagnostics find here as well is what the test is about.
+    // @effect-diagnostics-next-line layerMergeAllWithDependencies:off
     const beside = Layer.mergeAll(Relay.layer, friendsOnly).pipe(Layer.provide(config))
     // @ts-expect-error: the relay beside it asks for `Access`, `Bandwidth` and `RelayEvents` still.
+    // @effect-diagnostics-next-line missingLayerContext:off
     const complete: Layer.Layer<Relay.Relay, unknown> = beside
     const needs: Needs<typeof beside> extends Access.Access | Bandwidth.Bandwidth | RelayEvents.RelayEvents ? true
       : false = true
