@@ -1,7 +1,7 @@
 /**
  * Binds the relay's addresses, accepts connections, and shuts down. It owns the listening sockets and the connections that
  * came in by them, until its layer's scope closes. A socket that a limit of its source refuses is closed at once, before it gets
- * a scope and a fiber: that keeps a flood cheap.
+ * a scope and a fiber: that keeps a flood cheap. The others come in one of each source in turns.
  *
  * Shutdown is here and nowhere else, in this order: stop accepting; end every connection that is not spliced, since
  * nothing can come of it any more; wait for the splices, at most `drainTimeoutMs`; end those that are left.
@@ -30,6 +30,7 @@ import type { Access } from "./Access.js"
 import * as Connection from "./Connection.js"
 import type { ControlSessions } from "./ControlSessions.js"
 import * as ThrottledLog from "./internal/throttledLog.js"
+import { Turns } from "./internal/turns.js"
 import * as Limiter from "./Limiter.js"
 import type { PendingSplices } from "./PendingSplices.js"
 import { RelayConfig } from "./RelayConfig.js"
@@ -111,15 +112,29 @@ export const layer: Layer.Layer<
 
     const accept = (socket: Transport.Connection) => {
       statistics.accepted()
-      const id = ++lastId
-      const source = Source.fromAddress(socket.remoteAddress)
-      const limit = limiter.refusal(source)
-      if (limit === undefined) {
-        connections.open(id, source, socket)
+      const arrival = { id: ++lastId, source: Source.fromAddress(socket.remoteAddress), socket }
+      if (turns.of(arrival.source) >= config.maxInboundPerIp) {
+        refuse(arrival, "maxInboundPerIp")
       } else {
-        run(Effect.zipRight(reject({ id, source }, limit), socket.close))
+        admit(arrival, () => turns.add(arrival))
       }
     }
+
+    const turns = new Turns<Arrival>((arrival) =>
+      admit(arrival, () => connections.open(arrival.id, arrival.source, arrival.socket))
+    )
+
+    const admit = (arrival: Arrival, next: () => void) => {
+      const limit = limiter.refusal(arrival.source)
+      if (limit === undefined) {
+        next()
+      } else {
+        refuse(arrival, limit)
+      }
+    }
+
+    const refuse = (arrival: Arrival, limit: RejectionReason) =>
+      run(Effect.zipRight(reject(arrival, limit), arrival.socket.close))
 
     const reject = (connection: Pick<Accepted, "id" | "source">, reason: RejectionReason): Effect.Effect<void> => {
       statistics.rejected(connection, reason)
@@ -158,6 +173,7 @@ export const layer: Layer.Layer<
     const stopAccepting = Effect.gen(function*() {
       state = "draining"
       yield* Scope.close(listening, Exit.void)
+      yield* Effect.forEach(turns.clear(), ({ socket }) => socket.close, { discard: true })
       yield* connections.end((connection) => connection.stage !== "spliced")
     }).pipe(Effect.uninterruptible)
 
@@ -243,6 +259,13 @@ export const layer: Layer.Layer<
     })
   })
 )
+
+/** A socket that has been accepted and is no connection yet. */
+interface Arrival {
+  readonly id: number
+  readonly source: Source.Source
+  readonly socket: Transport.Connection
+}
 
 const hourMs = 3_600_000
 
