@@ -1,7 +1,7 @@
 /** What is behind the end that a socket of Node reports. */
 import { assert, describe, it } from "@effect/vitest"
 import { Reset } from "@tx3/sockets"
-import { sendUrgentAndEnd } from "@tx3/testing/urgent"
+import { sendUrgentAndEnd } from "@tx3/testing/libc"
 import { Effect } from "effect"
 import * as Net from "node:net"
 

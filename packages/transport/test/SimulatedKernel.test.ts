@@ -1,7 +1,8 @@
 /** The simulated kernel answers as Linux does: the same calls in the same order have the same results on both. */
 import { describe, it } from "@effect/vitest"
+import { descriptorOf } from "@tx3/sockets/SocketCalls"
+import { send, sendUrgentByte, shutdown, shutWr, urgentByte } from "@tx3/testing/libc"
 import { Effect } from "effect"
-import koffi from "koffi"
 import * as Net from "node:net"
 import { assert } from "vitest"
 import * as Os from "../src/internal/descriptors.js"
@@ -40,7 +41,6 @@ interface Machine {
 }
 
 const key = 7
-const urgent = 0xff
 const owner = 1
 
 const linux = Effect.gen(function*() {
@@ -67,7 +67,7 @@ const linux = Effect.gen(function*() {
   yield* Effect.addFinalizer(() => Effect.sync(() => descriptors.reset(socket)))
   const epoll = new Os.Epoll(poll, bell)
   assert.strictEqual(epoll.watchConnection(socket, key), 0)
-  const { fd } = (client as unknown as { readonly _handle: { readonly fd: number } })._handle
+  const fd = descriptorOf(client)!
   const localPort = client.localPort!
   const machine: Machine = {
     calls: descriptors,
@@ -75,24 +75,14 @@ const linux = Effect.gen(function*() {
     socket,
     remote: {
       send: (bytes) => assert.strictEqual(send(fd, bytes, bytes.length, 0), bytes.length),
-      sendUrgent: () => assert.strictEqual(send(fd, Uint8Array.of(urgent), 1, msgOob), 1),
-      end: () => shutdown(fd, 1),
+      sendUrgent: () => assert.isTrue(sendUrgentByte(client)),
+      end: () => shutdown(fd, shutWr),
       reset: () => client.resetAndDestroy()
     },
     settled: eventually("an acknowledgement", () => (kernelSocket(localPort, listener.port)?.sending ?? 0) === 0)
   }
   return machine
 })
-
-const libc = koffi.load(null)
-const send = libc.func("intptr_t send(int fd, void *buffer, size_t length, int flags)") as (
-  fd: number,
-  bytes: Uint8Array,
-  length: number,
-  flags: number
-) => number
-const shutdown = libc.func("int shutdown(int fd, int how)") as (fd: number, how: number) => number
-const msgOob = 1
 
 const simulated = Effect.sync((): Machine => {
   const kernel = new SimulatedKernel({ pipesMax: Infinity })
@@ -109,7 +99,7 @@ const simulated = Effect.sync((): Machine => {
     socket: incoming.socket,
     remote: {
       send: (bytes) => peer.send(bytes),
-      sendUrgent: () => peer.sendUrgent(urgent),
+      sendUrgent: () => peer.sendUrgent(urgentByte[0]!),
       end: () => peer.end(),
       reset: () => peer.reset()
     },

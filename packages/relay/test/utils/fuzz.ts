@@ -9,21 +9,17 @@
 import { CertDigest, Identity } from "@tx3/protocol"
 import { Access, Bandwidth, Relay, RelayEvents, RelayTest } from "@tx3/relay"
 import { Reset } from "@tx3/sockets"
+import { sendUrgentByte, urgentByte, withoutUrgent } from "@tx3/testing/libc"
 import { Rate } from "@tx3/transport"
 import { Effect, Exit, Layer, Scope } from "effect"
-import koffi from "koffi"
 import { randomBytes } from "node:crypto"
 import * as Net from "node:net"
+import { generator as numbers } from "../../../transport/test/utils/random.js"
 import { eventually, openDescriptors } from "../../../transport/test/utils/system.js"
 
-/** Numbers from 0 to 1, the same for the same seed (mulberry32). */
+/** The choices of a seed. */
 const generator = (seed: number) => {
-  const next = () => {
-    seed = (seed + 0x6d2b79f5) | 0
-    let mixed = Math.imul(seed ^ (seed >>> 15), 1 | seed)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
+  const next = numbers(seed)
   return {
     below: (bound: number) => Math.floor(next() * bound),
     chance: (part: number) => next() < part,
@@ -33,19 +29,6 @@ const generator = (seed: number) => {
 }
 
 type Random = ReturnType<typeof generator>
-
-const send = process.platform === "linux"
-  ? koffi.load(null).func("intptr_t send(int fd, void *buffer, size_t length, int flags)") as (
-    fd: number,
-    buffer: Buffer,
-    length: number,
-    flags: number
-  ) => number
-  : () => -1
-
-/** Sent as urgent data, and left out of the comparison: the receiver may or may not get it (RFC 6093). */
-const urgentByte = Buffer.of(0xff)
-const oobDontWait = 0x1 | 0x40
 
 const blockBytes = 256 * 1024
 const block = Buffer.concat([randomBytes(blockBytes).map((byte) => byte === urgentByte[0] ? 0 : byte)])
@@ -124,7 +107,8 @@ class End {
   }
 
   private readonly onData = (chunk: Buffer) => {
-    const bytes = chunk.includes(urgentByte) ? Buffer.from(chunk.filter((byte) => byte !== urgentByte[0])) : chunk
+    // Urgent bytes are left out of the comparison: the receiver may or may not get them (RFC 6093).
+    const bytes = withoutUrgent(chunk)
     if (!expected(this.into, this.received, bytes.length).equals(bytes)) {
       this.problem ??= `other bytes than were sent, within ${bytes.length} from ${this.received} on`
     }
@@ -148,8 +132,7 @@ class End {
       return
     }
     if (urgent && this.random.chance(0.2)) {
-      const { fd } = (this.socket as unknown as { _handle: { fd: number } })._handle
-      this.urgentSent += Math.max(0, send(fd, urgentByte, 1, oobDontWait))
+      this.urgentSent += process.platform === "linux" && sendUrgentByte(this.socket) ? 1 : 0
     }
     if (this.sent === bytes) {
       this.ended = true

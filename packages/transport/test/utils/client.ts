@@ -1,7 +1,8 @@
 /** A TCP client on node:net that remembers what happened to it. */
 import { Reset } from "@tx3/sockets"
+import { descriptorOf } from "@tx3/sockets/SocketCalls"
+import { msgDontWait, send, sendUrgentByte, urgentByte } from "@tx3/testing/libc"
 import { Effect } from "effect"
-import koffi from "koffi"
 import { randomBytes } from "node:crypto"
 import * as Net from "node:net"
 
@@ -130,37 +131,19 @@ export class Client {
   readonly isClosed: Effect.Effect<void> = Effect.suspend(() => this.until("the close", () => this.closed))
 }
 
-const send = koffi.load(null).func("intptr_t send(int fd, void *buffer, size_t length, int flags)") as (
-  fd: number,
-  buffer: Buffer,
-  length: number,
-  flags: number
-) => number
-const [msgOob, msgDontWait] = [0x1, 0x40]
-
-/** The byte that `sendUrgent` sends as urgent data, and that `withoutUrgent` takes out of what was received. */
-const urgentByte = 0xff
-
 /** Bytes among which an urgent one can be told. */
-export const ordinary = (size: number) => Buffer.from(payload(size).map((byte) => byte === urgentByte ? 0 : byte))
-
-/**
- * What was received, without urgent bytes. Whether such a byte is part of the stream depends on when it is read: the
- * receiver leaves the last one out (RFC 6093, section 2).
- */
-export const withoutUrgent = (received: Buffer) => Buffer.from(received.filter((byte) => byte !== urgentByte))
+export const ordinary = (size: number) => Buffer.from(payload(size).map((byte) => byte === urgentByte[0] ? 0 : byte))
 
 /** Sends bytes and behind them an urgent one, through the socket's descriptor, of which Node writes nothing meanwhile. */
 export const sendUrgent = ({ socket }: Client, bytes: Uint8Array): Effect.Effect<void> =>
   Effect.gen(function*() {
-    const { fd } = (socket as unknown as { readonly _handle: { readonly fd: number } })._handle
     let rest = Buffer.from(bytes)
     while (rest.length > 0) {
-      const sent = send(fd, rest, rest.length, msgDontWait)
+      const sent = send(descriptorOf(socket)!, rest, rest.length, msgDontWait)
       rest = rest.subarray(Math.max(0, sent))
       yield* sent < 0 ? Effect.sleep(1) : Effect.void
     }
-    while (send(fd, Buffer.of(urgentByte), 1, msgOob | msgDontWait) < 0) {
+    while (!sendUrgentByte(socket)) {
       yield* Effect.sleep(1)
     }
   })

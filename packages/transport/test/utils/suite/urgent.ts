@@ -1,8 +1,8 @@
 /** Splices of connections that send urgent data (RFC 6093). */
-import { sendUrgentAndEnd } from "@tx3/testing/urgent"
+import { sendUrgentAndEnd, withoutUrgent } from "@tx3/testing/libc"
 import { Effect } from "effect"
 import { assert } from "vitest"
-import { ordinary, sendUrgent, withoutUrgent } from "../client.js"
+import { ordinary, sendUrgent } from "../client.js"
 import { arrived, hungUp, listening, sides, splice, spliced } from "../fixtures.js"
 import { eventually, kernelSocket } from "../system.js"
 import type { Subject } from "../transportSuite.js"
@@ -32,7 +32,7 @@ export const urgentTests: Subject = (test) => {
           const { report } = yield* splice(left, right)
           right.client.socket.end()
           const sent = Buffer.concat([before, behind])
-          let received = Buffer.alloc(0)
+          let received: Buffer = Buffer.alloc(0)
           while (received.length < sent.length) {
             received = withoutUrgent(Buffer.concat([received, yield* right.client.read(1), right.client.rest()]))
           }
