@@ -1,6 +1,7 @@
 /**
  * Runs the built programs as a shell does, and waits for what they say. Each is killed with the scope it was started in.
  */
+import { assert } from "@effect/vitest"
 import { Data, Effect, type Scope } from "effect"
 import { type ChildProcess, spawn } from "node:child_process"
 import { chmodSync, copyFileSync, mkdtempSync, rmSync } from "node:fs"
@@ -172,6 +173,20 @@ const text = (chunks: ReadonlyArray<Buffer>) => Buffer.concat(chunks).toString()
 /** Runs a program to its end. */
 export const run = (name: "tx3" | "tx3-relay", args: ReadonlyArray<string>, options?: Options) =>
   Effect.scoped(Effect.flatMap(start(name, args, options), ({ ended }) => ended))
+
+/** Runs a program that refuses its arguments: exit code 2, a message that includes this, and nothing on stdout. */
+export const refused = (
+  name: "tx3" | "tx3-relay",
+  args: ReadonlyArray<string>,
+  message: string
+): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    const cwd = yield* temporaryFolder
+    const { code, stderr, stdout } = yield* run(name, args, { cwd })
+    assert.strictEqual(code, 2, stderr)
+    assert.include(stderr, message)
+    assert.strictEqual(stdout.toString(), "")
+  }).pipe(Effect.scoped)
 
 export const runShell = (script: string, options?: Options) =>
   Effect.scoped(Effect.flatMap(startShell(script, options), ({ ended }) => ended))
