@@ -2,7 +2,7 @@
  * One accepted connection, from accept to close: the record that the relay's components see, the stage that it is in, the
  * deadline of that stage, and the scope that owns everything it takes. Only this module closes that scope: when the program
  * of the connection is over and nothing is left to wait for, at a deadline, when the connection is turned away, and when
- * somebody ends it.
+ * another component ends it.
  *
  * @since 0.1.0
  */

@@ -24,8 +24,7 @@ import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Dns from "node:dns"
 import * as Net from "node:net"
-import type { Accepted } from "./Accepted.js"
-import * as Connections from "./Accepted.js"
+import * as Accepted from "./Accepted.js"
 import type { Access } from "./Access.js"
 import * as Connection from "./Connection.js"
 import type { ControlSessions } from "./ControlSessions.js"
@@ -53,7 +52,7 @@ export class Listener extends Context.Tag("@tx3/relay/Listener")<Listener, {
   readonly bound: ReadonlyArray<Address.Address>
 
   /** Every connection that is not closed yet. */
-  readonly connections: () => Iterable<Accepted>
+  readonly connections: () => Iterable<Accepted.Accepted>
 
   /** How many connections have a deadline running. */
   readonly deadlines: () => number
@@ -136,7 +135,10 @@ export const layer: Layer.Layer<
     const refuse = (arrival: Arrival, limit: RejectionReason) =>
       run(Effect.zipRight(reject(arrival, limit), arrival.socket.close))
 
-    const reject = (connection: Pick<Accepted, "id" | "source">, reason: RejectionReason): Effect.Effect<void> => {
+    const reject = (
+      connection: Pick<Accepted.Accepted, "id" | "source">,
+      reason: RejectionReason
+    ): Effect.Effect<void> => {
       statistics.rejected(connection, reason)
       const who = { connection: connection.id, source: connection.source, reason }
       if (reason === "maxShareOfRelay" && isLikeProxy(connection.source)) {
@@ -166,7 +168,7 @@ export const layer: Layer.Layer<
       return true
     }
 
-    const connections = yield* Connections.make({ program: yield* Connection.make, onRejected: reject })
+    const connections = yield* Accepted.make({ program: yield* Connection.make, onRejected: reject })
 
     const listening = yield* Scope.make()
 

@@ -2,6 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Access, Bandwidth, RelayEvents } from "@tx3/relay"
 import { Effect, Layer, TestClock } from "effect"
+import type { MemoryRelay } from "./utils/memoryTransport.js"
 import { withMemoryRelay } from "./utils/memoryTransport.js"
 
 /** Policies that keep what they are told: events, and the members of `Bandwidth`. */
@@ -25,15 +26,22 @@ const watching = () => {
   }
 }
 
+/** The two ends of a new splice. */
+const spliced = ({ has, register, send }: MemoryRelay) =>
+  Effect.gen(function*() {
+    const node = yield* register
+    const peer = yield* send(node.digest)
+    const inside = yield* send(yield* node.control.receive(32))
+    yield* has({ spliced: 2 })
+    return { inside, peer }
+  })
+
 describe("Splices", () => {
-  it.effect("what one carries is told every second, though nobody asks, and once", () => {
+  it.effect("a running one is metered every second without a snapshot, each byte once", () => {
     const { carried, policies } = watching()
-    return withMemoryRelay({}, ({ has, register, send }) =>
+    return withMemoryRelay({}, (relay) =>
       Effect.gen(function*() {
-        const node = yield* register
-        const peer = yield* send(node.digest)
-        const inside = yield* send(yield* node.control.receive(32))
-        yield* has({ spliced: 2 })
+        const { inside, peer } = yield* spliced(relay)
         yield* peer.send(Buffer.alloc(10))
         yield* inside.receive(10)
         assert.deepStrictEqual(carried(), [])
@@ -48,23 +56,20 @@ describe("Splices", () => {
       }), policies)
   })
 
-  it.effect("a snapshot has the bytes of running ones, and tells nobody", () => {
+  it.effect("a snapshot includes the bytes of running ones, and publishes no event", () => {
     const { carried, events, policies } = watching()
-    return withMemoryRelay({}, ({ has, register, relay, send }) =>
+    return withMemoryRelay({}, (relay) =>
       Effect.gen(function*() {
-        const node = yield* register
-        const peer = yield* send(node.digest)
-        const inside = yield* send(yield* node.control.receive(32))
-        yield* has({ spliced: 2 })
+        const { inside, peer } = yield* spliced(relay)
         yield* peer.send(Buffer.alloc(10))
         yield* inside.receive(10)
         for (const _ of [1, 2]) {
-          const { totals } = yield* relay.snapshot
+          const { totals } = yield* relay.relay.snapshot
           assert.deepStrictEqual([totals.bytesFromPeers, totals.bytesFromNodes], [10, 0])
         }
         assert.deepStrictEqual(carried(), [])
         yield* Effect.all([peer.end, inside.end])
-        yield* has({ spliced: 0 })
+        yield* relay.has({ spliced: 0 })
         // What was not told before is told at the end, ahead of the end itself.
         assert.deepStrictEqual(carried(), [[10, 0]])
         assert.deepStrictEqual(events.slice(-2).map(({ _tag }) => _tag), ["Carried", "SpliceEnded"])
@@ -74,20 +79,17 @@ describe("Splices", () => {
   for (const ending of ["both ends", "an operator"] as const) {
     it.effect(`one that is over by ${ending} gives back all that it took`, () => {
       const { events, members, policies } = watching()
-      return withMemoryRelay({}, ({ has, register, relay, send }) =>
+      return withMemoryRelay({}, (relay) =>
         Effect.gen(function*() {
-          const node = yield* register
-          const peer = yield* send(node.digest)
-          const inside = yield* send(yield* node.control.receive(32))
-          yield* has({ spliced: 2 })
+          const { inside, peer } = yield* spliced(relay)
           assert.lengthOf(members, 1)
           if (ending === "an operator") {
-            yield* Effect.forEach(Array.from(relay.splices()), ({ reset }) => reset)
+            yield* Effect.forEach(Array.from(relay.relay.splices()), ({ reset }) => reset)
           } else {
             yield* Effect.all([peer.end, inside.end])
           }
-          yield* has({ spliced: 0 })
-          assert.deepStrictEqual([members, Array.from(relay.splices())], [[], []])
+          yield* relay.has({ spliced: 0 })
+          assert.deepStrictEqual([members, Array.from(relay.relay.splices())], [[], []])
           assert.lengthOf(events.filter(({ _tag }) => _tag === "SpliceEnded"), 1)
         }), policies)
     })
