@@ -155,7 +155,7 @@ export const close = (duplex: Duplex, progress: () => number): Effect.Effect<voi
   })
 
 /**
- * Waits until the stream is closed, for whatever reason.
+ * Waits until the stream is closed, in order or by a failure.
  *
  * @since 0.1.0
  * @category closing

@@ -6,7 +6,7 @@
 import * as Schema from "effect/Schema"
 
 /**
- * There is nobody of that name.
+ * No node, splice or ban has that name.
  *
  * @since 0.1.0
  * @category errors

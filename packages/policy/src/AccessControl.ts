@@ -129,7 +129,7 @@ export const layer: Layer.Layer<Access | AccessControl, never, LiveSettings | Vo
             Effect.suspend(() =>
               callout === undefined
                 ? Effect.void
-                // Somebody may have banned it meanwhile, and not seen it among those that run.
+                // A ban may have come during the callout. It ends the nodes that are registered, and this one was not.
                 : Effect.zipRight(callout.ask(node, address), nodeMay(node, address))
             )
           ),

@@ -63,7 +63,7 @@ const withFolder = <A, E>(
 
 const text = (path: string) => Fs.existsSync(path) ? Fs.readFileSync(path, "utf8") : undefined
 
-/** A clock that leaps as one that is set does: nobody's sleep passes. TestClock goes from one end of a sleep to the next. */
+/** A clock that can be set without ending sleeps. TestClock.setTime runs every sleep up to the new time. */
 const leapingClock = Effect.map(Effect.clock, (clock) => {
   let aheadMs = 0
   return Object.assign(Object.create(clock) as Clock.Clock, {

@@ -25,7 +25,7 @@ const programs = () =>
       return Object.values(bin).map((path) => join(file, "..", path))
     })
 
-/** The examples' modules, of which some are programs. */
+/** All modules of the examples. Some of them are programs. */
 const examples = () =>
   readdirSync(join(root, "examples/dist"), { recursive: true, encoding: "utf8" })
     .filter((path) => path.endsWith(".js"))

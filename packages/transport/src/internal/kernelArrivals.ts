@@ -133,7 +133,7 @@ class Headless implements Watched {
     } else if (peeked > 0 && (bits & hangUps) !== 0) {
       this.refuse(ProxyProtocol.hungUp)
     } else if (peeked <= 0 && peeked !== again) {
-      // A proxy that looks whether somebody listens connects and hangs up.
+      // A proxy's health check connects and hangs up.
       this.close()
     }
   }
@@ -154,7 +154,7 @@ class Headless implements Watched {
   }
 }
 
-/** A connection that nobody has decided about yet. */
+/** A connection that the main thread has not decided about yet. */
 export class Arrival implements Watched {
   failed = false
   urgent = false
