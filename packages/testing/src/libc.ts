@@ -1,6 +1,6 @@
 /**
- * send(2) and shutdown(2), for what Node cannot send: TCP urgent data (RFC 6093), and several pieces at once. They act on the
- * descriptors of sockets that their callers own. The numbers are Linux's.
+ * System calls for what Node cannot do: send(2) and shutdown(2) send TCP urgent data (RFC 6093) and several pieces at once,
+ * setsockopt(2) bounds a receive buffer. They act on the descriptors of sockets that their callers own. The numbers are Linux's.
  */
 import { descriptorOf } from "@tx3/sockets/SocketCalls"
 import koffi from "koffi"
@@ -17,6 +17,23 @@ export const send = libc.func("intptr_t send(int fd, void *buffer, size_t length
 ) => number
 
 export const shutdown = libc.func("int shutdown(int fd, int how)") as (fd: number, how: number) => number
+
+const setsockopt = libc.func("int setsockopt(int fd, int level, int option, void *value, uint32_t length)") as (
+  fd: number,
+  level: number,
+  option: number,
+  value: Int32Array,
+  length: number
+) => number
+
+const [solSocket, soRcvbuf] = [1, 8]
+
+/** Gives a socket a receive buffer of a fixed size, which the system enlarges by need otherwise (up to `net.ipv4.tcp_rmem`). */
+export const boundReceiveBuffer = (socket: net.Socket, bytes: number): void => {
+  if (setsockopt(descriptorOf(socket)!, solSocket, soRcvbuf, Int32Array.of(bytes), 4) !== 0) {
+    throw new Error("SO_RCVBUF cannot be set")
+  }
+}
 
 export const [msgOob, msgDontWait] = [0x1, 0x40]
 export const shutWr = 1

@@ -5,7 +5,7 @@ import { spawn } from "node:child_process"
 import { fileURLToPath } from "node:url"
 import { assert } from "vitest"
 import { connect, payload } from "./utils/client.js"
-import { arrived, hungUp, listening, mebibyte, noLeak, pump, splice, stalled } from "./utils/fixtures.js"
+import { arrived, heap, hungUp, listening, mebibyte, noLeak, pump, splice, stalled } from "./utils/fixtures.js"
 import type { Line } from "./utils/kernel.js"
 import { logInto, noDescriptorLeak } from "./utils/kernel.js"
 import { binaryOf } from "./utils/proxyHeaders.js"
@@ -30,7 +30,7 @@ describe("KernelTransport alone", () => {
           const listener = yield* listening()
           const [full, stuck] = [yield* arrived(listener), yield* arrived(listener, { reading: false })]
           const stalling = yield* splice(full, stuck)
-          full.client.stream(payload(32 * mebibyte))
+          full.client.stream(payload(heap))
           yield* stalled(full.client)
           const [left, right] = [
             yield* arrived(listener, { reading: false }),

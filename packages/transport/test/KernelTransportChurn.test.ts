@@ -4,6 +4,7 @@ import { Context, Effect, Exit, Layer, Scope } from "effect"
 import * as Net from "node:net"
 import { assert } from "vitest"
 import { payload } from "./utils/client.js"
+import { heap } from "./utils/fixtures.js"
 import { noDescriptorLeak } from "./utils/kernel.js"
 import { eventually, openDescriptors } from "./utils/system.js"
 
@@ -115,8 +116,8 @@ const ways: ReadonlyArray<Way> = [
   }
 ]
 
-/** More than the sockets hold: it ends with bytes in a pipe. */
-const heap = payload(32 * 1024 * 1024)
+/** It ends with bytes in a pipe. */
+const overfull = payload(heap)
 const stallEvery = 200
 const stall: Way = {
   name: "idle behind a stall",
@@ -124,7 +125,7 @@ const stall: Way = {
   options: { idleTimeoutMs: 20 },
   act: (left, right) => {
     right.pause()
-    left.write(heap)
+    left.write(overfull)
   }
 }
 

@@ -8,6 +8,7 @@ import {
   accepted,
   arrived,
   echoes,
+  heap,
   hungUp,
   listening,
   mebibyte,
@@ -113,7 +114,7 @@ describe("threads of KernelTransport", () => {
         yield* echoes(left, right)
         const [full, stuck] = [yield* arrived(listener), yield* arrived(listener, { reading: false })]
         const stalling = yield* splice(full, stuck)
-        full.client.stream(payload(32 * mebibyte))
+        full.client.stream(payload(heap))
         yield* stalled(full.client)
         const silent = yield* accepted(listener)
         silent.client.socket.write(payload(31))

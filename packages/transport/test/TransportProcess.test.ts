@@ -5,12 +5,10 @@ import { createHash } from "node:crypto"
 import { assert } from "vitest"
 import type { Client } from "./utils/client.js"
 import { payload } from "./utils/client.js"
-import { stalled } from "./utils/fixtures.js"
+import { heap, stalled } from "./utils/fixtures.js"
 import { eventually, openDescriptors } from "./utils/system.js"
 import type { TransportProcess } from "./utils/transportProcess.js"
 import { ask, pairOf, transportProcess } from "./utils/transportProcess.js"
-
-const mebibyte = 1024 * 1024
 
 const freeDescriptors = 20
 
@@ -75,7 +73,7 @@ describe("a process with a kernel transport that carries bytes ends at once", ()
         echoing.left.socket.write("there!")
         assert.strictEqual((yield* echoing.right.read(6)).toString(), "there!")
         const stuck = yield* pairOf(port, { rightReads: false })
-        stuck.left.stream(payload(32 * mebibyte))
+        stuck.left.stream(payload(heap))
         yield* stalled(stuck.left)
 
         const began = Date.now()
@@ -109,7 +107,7 @@ describe("pipes", () => {
       assert.strictEqual(pipesMax, 8)
       const pipesBefore = pipes(server)
 
-      const bytes = payload(32 * mebibyte)
+      const bytes = payload(heap)
       const stuckPair = Effect.gen(function*() {
         const pair = yield* pairOf(port, { rightReads: false })
         pair.left.stream(bytes)

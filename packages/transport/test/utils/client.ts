@@ -1,7 +1,7 @@
 /** A TCP client on node:net that remembers what happened to it. */
 import { Reset } from "@tx3/sockets"
 import { descriptorOf } from "@tx3/sockets/SocketCalls"
-import { msgDontWait, send, sendUrgentByte, urgentByte } from "@tx3/testing/libc"
+import { boundReceiveBuffer, msgDontWait, send, sendUrgentByte, urgentByte } from "@tx3/testing/libc"
 import { Effect } from "effect"
 import { randomBytes } from "node:crypto"
 import * as Net from "node:net"
@@ -11,6 +11,8 @@ export type Ending = "end" | "reset"
 
 const patienceMs = 60_000
 const sliceBytes = 64 * 1024
+/** The receive buffer of a client that does not read. */
+const stalledBufferBytes = 256 * 1024
 
 export class Client {
   /** Set by the first of a FIN and an error. */
@@ -148,7 +150,10 @@ export const sendUrgent = ({ socket }: Client, bytes: Uint8Array): Effect.Effect
     }
   })
 
-/** Connected until the scope closes; fails with the system's error. */
+/**
+ * Connected until the scope closes; fails with the system's error. A client that does not read has a small receive buffer, so
+ * that its sender stalls.
+ */
 export const connect = (
   to: { readonly host: string; readonly port: number; readonly localAddress?: string },
   reading = true
@@ -158,7 +163,12 @@ export const connect = (
       const { host, localAddress, port } = to
       const socket = Net.connect({ allowHalfOpen: true, host, localAddress, noDelay: true, port })
       const client = new Client(socket, reading)
-      socket.once("connect", () => resume(Effect.succeed(client)))
+      socket.once("connect", () => {
+        if (!reading) {
+          boundReceiveBuffer(socket, stalledBufferBytes)
+        }
+        resume(Effect.succeed(client))
+      })
         .once("error", (cause: NodeJS.ErrnoException) => resume(Effect.fail(cause)))
     }),
     ({ socket }) => Effect.sync(() => socket.destroy())
@@ -168,7 +178,10 @@ const randomness = randomBytes(65 * 1024 * 1024)
 let taken = 0
 
 /** Random bytes, others at each call. */
-export const payload = (size: number) => {
+export const payload = (size: number): Buffer => {
+  if (size >= randomness.length) {
+    return Buffer.alloc(size, randomness)
+  }
   taken = (taken + 4_099) % (randomness.length - size)
   return randomness.subarray(taken, taken + size)
 }

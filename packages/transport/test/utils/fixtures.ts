@@ -4,6 +4,7 @@ import type { Scope } from "effect"
 import { Deferred, Effect, Queue } from "effect"
 import { spawn } from "node:child_process"
 import { createHash } from "node:crypto"
+import { readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { assert } from "vitest"
 import type { Client } from "./client.js"
@@ -16,8 +17,14 @@ export const mebibyte = 1024 * 1024
 /** Bytes that a splice or a connection may keep in this process, one way. */
 export const keptMax = 2 * mebibyte
 
-/** More bytes than the sockets between a sender and a reader that does not read can hold. */
-export const heap = 32 * mebibyte
+const largestBuffer = (direction: "rmem" | "wmem") =>
+  Number(readFileSync(`/proc/sys/net/ipv4/tcp_${direction}`, "latin1").trim().split(/\s+/)[2])
+
+/**
+ * More bytes than the sockets between a sender and a reader that does not read can hold: two send buffers and a receive buffer
+ * as large as this system lets them grow, the reader's own (see `connect`), a pipe and what Node reads ahead.
+ */
+export const heap = largestBuffer("rmem") + 2 * largestBuffer("wmem") + 4 * mebibyte
 
 export interface Listening extends Transport.Bound {
   readonly connections: Queue.Dequeue<Transport.Connection>
