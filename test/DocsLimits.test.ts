@@ -18,6 +18,7 @@ const exceptions = [
   "budget.ts rateAt", // an index
   "Program.ts failed", // an exit code
   "Program.ts calledWrongly", // an exit code
+  "Tx3HttpClient.ts cutOffCode", // a WebSocket close code
   ...["fixedBytes", "version2", "lastFamily", "lastProtocol"].map((name) => `proxyProtocol.ts ${name}`) // a format
 ]
 

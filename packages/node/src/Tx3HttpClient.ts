@@ -13,6 +13,7 @@ import type * as Scope from "effect/Scope"
 import type { Duplex } from "node:stream"
 import * as WS from "ws"
 import * as handOver from "./internal/handOver.js"
+import { ConnectionError } from "./NodeError.js"
 import * as Tx3Node from "./Tx3Node.js"
 
 /** As many connections as a relay by default lets one source have with one node. Further requests wait for one of them. */
@@ -21,7 +22,8 @@ const maxConnections = 32
 /**
  * A client of the HTTP server at this address, or at several of one node, with the identity of `options`: a new one,
  * without any. URLs are `http://` and `ws://`, since what carries them is encrypted already; their host is the server's
- * to make something of. A request whose connection cannot be made fails with the `ConnectError` as its cause.
+ * to make something of. A request whose connection cannot be made fails with the `ConnectError` as its cause. A WebSocket
+ * that ends without a close frame emits `error` before `close`.
  *
  * @since 0.1.0
  * @category layers
@@ -83,10 +85,22 @@ const dispatcher = (connect: Connect) =>
     )
   )
 
-const webSocket = (connect: Connect): Context.Tag.Service<typeof Socket.WebSocketConstructor> => (url, protocols) =>
-  new WS.WebSocket(url, protocols, {
+const webSocket = (connect: Connect): Context.Tag.Service<typeof Socket.WebSocketConstructor> => (url, protocols) => {
+  const webSocket = new WS.WebSocket(url, protocols, {
     createConnection: (_: unknown, callback: (error: Error | null, socket: Duplex) => void) => {
       connect(new URL(url).protocol, callback as Parameters<Connect>[1])
       return undefined
     }
-  }) as unknown as WebSocket
+  })
+  // ws reports a connection that is cut off by the close code alone, and platform takes that code for an end in order.
+  webSocket.once("open", () =>
+    webSocket.prependOnceListener("close", (code) => {
+      if (code === cutOffCode && webSocket.listenerCount("error") > 0) {
+        webSocket.emit("error", new ConnectionError({ reason: "truncated" }))
+      }
+    }))
+  return webSocket as unknown as WebSocket
+}
+
+/** The code of a WebSocket that ended without a close frame (RFC 6455, section 7.1.5). */
+const cutOffCode = 1006

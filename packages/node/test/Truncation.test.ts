@@ -2,7 +2,7 @@
  * A connection that is cut off never looks like one that has ended: every way to cut it, in every interface, towards a reader
  * with unread bytes, which has ended its own side or not.
  */
-import { HttpClient, HttpServer, HttpServerRequest, HttpServerResponse } from "@effect/platform"
+import { HttpClient, HttpServer, HttpServerRequest, HttpServerResponse, Socket } from "@effect/platform"
 import { assert, describe } from "@effect/vitest"
 import * as NodeConfig from "@tx3/node/NodeConfig"
 import type { ConnectionError } from "@tx3/node/NodeError"
@@ -20,8 +20,9 @@ import * as RelayTest from "@tx3/relay/RelayTest"
 import * as Reset from "@tx3/sockets/Reset"
 import { sendUrgentAndEnd } from "@tx3/testing/libc"
 import { withPrograms } from "@tx3/testing/withPrograms"
-import { Context, Deferred, Effect, Exit, Fiber, Layer, Redacted, Scope, Stream } from "effect"
+import { Context, Deferred, Effect, Either, Exit, Fiber, Layer, Option, Queue, Redacted, Scope, Stream } from "effect"
 import { spawn } from "node:child_process"
+import { createHash } from "node:crypto"
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import * as net from "node:net"
 import { tmpdir } from "node:os"
@@ -396,6 +397,80 @@ describe("HTTP", { timeout: 180_000 }, () => {
       raw.tls.write("POST / HTTP/1.1\r\nhost: node\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n", () =>
         raw.socket.end())
       assert.isFalse(yield* Deferred.await(handled))
+    }))
+
+  live(
+    "a WebSocket that is cut off fails its client behind the last message, and a close frame ends it",
+    () =>
+      Effect.gen(function*() {
+        const node = yield* Tx3Node.make({ bind: ["tx3-st://127.0.0.1:0"], identity: alice })
+        const context = yield* Layer.build(Tx3HttpClient.layer(String(addressOf(node))))
+        const frames = { message: [0x81, 2, 0x68, 0x69], close: [0x88, 2, 0x03, 0xe8] }
+        for (const cut of ["fin", "reset", "end", "close frame"] as const) {
+          const socket = yield* Effect.provide(Socket.makeWebSocket("ws://node/"), context)
+          const messages: Array<string> = []
+          const running = yield* Effect.fork(Effect.either(socket.runRaw((text) => void messages.push(String(text)))))
+          const connection = yield* taken(node)
+          const request = String(Option.getOrThrow(yield* Stream.runHead(connection.readable)))
+          const key = /^sec-websocket-key: (.*)\r$/mi.exec(request)![1]!
+          const accept = createHash("sha1").update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest("base64")
+          yield* connection.write(Buffer.from(
+            "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n" +
+              `sec-websocket-accept: ${accept}\r\n\r\n`
+          ))
+          yield* connection.write(Uint8Array.from(frames.message))
+          yield* eventually(() => messages.length === 1)
+          switch (cut) {
+            case "fin":
+              connection.duplex.destroy()
+              break
+            case "reset":
+              yield* connection.reset
+              break
+            case "end":
+              yield* connection.end
+              break
+            case "close frame":
+              yield* connection.write(Uint8Array.from(frames.close))
+              yield* connection.end
+          }
+          const ended = yield* Fiber.join(running)
+          assert.strictEqual(
+            Either.isRight(ended) ? "end" : ended.left.reason,
+            cut === "close frame" ? "end" : "Read",
+            cut
+          )
+          assert.deepStrictEqual(messages, ["hi"])
+        }
+      })
+  )
+
+  live("a WebSocket that is cut off interrupts its handler", () =>
+    Effect.gen(function*() {
+      const handled = yield* Queue.unbounded<Exit.Exit<unknown, unknown>>()
+      const app = Effect.gen(function*() {
+        const socket = yield* (yield* HttpServerRequest.HttpServerRequest).upgrade
+        yield* Effect.onExit(socket.runRaw(() => {}), (exit) => handled.offer(exit))
+        return HttpServerResponse.empty()
+      }).pipe(Effect.orDie)
+      const context = yield* Layer.build(Tx3HttpServer.layer({ bind: ["tx3-st://127.0.0.1:0"], identity: alice }))
+      const node = Context.get(context, Tx3Node.Tx3Node)
+      yield* Effect.provide(HttpServer.serveEffect(app), context)
+      for (const cut of ["fin", "reset"] as const) {
+        const raw = yield* rawBob(addressOf(node))
+        raw.tls.write(
+          "GET / HTTP/1.1\r\nhost: node\r\nupgrade: websocket\r\nconnection: upgrade\r\n" +
+            "sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        yield* Effect.async<void>((resume) => void raw.tls.once("data", () => resume(Effect.void)))
+        if (cut === "fin") {
+          raw.socket.end()
+        } else {
+          raw.socket.resetAndDestroy()
+        }
+        const exit = yield* handled.take
+        assert.isTrue(Exit.isFailure(exit), cut)
+      }
     }))
 })
 
