@@ -338,7 +338,10 @@ describe("a connection that is closed in order", { timeout: 180_000 }, () => {
             sendUrgentAndEnd(socket, bytes.subarray(0, 1_000), bytes.subarray(1_000, 20_000)))
         })
         const node = yield* Tx3Node.make({ bind: ["tx3-st://127.0.0.1:0"], identity: alice })
-        yield* Effect.forkScoped(Expose.serve({ node, service }))
+        const carried = yield* Deferred.make<number>()
+        const onEvent = (event: Expose.Event) =>
+          event._tag === "Closed" ? Deferred.succeed(carried, event.passage.carried().toPeer) : Effect.void
+        yield* Effect.forkScoped(Expose.serve({ node, service, onEvent }))
         const { connect } = yield* Tx3Node.make({ identity: bob })
         const near = yield* connect(addressOf(node))
         yield* near.end
@@ -346,6 +349,7 @@ describe("a connection that is closed in order", { timeout: 180_000 }, () => {
         const got = yield* received(near)
         const [behind, before] = [got.subarray(-19_000), got.subarray(0, 1_000)]
         assert.isTrue(Buffer.concat([before, behind]).equals(bytes.subarray(0, 20_000)), `${got.length} bytes`)
+        assert.strictEqual(yield* Deferred.await(carried), got.length)
       })
   )
 

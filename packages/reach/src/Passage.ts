@@ -89,16 +89,17 @@ export const run = (options: {
     const clock = yield* Effect.clock
     const currentTimeMillis = MonotonicTime.millis(clock)
     const began = currentTimeMillis()
+    const behindEnd = watchEnd(local)
     const passage: Passage = {
       peer: connection.remoteDigest,
       via: connection.remoteAddress,
       since: clock.unsafeCurrentTimeMillis(),
       age: () => currentTimeMillis() - began,
-      carried: () => ({ fromPeer: local.bytesWritten, toPeer: local.bytesRead })
+      carried: () => ({ fromPeer: local.bytesWritten, toPeer: local.bytesRead + (behindEnd()?.bytes.length ?? 0) })
     }
     yield* Effect.acquireUseRelease(
       onEvent(Event.Opened({ passage })),
-      () => Effect.either(carry(options)),
+      () => Effect.either(carry(options, behindEnd)),
       (_, exit) =>
         onEvent(Event.Closed({
           passage,
@@ -107,23 +108,29 @@ export const run = (options: {
     )
   })
 
-const carry = ({ connection, local, ownDigest }: Parameters<typeof run>[0]): Effect.Effect<
-  void,
-  Lost | Refusal.Refused
-> => {
-  const remote = connection.duplex
+/** Looks behind a local socket's end when it comes, and returns what was there. */
+const watchEnd = (local: net.Socket): () => Reset.BehindEnd | undefined => {
   // The kernel tells it only once, and a socket that has ended by now has not been asked.
   let behindEnd = local.readableEnded ? Reset.behindEnd(local) : undefined
   local.prependOnceListener("end", () => {
     behindEnd = Reset.behindEnd(local)
   })
-  const localEnded = Effect.suspend(() =>
-    behindEnd === undefined || behindEnd.bytes.length === 0 && !behindEnd.isReset
-      ? Effect.void
-      : behindEnd.isReset
+  return () => behindEnd
+}
+
+const carry = (
+  { connection, local, ownDigest }: Parameters<typeof run>[0],
+  behindEnd: () => Reset.BehindEnd | undefined
+): Effect.Effect<void, Lost | Refusal.Refused> => {
+  const remote = connection.duplex
+  const localEnded = Effect.suspend(() => {
+    const { bytes, isReset } = behindEnd() ?? { bytes: Buffer.alloc(0), isReset: false }
+    return isReset
       ? new Lost({ side: "local", cause: new Error("reset behind its last bytes") })
-      : lostAt("peer", duplex.write(remote, behindEnd.bytes))
-  )
+      : bytes.length === 0
+      ? Effect.void
+      : lostAt("peer", duplex.write(remote, bytes))
+  })
 
   const outward = copied({ from: [local, "local"], to: [remote, "peer"] }).pipe(
     Effect.zipRight(localEnded),
