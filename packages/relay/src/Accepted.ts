@@ -23,7 +23,8 @@ import * as Deadlines from "./internal/deadlines.js"
 import type { InboundPlace } from "./Limiter.js"
 import { Limiter } from "./Limiter.js"
 import { RelayConfig } from "./RelayConfig.js"
-import type { Rejected, RejectionReason } from "./RelayError.js"
+import type { RejectionReason } from "./RelayError.js"
+import { Rejected } from "./RelayError.js"
 
 /**
  * What a connection is doing: sending its `preamble`, in the TLS `handshake` of a node, a registered node's `control`
@@ -111,7 +112,7 @@ export interface Connections {
 export const make = (options: {
   readonly program: (connection: Accepted) => Effect.Effect<void, Rejected, Scope.Scope>
   /** Told of each connection that came to nothing, and why. */
-  readonly onRejected: (connection: Accepted, reason: RejectionReason) => Effect.Effect<void>
+  readonly onRejected: (connection: Accepted, rejected: Rejected) => Effect.Effect<void>
 }): Effect.Effect<Connections, never, Limiter | RelayConfig | Scope.Scope> =>
   Effect.gen(function*() {
     const clock = yield* Clock.clockWith(Effect.succeed)
@@ -125,7 +126,12 @@ export const make = (options: {
     const all = new Set<Live>()
 
     const turnAway = (connection: Live, reason: RejectionReason) =>
-      run(Effect.zipRight(Effect.suspend(() => options.onRejected(connection, reason)), connection.close))
+      run(
+        Effect.zipRight(
+          Effect.suspend(() => options.onRejected(connection, new Rejected({ reason }))),
+          connection.close
+        )
+      )
 
     const admitAndRun = (connection: Live) =>
       Scope.addFinalizerExit(connection.scope, () => {
@@ -149,11 +155,12 @@ export const make = (options: {
     }
 
     const failed = (connection: Live, cause: Cause.Cause<Rejected>): Effect.Effect<void> => {
-      const reason = connection.expired
-        ? deadlineOf[connection.stage]
-        : Option.getOrUndefined(Option.map(Cause.failureOption(cause), ({ reason }) => reason))
-      if (reason !== undefined) {
-        return options.onRejected(connection, reason)
+      const deadline = connection.expired ? deadlineOf[connection.stage] : undefined
+      const rejected = deadline === undefined
+        ? Option.getOrUndefined(Cause.failureOption(cause))
+        : new Rejected({ reason: deadline })
+      if (rejected !== undefined) {
+        return options.onRejected(connection, rejected)
       }
       return Cause.isInterruptedOnly(cause) ? Effect.void : Effect.logError("defect in a connection", cause)
     }

@@ -80,7 +80,9 @@ export const make: Effect.Effect<
     connection.socket.toDuplex.pipe(
       Effect.flatMap((stream) => Handshake.accept(stream, tls, { maxBytes: maxControlBytes })),
       Effect.mapError((error) =>
-        new Rejected({ reason: error._tag === "HungUp" || error.reason === "closed" ? "hungUp" : "handshakeFailed" })
+        error._tag === "HungUp" || error.reason === "closed"
+          ? new Rejected({ reason: "hungUp" })
+          : new Rejected({ reason: "handshakeFailed", detail: error.message })
       )
     )
 

@@ -34,7 +34,7 @@ import * as Limiter from "./Limiter.js"
 import type { PendingSplices } from "./PendingSplices.js"
 import { RelayConfig } from "./RelayConfig.js"
 import type { RejectionReason } from "./RelayError.js"
-import { isLimit } from "./RelayError.js"
+import { isLimit, Rejected } from "./RelayError.js"
 import { Splices } from "./Splices.js"
 import { Statistics } from "./Statistics.js"
 
@@ -133,11 +133,11 @@ export const layer: Layer.Layer<
     }
 
     const refuse = (arrival: Arrival, limit: RejectionReason) =>
-      run(Effect.zipRight(reject(arrival, limit), arrival.socket.close))
+      run(Effect.zipRight(reject(arrival, new Rejected({ reason: limit })), arrival.socket.close))
 
     const reject = (
       connection: Pick<Accepted.Accepted, "id" | "source">,
-      reason: RejectionReason
+      { detail, reason }: Rejected
     ): Effect.Effect<void> => {
       statistics.rejected(connection, reason)
       const who = { connection: connection.id, source: connection.source, reason }
@@ -150,7 +150,7 @@ export const layer: Layer.Layer<
       }
       return isLimit(reason)
         ? log.warn("connection turned away by a limit", who)
-        : log.debug("connection came to nothing", () => who)
+        : log.debug("connection came to nothing", () => detail === undefined ? who : { ...who, detail })
     }
 
     let named: { readonly source: Source.Source; readonly at: number } | undefined

@@ -70,7 +70,11 @@ export type RejectionReason = typeof rejectionReasons[number]
  * @since 0.1.0
  * @category errors
  */
-export class Rejected extends Data.TaggedError("Rejected")<{ readonly reason: RejectionReason }> {
+export class Rejected extends Data.TaggedError("Rejected")<{
+  readonly reason: RejectionReason
+  /** What was wrong in detail, as with a certificate. Only the debug log has it. */
+  readonly detail?: string
+}> {
   override get message(): string {
     return this.reason
   }

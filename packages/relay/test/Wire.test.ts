@@ -4,7 +4,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { CertDigest, Handshake, Identity, Preamble, SpliceToken, Tls } from "@tx3/protocol"
 import { RelayTest } from "@tx3/relay"
-import { Effect, Option } from "effect"
+import { Effect, HashMap, Logger, Option } from "effect"
 import { createHash, randomBytes } from "node:crypto"
 import { readFileSync } from "node:fs"
 import { Duplex } from "node:stream"
@@ -314,6 +314,24 @@ describe("Wire", () => {
             yield* rejected("handshakeFailed", 1)
           })))
     }
+  })
+
+  it.live("the debug log has what was wrong with a certificate", () => {
+    const details: Array<unknown> = []
+    const logger = Logger.make(({ annotations, message }) => {
+      if (String(message) === "connection came to nothing") {
+        details.push(Option.getOrUndefined(HashMap.get(annotations, "detail")))
+      }
+    })
+    return withRelay({}, ({ address, rejected }) =>
+      Effect.gen(function*() {
+        const tcp = yield* RelayTest.sendPreamble(address, controlPreamble(address))
+        NodeTls.connect({ socket: tcp.stream, rejectUnauthorized: false, cert: selfSigned, key: selfSigned })
+          .on("error", () => {})
+        yield* rejected("handshakeFailed", 1)
+        assert.strictEqual(details.length, 1)
+        assert.match(String(details[0]), /^the other end's certificate is not one of tx3: ./)
+      })).pipe(Effect.provide(Logger.add(logger)))
   })
 
   it.live("a node that hangs up in its handshake is no failed handshake", () =>
