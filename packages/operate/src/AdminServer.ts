@@ -19,7 +19,9 @@ import * as LocalHttp from "@tx3/local-http/LocalHttp"
 import { AccessControl } from "@tx3/policy/AccessControl"
 import * as OperatorConfig from "@tx3/policy/OperatorConfig"
 import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
+import { PortPatience } from "@tx3/relay/Listener"
 import * as Relay from "@tx3/relay/Relay"
+import * as Listen from "@tx3/sockets/Listen"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
@@ -360,7 +362,7 @@ const remedyFor = ({ admin, adminToken }: Pick<OperatorConfig.Settings, "admin" 
   return `${meanwhile} set TX3_RELAY_ADMIN=unix:/run/FOLDER/admin.sock for it and for the commands`
 }
 
-/** Listens until the scope closes; gives the address, with the port it got. */
+/** Listens until the scope closes; returns the address, with the port it got. */
 const listen = (address: string, policy: Policy, shared: Shared) => {
   const routes = Layer.mergeAll(
     HttpLayerRouter.addHttpApi(AdminApi, { openapiPath: "/openapi.json" }).pipe(
@@ -374,7 +376,7 @@ const listen = (address: string, policy: Policy, shared: Shared) => {
     disableListenLog: true,
     disableLogger: true
   })
-  return Layer.build(Layer.provideMerge(app, LocalHttp.server(address, shared.connections))).pipe(
+  const attempt = Layer.build(Layer.provideMerge(app, LocalHttp.server(address, shared.connections))).pipe(
     Effect.map((context) => {
       const bound = Context.get(context, HttpServer.HttpServer).address
       return bound._tag === "TcpAddress" ? `http://${new URL(address).hostname}:${bound.port}` : address
@@ -383,6 +385,9 @@ const listen = (address: string, policy: Policy, shared: Shared) => {
       new AdminListenError({ address, problem: problemOf(cause), code: (cause as NodeJS.ErrnoException).code })
     )
   )
+  // An outgoing connection can have a port, and no path.
+  const isTaken = ({ code }: AdminListenError) => code === "EADDRINUSE" && !OperatorConfig.isUnix(address)
+  return Effect.flatMap(PortPatience, (patienceMs) => Listen.onceFree(attempt, { isTaken, patienceMs }))
 }
 
 /** An address of all of the machine's, as one that a browser there can use. */

@@ -3,9 +3,9 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { AdminClient, RelayStatus } from "@tx3/operate"
-import { RelayTest } from "@tx3/relay"
+import { Listener, RelayTest } from "@tx3/relay"
 import { withPrograms } from "@tx3/testing/withPrograms"
-import { Effect, Fiber, Option, Redacted, Schedule, Schema } from "effect"
+import { Effect, Fiber, Logger, Option, Redacted, Schedule, Schema } from "effect"
 import { execFileSync } from "node:child_process"
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { get } from "node:http"
@@ -513,8 +513,46 @@ describe("AdminServer", () => {
       )
       const { port } = server.address() as { port: number }
       const error = yield* Effect.flip(withOperatedRelay({ admin: `http://127.0.0.1:${port}` }, () => Effect.void))
+        .pipe(
+          Effect.provideService(Listener.PortPatience, 0)
+        )
       assert.include(error.message, `http://127.0.0.1:${port}`)
       assert.include(error.message, "another program listens there already")
+    }))
+
+  it.scopedLive("waits at its start for ports that outgoing connections have", () =>
+    Effect.gen(function*() {
+      const server = yield* Effect.acquireRelease(
+        Effect.async<ReturnType<typeof createServer>>((resume) => {
+          const server = createServer((socket) => void socket.on("error", () => {}))
+            .listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
+        }),
+        (server) => Effect.sync(() => server.close())
+      )
+      const outgoing = yield* Effect.acquireRelease(
+        Effect.forEach([1, 2], () =>
+          Effect.async<ReturnType<typeof connect>>((resume) => {
+            const socket = connect((server.address() as { port: number }).port, "127.0.0.1")
+            socket.once("connect", () => resume(Effect.succeed(socket)))
+          })),
+        (sockets) => Effect.sync(() => sockets.forEach((socket) => socket.destroy()))
+      )
+      const [admin, metrics] = outgoing.map(({ localPort }) => `http://127.0.0.1:${localPort}`) as [string, string]
+      const waits: Array<string> = []
+      // Each port is given back once the relay has said that it is taken.
+      const logger = Logger.make<unknown, void>(({ message }) => {
+        const socket = outgoing.find(({ localPort }) => String(message).includes(`127.0.0.1:${localPort}: another`))
+        if (socket !== undefined) {
+          waits.push(`http://127.0.0.1:${socket.localPort}`)
+          socket.resetAndDestroy()
+        }
+      })
+      yield* withOperatedRelay({ admin, metrics }, ({ server }) =>
+        Effect.sync(() => {
+          assert.deepStrictEqual(server.addresses, [admin])
+          assert.deepStrictEqual(server.metrics, Option.some(metrics))
+        })).pipe(Effect.provide(Logger.replace(Logger.defaultLogger, logger)))
+      assert.deepStrictEqual(waits, [admin, metrics])
     }))
 
   it.live("ends streams that are open when the relay ends", () =>

@@ -13,6 +13,7 @@ import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
 import * as PublishedHosts from "@tx3/protocol/PublishedHosts"
 import * as Source from "@tx3/protocol/Source"
 import * as Interfaces from "@tx3/sockets/Interfaces"
+import * as Listen from "@tx3/sockets/Listen"
 import * as Transport from "@tx3/transport/Transport"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -20,7 +21,6 @@ import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Runtime from "effect/Runtime"
-import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Dns from "node:dns"
 import * as Net from "node:net"
@@ -65,9 +65,8 @@ export class Listener extends Context.Tag("@tx3/relay/Listener")<Listener, {
 }>() {}
 
 /**
- * For how many milliseconds a relay that starts tries again to listen on a port that another socket has. An outgoing
- * connection of any program can have got the port by chance (`net.ipv4.ip_local_port_range`), and is soon over. With 0 it
- * fails at once.
+ * For how many milliseconds a relay that starts tries again to listen on a port that another socket has
+ * ({@link Listen.onceFree}). The admin server of `@tx3/operate` has the same patience. With 0 both fail at once.
  *
  * @since 0.1.0
  * @category references
@@ -205,25 +204,8 @@ export const layer: Layer.Layer<
         }
       })
 
-    const listenOnceFree = (host: string, port: number, ipv6Only: boolean) => {
-      const attempt = listen(host, port, ipv6Only)
-      return Effect.catchIf(
-        attempt,
-        isTaken,
-        (error) =>
-          portPatienceMs === 0 ? Effect.fail(error) : Effect.logWarning(error.message).pipe(
-            Effect.annotateLogs({ tryingAgainForMs: portPatienceMs }),
-            Effect.zipRight(Effect.retry(attempt, {
-              while: isTaken,
-              // Counted, and not Schedule.upTo, which goes by the wall clock.
-              schedule: Schedule.intersect(
-                Schedule.spaced(tryPortEveryMs),
-                Schedule.recurs(Math.floor(portPatienceMs / tryPortEveryMs))
-              )
-            }))
-          )
-      )
-    }
+    const listenOnceFree = (host: string, port: number, ipv6Only: boolean) =>
+      Listen.onceFree(listen(host, port, ipv6Only), { isTaken, patienceMs: portPatienceMs })
 
     const withDigest = ({ host, port, scheme }: Pick<Address.Address, "host" | "port" | "scheme">) =>
       new Address.Address({ scheme, host, port, digest: Option.some(config.identity.digest) })
@@ -272,8 +254,6 @@ interface Arrival {
 const hourMs = 3_600_000
 
 const isTaken = ({ cause }: Transport.ListenError) => cause.code === "EADDRINUSE"
-
-const tryPortEveryMs = 250
 
 /** The numeric addresses of a host: itself, or what its name resolves to. */
 const addressesOf = ({ host, port }: Address.Address): Effect.Effect<ReadonlyArray<string>, Transport.ListenError> =>

@@ -8,6 +8,7 @@ import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
+import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import type { Endpoint } from "./Dial.js"
 import { Lookup, LookupError } from "./Lookup.js"
@@ -65,6 +66,38 @@ export const atEach = <A extends { readonly port: number }, E extends { readonly
     Effect.mapError(({ error }) => error)
   )
 }
+
+/**
+ * Listens, and tries again for `patienceMs` where another socket has the port: an outgoing connection of any program can have
+ * got it by chance (`net.ipv4.ip_local_port_range`), and is soon over. Logs a warning before the first new try.
+ *
+ * @since 0.1.0
+ * @category listening
+ */
+export const onceFree = <A, E extends { readonly message: string }, R>(
+  listen: Effect.Effect<A, E, R>,
+  options: { readonly isTaken: (error: E) => boolean; readonly patienceMs: number }
+): Effect.Effect<A, E, R> => {
+  const { isTaken, patienceMs } = options
+  return Effect.catchIf(
+    listen,
+    (error) => patienceMs > 0 && isTaken(error),
+    (error) =>
+      Effect.logWarning(error.message).pipe(
+        Effect.annotateLogs({ tryingAgainForMs: patienceMs }),
+        Effect.zipRight(Effect.retry(listen, {
+          while: isTaken,
+          // Counted, and not Schedule.upTo, which goes by the wall clock.
+          schedule: Schedule.intersect(
+            Schedule.spaced(tryPortEveryMs),
+            Schedule.recurs(Math.floor(patienceMs / tryPortEveryMs))
+          )
+        }))
+      )
+  )
+}
+
+const tryPortEveryMs = 250
 
 const missingCodes = new Set(["EADDRNOTAVAIL", "EAFNOSUPPORT"])
 
