@@ -7,15 +7,26 @@
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as HttpLayerRouter from "@effect/platform/HttpLayerRouter"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import { asset } from "@tx3/sockets/Executable"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import { createRequire } from "node:module"
 import { fileURLToPath } from "node:url"
 
-// the same from src and from dist
+/** The path of one of this package's own files, the same from src and from dist. */
 const page = (name: string) => fileURLToPath(new URL(`../page/${name}`, import.meta.url))
 
 const uplot = (name: string) => createRequire(import.meta.url).resolve(`uplot/dist/${name}`)
+
+const read = (name: string) => {
+  const carried = asset(`page/${name}`)?.toString()
+  return carried !== undefined
+    ? Effect.succeed(carried)
+    : Effect.flatMap(
+      FileSystem.FileSystem,
+      (fileSystem) => fileSystem.readFileString(name.startsWith("uPlot") ? uplot(name) : page(name))
+    )
+}
 
 const scripts = ["page", "charts", "elements", "format", "history", "panels", "signIn", "stream"]
 
@@ -23,12 +34,12 @@ const html = "text/html; charset=utf-8"
 const css = "text/css; charset=utf-8"
 const javascript = "text/javascript; charset=utf-8"
 
-const files: ReadonlyArray<readonly [path: `/${string}`, type: string, file: () => string]> = [
-  ["/", html, () => page("index.html")],
-  ["/page.css", css, () => page("page.css")],
-  ...scripts.map((name) => [`/${name}.js`, javascript, () => page(`${name}.js`)] as const),
-  ["/uplot.css", css, () => uplot("uPlot.min.css")],
-  ["/uplot.js", javascript, () => uplot("uPlot.esm.js")]
+const files: ReadonlyArray<readonly [path: `/${string}`, type: string, name: string]> = [
+  ["/", html, "index.html"],
+  ["/page.css", css, "page.css"],
+  ...scripts.map((name) => [`/${name}.js`, javascript, `${name}.js`] as const),
+  ["/uplot.css", css, "uPlot.min.css"],
+  ["/uplot.js", javascript, "uPlot.esm.js"]
 ]
 
 /**
@@ -64,19 +75,12 @@ const headers = {
  */
 export const layer: Layer.Layer<never, never, FileSystem.FileSystem | HttpLayerRouter.HttpRouter> = HttpLayerRouter
   .addAll(
-    Effect.flatMap(
-      FileSystem.FileSystem,
-      (fileSystem) =>
-        Effect.forEach(
-          files,
-          ([path, contentType, file]) =>
-            Effect.suspend(() => fileSystem.readFileString(file())).pipe(
-              // they are part of the package, as the code is
-              Effect.orDie,
-              Effect.map((content) =>
-                HttpLayerRouter.route("GET", path, HttpServerResponse.text(content, { contentType, headers }))
-              )
-            )
+    Effect.forEach(files, ([path, contentType, name]) =>
+      read(name).pipe(
+        // they are part of the package, as the code is
+        Effect.orDie,
+        Effect.map((content) =>
+          HttpLayerRouter.route("GET", path, HttpServerResponse.text(content, { contentType, headers }))
         )
-    )
+      ))
   )

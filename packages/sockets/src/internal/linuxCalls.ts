@@ -1,8 +1,8 @@
 /** The system calls of `SocketCalls`, through koffi and libc. Imported only where `SocketCalls.load` finds koffi. */
-import koffi from "koffi"
+import * as Koffi from "../Koffi.js"
 import { infoBytes, parse } from "../TcpInfo.js"
 
-const libc = koffi.load(null)
+const libc = Koffi.load().load(null)
 const c = {
   getsockopt: libc.func("int getsockopt(int fd, int level, int option, void *value, void *length)"),
   ioctl: libc.func("int ioctl(int fd, unsigned long request, ...)"),

@@ -15,10 +15,10 @@
  * 6. A pipe is empty and in the pool, or lent to one direction of one splice. One that still holds bytes when its
  *    splice ends is closed.
  */
+import * as Koffi from "@tx3/sockets/Koffi"
 import * as SocketCalls from "@tx3/sockets/SocketCalls"
 import type { TcpInfo } from "@tx3/sockets/TcpInfo"
 import { probeIntervalMs } from "@tx3/sockets/TcpInfo"
-import koffi from "koffi"
 import { getSystemErrorName } from "node:util"
 import { keepAliveProbes, keepAliveSeconds } from "./keepAlive.js"
 import type { Descriptor, DescriptorCalls, Incoming, Owner, Pipe, Poll } from "./system.js"
@@ -35,6 +35,7 @@ const epollEdgeTriggered = 2 ** 31
 // Both go through koffi, which this module needs at once.
 const socketCalls = (await SocketCalls.load())!
 
+const koffi = Koffi.load()
 const libc = koffi.load(null)
 
 const addrinfo = koffi.struct({

@@ -3,6 +3,7 @@
  * to it, once in a turn of the event loop. It owns the thread, the thread's epoll and its bell, until the thread is over;
  * then it closes whatever the thread has left open, and everything that depended on it hears of that.
  */
+import { asset } from "@tx3/sockets/Executable"
 import { Worker } from "node:worker_threads"
 import type { Rate } from "../Rate.js"
 import type { SpliceOptions, SpliceOutcome } from "../Transport.js"
@@ -37,8 +38,9 @@ interface Carrying {
   readonly ended: (outcome: SpliceOutcome) => void
 }
 
-/** The compiled worker, whether this is the compiled module or its source in a test. */
+/** The compiled worker, whether this is the compiled module or its source in a test, or the code that an executable carries. */
 const workerFile = new URL("../../dist/internal/kernelWorker.js", import.meta.url)
+const workerCode = asset("kernelWorker.js")?.toString()
 
 export class KernelThread implements AcceptingThread {
   /** Whether it is over, of its own accord or not. */
@@ -65,7 +67,12 @@ export class KernelThread implements AcceptingThread {
     const { carried, ledger, pipesMax } = common
     const workerData: WorkerData = { bell, carried, ledger, owner, pipesMax, poll, signals: this.signals }
     try {
-      this.worker = new Worker(workerFile, { execArgv: [], name: "tx3-transport", workerData })
+      this.worker = new Worker(workerCode ?? workerFile, {
+        eval: workerCode !== undefined,
+        execArgv: [],
+        name: "tx3-transport",
+        workerData
+      })
     } catch (cause) {
       common.descriptors.close(poll)
       common.descriptors.close(bell)

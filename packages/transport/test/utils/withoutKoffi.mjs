@@ -1,11 +1,10 @@
-// For `node --import`: nobody finds koffi.
-import { register } from "node:module"
+// For `node --import`: nobody finds koffi, which our modules require.
+import Module from "node:module"
 
-const hook = `export const resolve = async (specifier, context, next) => {
+const resolveFilename = Module._resolveFilename
+Module._resolveFilename = (specifier, ...rest) => {
   if (specifier === "koffi") {
-    throw Object.assign(new Error("Cannot find package 'koffi'"), { code: "ERR_MODULE_NOT_FOUND" })
+    throw Object.assign(new Error("Cannot find module 'koffi'"), { code: "MODULE_NOT_FOUND" })
   }
-  return next(specifier, context)
-}`
-
-register(`data:text/javascript,${encodeURIComponent(hook)}`)
+  return resolveFilename(specifier, ...rest)
+}

@@ -1,0 +1,19 @@
+/**
+ * What a program that is one file, a single executable application of Node, carries beside its code. An installed package
+ * has the same as files, and then nothing here finds any.
+ *
+ * @since 0.1.0
+ */
+import type * as Sea from "node:sea"
+
+// Older versions of Node have neither.
+const sea = process.getBuiltinModule?.("node:sea") as typeof Sea | undefined
+
+/**
+ * Returns a file that the executable carries; undefined where the program is no such executable.
+ *
+ * @since 0.1.0
+ * @category getters
+ */
+export const asset = (name: string): Buffer | undefined =>
+  sea?.isSea() === true ? Buffer.from(sea.getRawAsset(name) as ArrayBuffer) : undefined
