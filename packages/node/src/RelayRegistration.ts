@@ -5,6 +5,7 @@
  * own and survive the loss of the registration.
  */
 import type { AddressWithDigest } from "@tx3/protocol/Address"
+import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
 import * as Preamble from "@tx3/protocol/Preamble"
 import * as Dial from "@tx3/sockets/Dial"
 import * as Cause from "effect/Cause"
@@ -30,8 +31,9 @@ import type * as Tx3Connection from "./Tx3Connection.js"
  * Where a registration stands:
  *
  * - `Connecting`: registering, for the `attempt`th time (from 1) since the start or since it was last live;
- * - `Live`: the relay has it and sends it peers, since then. `contested` is the error that ended it before, where that says that
- *   another machine seems to use the identity, until it has been live for `reconnectStableMs`;
+ * - `Live`: the relay has it and sends it peers, since then; `age` is for how many milliseconds, whatever becomes of the wall
+ *   clock. `contested` is the error that ended it before, where that says that another machine seems to use the identity, until
+ *   it has been live for `reconnectStableMs`;
  * - `Lost`: not registered, why, and when the next try begins at the latest.
  *
  * @since 0.1.0
@@ -39,7 +41,11 @@ import type * as Tx3Connection from "./Tx3Connection.js"
  */
 export type State = Data.TaggedEnum<{
   Connecting: { readonly attempt: number }
-  Live: { readonly since: DateTime.Utc; readonly contested: RegistrationError | undefined }
+  Live: {
+    readonly since: DateTime.Utc
+    readonly age: () => number
+    readonly contested: RegistrationError | undefined
+  }
   Lost: { readonly because: RegistrationError; readonly nextTryAt: DateTime.Utc }
 }>
 
@@ -79,6 +85,7 @@ export const make = (options: {
 }): Effect.Effect<RelayRegistration, never, Scope.Scope> =>
   Effect.gen(function*() {
     const { accept, config, context, relay } = options
+    const currentTimeMillis = MonotonicTime.millis(yield* Effect.clock)
     const from = { kind: "relay", name: relay.toString() } as const
     const state = yield* SubscriptionRef.make<State>(State.Connecting({ attempt: 1 }))
     const fail = (reason: RegistrationError["reason"]) => (cause?: unknown) =>
@@ -140,7 +147,9 @@ export const make = (options: {
     const live = Effect.gen(function*() {
       attempt = 0
       const since = yield* DateTime.now
-      yield* SubscriptionRef.set(state, State.Live({ since, contested }))
+      const began = currentTimeMillis()
+      const age = () => currentTimeMillis() - began
+      yield* SubscriptionRef.set(state, State.Live({ since, age, contested }))
       yield* Effect.logInfo("registered")
       yield* Effect.gen(function*() {
         yield* Effect.sleep(config.reconnectStableMs)
@@ -148,7 +157,7 @@ export const make = (options: {
         endsInARow = 0
         if (contested !== undefined) {
           contested = undefined
-          yield* SubscriptionRef.set(state, State.Live({ since, contested }))
+          yield* SubscriptionRef.set(state, State.Live({ since, age, contested }))
         }
       }).pipe(Effect.forkScoped)
     })

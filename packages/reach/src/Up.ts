@@ -11,8 +11,8 @@ import { problemOf } from "@tx3/files/SystemProblem"
 import * as RelayRegistration from "@tx3/node/RelayRegistration"
 import * as Tx3Node from "@tx3/node/Tx3Node"
 import type { Identity } from "@tx3/protocol/Identity"
+import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
 import { removeStaleSocket } from "@tx3/sockets/UnixSocket"
-import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -113,7 +113,11 @@ export const start = (
       onSome: (path) => Effect.succeed(path)
     })
     const names = yield* KnownFile.namesIn(known)
-    const since = yield* Clock.currentTimeMillis
+    const clock = yield* Effect.clock
+    const currentTimeMillis = MonotonicTime.millis(clock)
+    const began = currentTimeMillis()
+    const beginOf: BeginOf = (age) => clock.unsafeCurrentTimeMillis() - age
+    const since = () => beginOf(currentTimeMillis() - began)
     const failAt = (place: string) =>
       Effect.mapError(({ _tag, message: problem }: { readonly _tag: string; readonly message: string }) =>
         passing.has(_tag)
@@ -147,7 +151,7 @@ export const start = (
 
     yield* removeStaleSocket(up.status)
     yield* failAt("status")(
-      Layer.build(UpStatus.layer(up.status, statusOf({ since, names, running, version, file: up.path }))).pipe(
+      Layer.build(UpStatus.layer(up.status, statusOf({ beginOf, since, names, running, version, file: up.path }))).pipe(
         Effect.mapError(({ _tag, cause }) => ({
           _tag,
           message: `cannot listen at unix:${up.status}: ${problemOf(cause)}`
@@ -233,19 +237,26 @@ const observe = (reporter: Reporter) => {
   return { record, onEvent }
 }
 
+/**
+ * When something began, by the wall clock as it is set now. A time that was read when it began would give a wrong age once the
+ * clock has been set.
+ */
+type BeginOf = (age: number) => number
+
 const statusOf = (options: {
-  readonly since: number
+  readonly beginOf: BeginOf
+  readonly since: () => number
   readonly file: string
   readonly names: KnownFile.Names
   readonly running: ReadonlyArray<Running>
   readonly version: string
 }): Effect.Effect<UpStatus.Status> =>
   Effect.gen(function*() {
-    const { file, names, running, since, version } = options
+    const { beginOf, file, names, running, since, version } = options
     return {
       version,
       file,
-      since,
+      since: since(),
       services: yield* Effect.forEach(running, ({ addresses, endpoint, kind, name, record, registrations }) =>
         Effect.gen(function*() {
           return {
@@ -254,8 +265,8 @@ const statusOf = (options: {
             endpoint: LocalEndpoint.format(endpoint),
             addresses,
             registrations: yield* Effect.forEach(registrations, ({ relay, state }) =>
-              Effect.map(state.get, (state) => ({ relay: relay.toString(), state: stateOf(state) }))),
-            connections: yield* Effect.forEach(record.passages, connectionOf(names)),
+              Effect.map(state.get, (state) => ({ relay: relay.toString(), state: stateOf(state, beginOf) }))),
+            connections: yield* Effect.forEach(record.passages, connectionOf(names, beginOf)),
             connected: record.connected,
             failed: record.failed
           }
@@ -263,28 +274,29 @@ const statusOf = (options: {
     }
   })
 
-const stateOf = RelayRegistration.State.$match({
-  Connecting: ({ attempt }) => ({ is: "connecting" as const, attempt }),
-  Live: ({ contested, since }) => ({
-    is: "live" as const,
-    since: DateTime.toEpochMillis(since),
-    contested: contested?.message ?? null
-  }),
-  Lost: ({ because, nextTryAt }) => ({
-    is: "lost" as const,
-    because: because.message,
-    nextTryAt: DateTime.toEpochMillis(nextTryAt)
+const stateOf = (state: RelayRegistration.State, beginOf: BeginOf) =>
+  RelayRegistration.State.$match(state, {
+    Connecting: ({ attempt }) => ({ is: "connecting" as const, attempt }),
+    Live: ({ age, contested }) => ({
+      is: "live" as const,
+      since: beginOf(age()),
+      contested: contested?.message ?? null
+    }),
+    Lost: ({ because, nextTryAt }) => ({
+      is: "lost" as const,
+      because: because.message,
+      nextTryAt: DateTime.toEpochMillis(nextTryAt)
+    })
   })
-})
 
-const connectionOf = (names: KnownFile.Names) => ({ carried, peer, since, via }: Passage.Passage) =>
+const connectionOf = (names: KnownFile.Names, beginOf: BeginOf) => ({ age, carried, peer, via }: Passage.Passage) =>
   Effect.map(names(peer), (name) => {
     const { fromPeer, toPeer } = carried()
     return {
       peer,
       name: Option.getOrNull(name),
       via: hostPort(via),
-      since,
+      since: beginOf(age()),
       bytesFromPeer: fromPeer,
       bytesToPeer: toPeer
     }

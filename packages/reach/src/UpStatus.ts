@@ -70,7 +70,8 @@ export const Service = Schema.Struct({
 })
 
 /**
- * All of it. Of every time the unit is milliseconds since 1970.
+ * All of it. Every time is in milliseconds since 1970. A `since` goes by the wall clock as it is set when the status is asked
+ * for, so that the difference to the present time is the age.
  *
  * @since 0.1.0
  * @category schemas
