@@ -8,6 +8,7 @@ import type * as FileSystem from "@effect/platform/FileSystem"
 import type * as Path from "@effect/platform/Path"
 import * as IdentityFile from "@tx3/files/IdentityFile"
 import { problemOf } from "@tx3/files/SystemProblem"
+import * as NodeConfig from "@tx3/node/NodeConfig"
 import * as RelayRegistration from "@tx3/node/RelayRegistration"
 import * as Tx3Node from "@tx3/node/Tx3Node"
 import type { Identity } from "@tx3/protocol/Identity"
@@ -172,7 +173,7 @@ type Service = Omit<UpFile.Up["expose"][number], "identity"> & { readonly identi
 
 const expose = (options: Service, known: string, reporter: Reporter) =>
   Effect.gen(function*() {
-    const { allow, allowFile, identity, name, relays, service } = options
+    const { allow, allowFile, allowTruncated, identity, name, relays, service } = options
     const allows = yield* AllowList.make({
       entries: allow,
       place: "allow",
@@ -183,7 +184,10 @@ const expose = (options: Service, known: string, reporter: Reporter) =>
     if (Option.isNone(allows)) {
       yield* reporter.tell(openToAll)
     }
-    const node = yield* Tx3Node.make({ bind: relays, identity })
+    const node = yield* Effect.provide(
+      Tx3Node.make({ bind: relays, identity }),
+      NodeConfig.layer({ allowTruncated })
+    )
     const { onEvent, record } = observe(reporter)
     yield* reporter.onNode(node)
     yield* Effect.forkScoped(Expose.serve({ node, service, allows: Option.getOrUndefined(allows), onEvent }))
@@ -201,11 +205,11 @@ const expose = (options: Service, known: string, reporter: Reporter) =>
 /** What is said where nobody was named who may connect. */
 const openToAll = "anyone who knows the address may connect; allow digests to change that"
 
-const forward = ({ identity, listen, name, to }: UpFile.Up["forward"][number], reporter: Reporter) =>
+const forward = (service: UpFile.Up["forward"][number], reporter: Reporter) =>
   Effect.gen(function*() {
-    const node = yield* Tx3Node.make({
-      identity: Option.getOrUndefined(yield* Effect.transposeMapOption(identity, IdentityFile.read))
-    })
+    const { allowTruncated, listen, name, to } = service
+    const identity = Option.getOrUndefined(yield* Effect.transposeMapOption(service.identity, IdentityFile.read))
+    const node = yield* Effect.provide(Tx3Node.make({ identity }), NodeConfig.layer({ allowTruncated }))
     const { onEvent, record } = observe(reporter)
     if (LocalEndpoint.$is("Unix")(listen)) {
       yield* removeStaleSocket(listen.path)

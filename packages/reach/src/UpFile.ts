@@ -66,7 +66,9 @@ export const Exposed = Schema.Struct({
   /** Who may connect: digests, and names. Everybody where neither this nor `allowFile` is there, nobody with `[]`. */
   allow: Schema.optional(Schema.Array(Schema.String)),
   /** The same in a file, read again when it changes. */
-  allowFile: Schema.optional(Schema.String)
+  allowFile: Schema.optional(Schema.String),
+  /** Whether a connection that ends without close_notify ends like any other: `NodeConfig.allowTruncated`. */
+  allowTruncated: Schema.optional(Schema.Boolean)
 })
 
 /**
@@ -80,8 +82,10 @@ export const Forwarded = Schema.Struct({
   to: listOf(readable(Address.parseWithDigest), "a node's addresses"),
   /** Where programs of this machine connect to it: HOST:PORT or unix:PATH. */
   listen: LocalEndpoint.FromString,
-  /** Who it is that connects; the file's own `identity`, or somebody new each time. */
-  identity: Schema.optional(Schema.String)
+  /** The identity to connect with. Default: the file's own `identity`, or a new one at each start. */
+  identity: Schema.optional(Schema.String),
+  /** As for a service. */
+  allowTruncated: Schema.optional(Schema.Boolean)
 })
 
 const Name = Schema.String.pipe(
@@ -124,12 +128,14 @@ export interface Up {
     readonly relays: ReadonlyArray<string>
     readonly allow: ReadonlyArray<string> | undefined
     readonly allowFile: Option.Option<string>
+    readonly allowTruncated: boolean
   }>
   readonly forward: ReadonlyArray<{
     readonly name: string
     readonly to: readonly [string, ...ReadonlyArray<string>]
     readonly listen: LocalEndpoint.LocalEndpoint
     readonly identity: Option.Option<string>
+    readonly allowTruncated: boolean
   }>
 }
 
@@ -184,6 +190,7 @@ export const read = (
           name,
           relays,
           allow: exposed.allow,
+          allowTruncated: exposed.allowTruncated ?? false,
           service: endpointAt(exposed.service),
           identity: at(identity),
           allowFile: Option.map(Option.fromNullable(exposed.allowFile), at)
@@ -192,6 +199,7 @@ export const read = (
     const forward = Object.entries(up.forward).map(([name, forwarded]) => ({
       ...forwarded,
       name,
+      allowTruncated: forwarded.allowTruncated ?? false,
       listen: endpointAt(forwarded.listen),
       identity: Option.map(Option.fromNullable(forwarded.identity ?? up.identity), at)
     }))

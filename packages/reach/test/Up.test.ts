@@ -1,25 +1,47 @@
 import { NodeContext } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { IdentityFile } from "@tx3/files"
+import { Address, Handshake, Tls } from "@tx3/protocol"
 import { Up, UpFile, UpStatus } from "@tx3/reach"
+import * as Reset from "@tx3/sockets/Reset"
 import * as programs from "@tx3/testing/builtPrograms"
-import { Effect, Logger } from "effect"
+import { Deferred, Effect, FiberSet, Logger, type Scope } from "effect"
 import { writeFileSync } from "node:fs"
 import * as net from "node:net"
 import { join } from "node:path"
+import { alice, rawBob } from "../../node/test/utils/nodes.js"
 import { withRelay } from "../../node/test/utils/relays.js"
 import { settableClock } from "../../relay/test/utils/settableClock.js"
 
 const reporter: Up.Reporter = { tell: () => Effect.void, onNode: () => Effect.void, onEvent: () => Effect.void }
 
-/** A service that keeps its connections open. */
-const service = Effect.acquireRelease(
-  Effect.async<net.Server>((resume) => {
-    const server = net.createServer((socket) => void socket.on("error", () => {}).resume())
-    server.listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
-  }),
-  (server) => Effect.sync(() => server.close())
-)
+/** A server on a port of its own, half-open. */
+const serving = (onConnection: (socket: net.Socket) => void) =>
+  Effect.acquireRelease(
+    Effect.async<net.Server>((resume) => {
+      const server = net.createServer({ allowHalfOpen: true }, (socket) => onConnection(socket.on("error", () => {})))
+      server.listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
+    }),
+    (server) => Effect.sync(() => server.close())
+  ).pipe(Effect.map((server) => (server.address() as net.AddressInfo).port))
+
+/** How a socket ends. */
+const outcome = (socket: net.Socket) =>
+  new Promise<string>((resolve) => {
+    socket.once("end", () => resolve(Reset.behindEnd(socket).isReset ? "reset" : "end"))
+      .once("error", () => resolve("reset")).resume()
+  })
+
+const connectedTo = (port: number) =>
+  Effect.acquireRelease(
+    Effect.sync(() => net.connect(port, "127.0.0.1").on("error", () => {})),
+    (socket) => Effect.sync(() => socket.destroy())
+  )
+
+const started = (file: string) =>
+  Effect.flatMap(UpFile.read(file), (up) => Up.start(up, { version: "0.0.0", reporterOf: () => reporter }))
+
+const portOf = (at: string) => Number(at.split(":").at(-1))
 
 describe("Up", () => {
   it.scopedLive("the status tells ages by a clock that is not set", () =>
@@ -29,7 +51,7 @@ describe("Up", () => {
         const folder = yield* programs.temporaryFolder
         const file = join(folder, "tx3.yml")
         const identity = yield* IdentityFile.create(join(folder, "id.pem"))
-        const { port } = (yield* service).address() as net.AddressInfo
+        const port = yield* serving((socket) => void socket.resume())
         writeFileSync(
           file,
           `{ relays: ['${relay}'], expose: { a: { service: '127.0.0.1:${port}', identity: id.pem } }, ` +
@@ -46,15 +68,8 @@ describe("Up", () => {
             ])
           ].map((since) => now - since)
         })
-        const places = yield* Effect.withClock(
-          Up.start(up, { version: "0.0.0", reporterOf: () => reporter }),
-          clock
-        )
-        const listening = places.find(({ name }) => name === "b")!.at
-        yield* Effect.acquireRelease(
-          Effect.sync(() => net.connect(Number(listening.split(":").at(-1)), "127.0.0.1").on("error", () => {})),
-          (client) => Effect.sync(() => client.destroy())
-        )
+        const places = yield* Effect.withClock(started(file), clock)
+        yield* connectedTo(portOf(places.find(({ name }) => name === "b")!.at))
         // The program, the registration, and the connection at both of its ends.
         yield* Effect.iterate(0, { while: (found) => found < 4, body: () => Effect.map(ages, ({ length }) => length) })
         for (const ahead of [-3_600_000, 3_600_000]) {
@@ -65,4 +80,40 @@ describe("Up", () => {
         }
       }).pipe(Effect.provide(NodeContext.layer))
     ).pipe(Effect.provide(Logger.remove(Logger.defaultLogger))))
+
+  for (const allowTruncated of [false, true]) {
+    it.scopedLive(`allowTruncated ${allowTruncated} holds for what is exposed and what is forwarded`, () =>
+      Effect.gen(function*() {
+        const folder = yield* programs.temporaryFolder
+        const file = join(folder, "tx3.yml")
+        yield* IdentityFile.create(join(folder, "id.pem"))
+        const served = yield* Deferred.make<string>()
+        const service = yield* serving((socket) => Deferred.unsafeDone(served, Effect.promise(() => outcome(socket))))
+        // A peer that never sends close_notify.
+        const run = yield* FiberSet.makeRuntime<Scope.Scope>()
+        const peer = yield* serving((socket) =>
+          void run(Effect.map(
+            Handshake.accept(socket, Tls.secureContext(alice)),
+            (secured) => secured.socket.write("some", () => socket.end())
+          ))
+        )
+        writeFileSync(
+          file,
+          JSON.stringify({
+            relays: ["tx3-st://127.0.0.1:0"],
+            expose: { a: { service: `127.0.0.1:${service}`, identity: "id.pem", allowTruncated } },
+            forward: {
+              b: { to: [`tx3-st://127.0.0.1:${peer}/${alice.digest}`], listen: "127.0.0.1:0", allowTruncated }
+            }
+          })
+        )
+        const [exposed, forwarded] = (yield* started(file)) as unknown as [{ at: string }, { at: string }]
+        const expected = allowTruncated ? "end" : "reset"
+        const stranger = yield* rawBob(yield* Address.parseWithDigest(exposed.at))
+        stranger.tls.write("some", () => stranger.socket.end())
+        assert.strictEqual(yield* Deferred.await(served), expected)
+        const local = yield* connectedTo(portOf(forwarded.at))
+        assert.strictEqual(yield* Effect.promise(() => outcome(local)), expected)
+      }).pipe(Effect.provide([NodeContext.layer, Logger.remove(Logger.defaultLogger)])))
+  }
 })

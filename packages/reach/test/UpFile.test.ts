@@ -41,7 +41,7 @@ relays: ["${relay}"]
 known: names
 expose:
   web: { service: "unix:web.sock", allow: [friend], allowFile: /etc/allowed }
-  ssh: { service: "127.0.0.1:22", identity: ssh.pem, relays: ["tx3-st://0.0.0.0:0"] }
+  ssh: { service: "127.0.0.1:22", identity: ssh.pem, relays: ["tx3-st://0.0.0.0:0"], allowTruncated: true }
 forward:
   home: { to: ["${relay}"], listen: "127.0.0.1:2222" }
 `)
@@ -61,7 +61,8 @@ forward:
               identity: join(folder, "me.pem"),
               relays: [relay],
               allow: ["friend"],
-              allowFile: Option.some("/etc/allowed")
+              allowFile: Option.some("/etc/allowed"),
+              allowTruncated: false
             },
             {
               name: "ssh",
@@ -69,7 +70,8 @@ forward:
               identity: join(folder, "ssh.pem"),
               relays: ["tx3-st://0.0.0.0:0"],
               allow: undefined,
-              allowFile: Option.none()
+              allowFile: Option.none(),
+              allowTruncated: true
             }
           ],
           forward: [
@@ -77,7 +79,8 @@ forward:
               name: "home",
               to: [relay],
               listen: LocalEndpoint.Tcp({ host: "127.0.0.1", port: 2222 }),
-              identity: Option.some(join(folder, "me.pem"))
+              identity: Option.some(join(folder, "me.pem")),
+              allowTruncated: false
             }
           ]
         })
@@ -102,6 +105,7 @@ forward:
       `{ identity: i, relays: ['${relay}'], expose: { a: { service: 'h:1' } }, forward: { a: { to: ['${relay}'], listen: 'h:1' } } }`,
       "forward.a: there is an expose.a already"
     ],
+    ["expose: { ssh: { service: 'h:1', allowTruncated: maybe } }", "expose.ssh.allowTruncated: "],
     [`forward: { web: { to: ['${relay}'] } }`, "forward.web.listen: is missing"],
     [`forward: { web: { to: '${relay}', listen: 'h:1' } }`, "forward.web.to: must be a list of a node's addresses"]
   ]
