@@ -89,7 +89,7 @@ export class Relay extends Context.Tag("@tx3/relay/Relay")<Relay, {
 export interface Snapshot {
   /** `draining` from the begin of shutdown on. */
   readonly state: "listening" | "draining"
-  /** Open connections, by what they are doing; a splice is two of them. */
+  /** Open connections, by what they are doing; a splice is two of them. An accepted socket that waits for its turn is in none. */
   readonly connections: Readonly<Record<Stage, number>>
   /** Splices running. */
   readonly splices: number
