@@ -48,7 +48,7 @@ const browser = [
 ]
 
 export default defineConfig(
-  { ignores: ["**/dist", "coverage", "docs/api"] },
+  { ignores: ["**/dist", "**/bundle", "coverage", "docs/api"] },
   { linterOptions: { reportUnusedDisableDirectives: "error" } },
   js.configs.recommended,
   tseslint.configs.recommended,

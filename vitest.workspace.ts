@@ -7,16 +7,13 @@ import { BaseSequencer, type TestSpecification } from "vitest/node"
 const packages = fileURLToPath(new URL("packages/", import.meta.url))
 const leftovers = `${packages}testing/src/leftovers.ts`
 
-/** For projects whose tests start our programs. */
-const programs = [leftovers, `${packages}testing/src/bundledPrograms.ts`]
-
 const project = (name: string, folder: string, env: Record<string, string> = {}) => ({
   extends: true as const,
   test: {
     name,
     env,
     include: [`packages/${folder}/test/**/*.test.ts`],
-    globalSetup: ["reach", "tx3", "tx3-relay"].includes(name) ? programs : leftovers
+    globalSetup: leftovers
   }
 })
 
@@ -74,12 +71,12 @@ export default defineConfig({
         project(`relay, ${transport}`, "relay", { TX3_TEST_TRANSPORT: transport })
       ),
       { extends: true, test: { name: "bench", globalSetup: leftovers, include: ["bench/test/**/*.test.ts"] } },
-      { extends: true, test: { name: "repository", globalSetup: programs, include: ["test/**/*.test.ts"] } },
+      { extends: true, test: { name: "repository", globalSetup: leftovers, include: ["test/**/*.test.ts"] } },
       {
         extends: true,
         test: {
           name: "examples",
-          globalSetup: programs,
+          globalSetup: [leftovers, `${packages}testing/src/bundledExamples.ts`],
           include: ["examples/test/**/*.test.ts"],
           maxConcurrency: 2
         }

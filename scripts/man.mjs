@@ -6,8 +6,8 @@ import * as Usage from "@effect/cli/Usage"
 import { readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath, URL } from "node:url"
-import * as Tx3Command from "tx3/Tx3Command"
-import * as RelayCommand from "tx3-relay/RelayCommand"
+import * as Tx3Command from "../packages/tx3/dist/Tx3Command.js"
+import * as RelayCommand from "../packages/tx3-relay/dist/RelayCommand.js"
 
 const config = { ...CliConfig.defaultConfig, showBuiltIns: false }
 const { version } = JSON.parse(readFileSync(new URL("../packages/tx3/package.json", import.meta.url), "utf8"))

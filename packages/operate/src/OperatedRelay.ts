@@ -5,8 +5,8 @@
  *
  * @since 0.1.0
  */
+import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
 import type * as FileSystem from "@effect/platform/FileSystem"
-import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import * as AccessControl from "@tx3/policy/AccessControl"
 import * as BandwidthLimits from "@tx3/policy/BandwidthLimits"
 import * as LiveSettings from "@tx3/policy/LiveSettings"
@@ -73,7 +73,7 @@ export const layer = <E extends { readonly message: string }, R>(
     Layer.provideMerge(Relay.layer),
     Layer.provide(metering),
     Layer.provide([AccessControl.layer, BandwidthLimits.layer, RelayJournal.layer]),
-    Layer.provide([VolumeQuota.layer, NodeHttpClient.layerUndici]),
+    Layer.provide([VolumeQuota.layer, FetchHttpClient.layer]),
     Layer.provide(exporting),
     Layer.provideMerge(LiveSettings.layer(load)),
     Layer.provide(LogLevelSwitch.layer)

@@ -1,16 +1,11 @@
 /**
  * A relay's metrics for the outside: as Prometheus reads them, and, with logs and traces, as OTLP to where `otlp` says.
- * Nothing is kept here: metrics are Effect's registry, brought up to date whenever somebody asks.
+ * Nothing is kept here: metrics are Effect's registry, brought up to date by each scrape. The first scrape loads
+ * OpenTelemetry, which a relay without a scraper does not need.
  *
  * @since 0.1.0
  */
-import * as Metrics from "@effect/opentelemetry/Metrics"
-import * as Otlp from "@effect/opentelemetry/Otlp"
-import * as Resource from "@effect/opentelemetry/Resource"
 import * as FileSystem from "@effect/platform/FileSystem"
-import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
-import { PrometheusSerializer } from "@opentelemetry/exporter-prometheus"
-import type { ResourceMetrics } from "@opentelemetry/sdk-metrics"
 import { callouts } from "@tx3/policy/AccessCallout"
 import { stages } from "@tx3/relay/Accepted"
 import * as RelayMetrics from "@tx3/relay/RelayMetrics"
@@ -75,15 +70,6 @@ const refresh = Effect.gen(function*() {
   Option.map(open, (count) => set(OperatorMetrics.descriptors.open, count))
 })
 
-/** Without those that Effect's runtime keeps of its fibers. */
-const ownMetrics = ({ resource, scopeMetrics }: ResourceMetrics): ResourceMetrics => ({
-  resource,
-  scopeMetrics: scopeMetrics.map(({ metrics, scope }) => ({
-    scope,
-    metrics: metrics.filter(({ descriptor }) => descriptor.name.startsWith("tx3_relay_"))
-  }))
-})
-
 /** As Linux tells; nothing elsewhere. */
 const openDescriptors = Effect.flatMap(
   FileSystem.FileSystem,
@@ -101,19 +87,12 @@ export const layer: Layer.Layer<RelayTelemetry, never, FileSystem.FileSystem | R
   Effect.gen(function*() {
     const context = yield* Effect.context<FileSystem.FileSystem | RelayHistory>()
     register()
-    const producer = yield* Metrics.makeProducer
-    const serializer = new PrometheusSerializer(undefined, false, undefined, false, true)
-    return {
-      prometheus: Effect.zipRight(
-        refresh,
-        Effect.map(
-          Effect.promise(() => producer.collect()),
-          ({ resourceMetrics }) => serializer.serialize(ownMetrics(resourceMetrics))
-        )
-      ).pipe(Effect.provide(context))
-    }
+    const serialize = yield* Effect.cached(
+      Effect.flatMap(Effect.promise(() => import("./internal/prometheus.js")), ({ make }) => make(resource))
+    )
+    return { prometheus: Effect.zipRight(refresh, Effect.flatten(serialize)).pipe(Effect.provide(context)) }
   })
-).pipe(Layer.provide(Resource.layer(resource)))
+)
 
 /**
  * Sends metrics, logs and traces of whatever it is provided to to an OTLP collector, as JSON over HTTP, every few seconds.
@@ -122,7 +101,9 @@ export const layer: Layer.Layer<RelayTelemetry, never, FileSystem.FileSystem | R
  * @category layers
  */
 export const layerOtlp = (url: string): Layer.Layer<never> =>
-  Otlp.layerJson({ baseUrl: url, resource }).pipe(Layer.provide(NodeHttpClient.layerUndici))
+  Layer.unwrapEffect(
+    Effect.map(Effect.promise(() => import("./internal/otlp.js")), ({ layer }) => layer({ baseUrl: url, resource }))
+  )
 
 /**
  * Keeps the metrics that are states up to date for `layerOtlp`, which does not ask.

@@ -95,7 +95,7 @@ export const generate: Effect.Effect<Identity> = Effect.promise(async () => {
   // Loading the X.509 library takes some 200 ms, and only a program that makes an identity needs it. Its dependency
   // injection needs the metadata functions on `Reflect` first.
   await import("reflect-metadata")
-  const x509 = await import("@peculiar/x509")
+  const { default: x509 } = await import("@peculiar/x509")
   const { subtle } = globalThis.crypto
   const algorithm = { name: "ECDSA", namedCurve: "P-256" }
   const keys = await subtle.generateKey(algorithm, true, ["sign", "verify"])

@@ -26,5 +26,5 @@ export const prefix = "needs "
 export const missingIn = (suite: string): ReadonlyArray<Command> =>
   suite.startsWith(prefix) ? suite.slice(prefix.length).split(", ") as ReadonlyArray<Command> : []
 
-/** The name of the variable that tells tests where `bundledPrograms` put our programs. */
-export const bundles = "TX3_TEST_BUNDLES"
+/** The name of the variable that tells tests where `bundledExamples` put them. */
+export const bundledExamples = "TX3_TEST_EXAMPLES"

@@ -9,19 +9,14 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import type { Writable } from "node:stream"
 import { fileURLToPath } from "node:url"
-import { bundles } from "./Programs.js"
+import { bundledExamples } from "./Programs.js"
 
-/** A program as it is installed, or the same in few files, which starts sooner. */
-export const bin = (name: string, asInstalled = false) => {
-  const folder = process.env[bundles]
-  return folder === undefined || asInstalled
-    ? fileURLToPath(new URL(`../../${name}/bin/${name}.js`, import.meta.url))
-    : join(folder, `${name}.mjs`)
-}
+/** The file that starts a program, as npm installs it. */
+export const bin = (name: string) => fileURLToPath(new URL(`../../${name}/bin/${name}.js`, import.meta.url))
 
 /** An example's module, by its path in the repository, or the same from the bundle. */
 export const exampleModule = (path: string) => {
-  const folder = process.env[bundles]
+  const folder = process.env[bundledExamples]
   return folder === undefined ? path : join(folder, path.replace(/\.js$/, ".mjs"))
 }
 
@@ -57,8 +52,6 @@ export interface Options {
   readonly env?: Record<string, string>
   /** Shell commands to run before it, as `umask 000` or `ulimit -f 1`. */
   readonly before?: string
-  /** Not from the bundle, which opens fewer files. */
-  readonly asInstalled?: boolean
   /** Nothing to read, unless it is given here or the program's `stdin` is used. */
   readonly stdin?: "pipe" | Uint8Array | string
 }
@@ -73,7 +66,7 @@ export const start = (
     `${options.before ?? ":"}; exec "$@"`,
     "sh",
     process.execPath,
-    bin(name, options.asInstalled),
+    bin(name),
     ...args
   ], options)
 

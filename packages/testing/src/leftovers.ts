@@ -10,7 +10,7 @@ import { basename, join } from "node:path"
 /** The name of the variable by which a run's processes are found. */
 const mark = "TX3_TEST_RUN"
 
-/** Node's and vitest's own, made by the workers that run the tests, and what `bundledPrograms` made. */
+/** Node's and vitest's own, made by the workers that run the tests, and what `bundledExamples` made. */
 const expected = /^(node-compile-cache|vitest|ssr$|programs$)/
 
 const read = (path: string) => {

@@ -1,4 +1,2 @@
 #!/usr/bin/env node
-import { load } from "@tx3/command/Load"
-
-await load("tx3-relay", () => import("../dist/tx3-relay.js"))
+import "../bundle/main.js"

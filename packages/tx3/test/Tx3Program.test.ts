@@ -444,16 +444,20 @@ describe.runIf(process.platform === "linux")("few descriptors", { timeout: 180_0
   for (const name of ["tx3", "tx3-relay"] as const) {
     it.scopedLive(`${name} says that it has too few, in place of a stack trace`, () =>
       Effect.gen(function*() {
-        const { code, stderr } = yield* programs.run(name, ["--version"], {
-          asInstalled: true,
-          before: "ulimit -n 50"
-        })
-        assert.strictEqual(code, 1)
-        assert.strictEqual(
-          stderr,
-          `${name}: cannot start with 50 descriptors; ` +
-            "raise the limit to 256 or more (ulimit -n 256, LimitNOFILE= of the unit)\n"
-        )
+        // How many Node itself has open differs between its versions.
+        for (let descriptors = 40;; descriptors--) {
+          const { code, stderr } = yield* programs.run(name, ["keygen"], { before: `ulimit -n ${descriptors}` })
+          if (code === 2) {
+            continue
+          }
+          assert.strictEqual(code, 1)
+          assert.strictEqual(
+            stderr,
+            `${name}: cannot start with ${descriptors} descriptors; ` +
+              "raise the limit to 256 or more (ulimit -n 256, LimitNOFILE= of the unit)\n"
+          )
+          break
+        }
       }))
   }
 })

@@ -1,29 +1,17 @@
 /**
- * Vitest's global setup for projects whose tests start our programs: makes of our built programs a few files, which start in
- * a third of the time, because Node's loader need not find and open a thousand modules. The files are in the run's
- * temporary folder and are removed with it.
+ * Vitest's global setup for the examples: makes of them a few files, which start in a third of the time, because Node's loader
+ * need not find and open a thousand modules. The files are in the run's temporary folder and are removed with it.
  */
 import { build } from "esbuild"
-import { existsSync, readdirSync, readFileSync } from "node:fs"
+import { readdirSync } from "node:fs"
 import { readFile } from "node:fs/promises"
 import { createRequire } from "node:module"
 import { tmpdir } from "node:os"
-import { basename, join } from "node:path"
+import { join } from "node:path"
 import { fileURLToPath, pathToFileURL } from "node:url"
-import { bundles } from "./Programs.js"
+import { bundledExamples } from "./Programs.js"
 
-const packages = fileURLToPath(new URL("../../", import.meta.url))
-const root = join(packages, "..")
-
-/** The programs that our packages install. */
-const programs = () =>
-  readdirSync(packages)
-    .map((name) => join(packages, name, "package.json"))
-    .filter((file) => existsSync(file))
-    .flatMap((file) => {
-      const { bin = {} } = JSON.parse(readFileSync(file, "utf8")) as { readonly bin?: Record<string, string> }
-      return Object.values(bin).map((path) => join(file, "..", path))
-    })
+const root = fileURLToPath(new URL("../../../", import.meta.url))
 
 /** All modules of the examples. Some of them are programs. */
 const examples = () =>
@@ -32,16 +20,9 @@ const examples = () =>
     .map((path) => `examples/dist/${path}`)
 
 export default async function setup() {
-  // Vitest calls this for each project.
-  if (process.env[bundles] !== undefined) {
-    return
-  }
-  const folder = join(tmpdir(), "programs")
+  const folder = join(tmpdir(), "examples")
   await build({
-    entryPoints: [
-      ...programs().map((path) => ({ in: path, out: basename(path, ".js") })),
-      ...examples().map((path) => ({ in: join(root, path), out: path.replace(/\.js$/, "") }))
-    ],
+    entryPoints: examples().map((path) => ({ in: join(root, path), out: path.replace(/\.js$/, "") })),
     outdir: folder,
     outExtension: { ".js": ".mjs" },
     bundle: true,
@@ -71,5 +52,5 @@ export default async function setup() {
       }
     }]
   })
-  process.env[bundles] = folder
+  process.env[bundledExamples] = folder
 }

@@ -1,0 +1,113 @@
+// Bundles the programs: node scripts/bundle.mjs, after `tsc -b`. Each program's package ships what this writes to its folder
+// bundle/, which has no dependency but koffi and loads in a few reads. A command loads the chunks that it uses.
+import { build } from "esbuild"
+import { execFileSync } from "node:child_process"
+import { cpSync, readFileSync, rmSync } from "node:fs"
+import { createRequire } from "node:module"
+import { dirname, join } from "node:path"
+import { fileURLToPath, URL } from "node:url"
+
+const root = fileURLToPath(new URL("../", import.meta.url))
+const packages = join(root, "packages")
+
+export const programs = ["tx3", "tx3-relay"]
+
+/** Where a program's bundle is. */
+export const folderOf = (program) => join(packages, program, "bundle")
+
+const readJson = (file) => JSON.parse(readFileSync(file, "utf8"))
+
+/** The commit of this checkout; none where it is not a checkout, or git is not installed. */
+const commit = () => {
+  try {
+    return execFileSync("git", ["rev-parse", "--short=9", "HEAD"], {
+      cwd: root,
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "ignore"]
+    }).trim()
+  } catch {
+    return undefined
+  }
+}
+
+/** Packages of CommonJS that esbuild keeps whole, although only modules that nothing uses import them. */
+const unused = /^undici$/
+
+/** Changes a module's text, which must hold what it replaces. */
+const replaced = (build, filter, replacements) =>
+  build.onLoad({ filter }, ({ path }) => {
+    let contents = readFileSync(path, "utf8")
+    for (const [from, to] of replacements(path)) {
+      if (!contents.includes(from)) {
+        throw new Error(`${path} does not contain ${from}: mend scripts/bundle.mjs`)
+      }
+      contents = contents.replaceAll(from, to)
+    }
+    return { contents }
+  })
+
+const plugin = {
+  name: "tx3",
+  setup: (build) => {
+    build.onResolve({ filter: unused }, async ({ path, pluginData, ...options }) =>
+      pluginData === "resolved"
+        ? undefined
+        : { ...await build.resolve(path, { ...options, pluginData: "resolved" }), sideEffects: false })
+    replaced(build, /packages\/[\w-]+\/dist\/internal\/version\.js$/, (path) => [[
+      "createRequire(import.meta.url)(\"../../package.json\")",
+      JSON.stringify({ version: readJson(join(dirname(path), "../../package.json")).version, commit: commit() })
+    ]])
+    replaced(build, /packages\/transport\/dist\/internal\/kernelThread\.js$/, () => [[
+      "\"../../dist/internal/kernelWorker.js\"",
+      "\"./kernelWorker.js\""
+    ]])
+    replaced(build, /packages\/operate\/dist\/AdminPage\.js$/, () => [
+      ["new URL(`../page/${name}`, import.meta.url)", "new URL(`./page/${name}`, import.meta.url)"],
+      ["createRequire(import.meta.url).resolve(`uplot/dist/${name}`)", "page(name)"]
+    ])
+  }
+}
+
+/** Writes a program's bundle, and returns esbuild's account of it. */
+export const bundle = async (program, outdir = folderOf(program)) => {
+  const isRelay = program === "tx3-relay"
+  const dist = join(packages, program, "dist")
+  rmSync(outdir, { force: true, recursive: true })
+  const { metafile } = await build({
+    absWorkingDir: root,
+    entryPoints: {
+      main: join(dist, "main.js"),
+      ...isRelay ? { kernelWorker: join(packages, "transport/dist/internal/kernelWorker.js") } : {}
+    },
+    outdir,
+    bundle: true,
+    splitting: true,
+    chunkNames: "[name]-[hash]",
+    format: "esm",
+    platform: "node",
+    target: "node20",
+    minify: true,
+    sourcemap: true,
+    sourcesContent: false,
+    metafile: true,
+    logLevel: "error",
+    external: ["koffi"],
+    // Modules of CommonJS require Node's own.
+    banner: {
+      js: "import { createRequire as makeRequire } from \"node:module\"; const require = makeRequire(import.meta.url);"
+    },
+    plugins: [plugin]
+  })
+  if (isRelay) {
+    const page = join(outdir, "page")
+    cpSync(join(packages, "operate/page"), page, { recursive: true })
+    for (const name of ["uPlot.min.css", "uPlot.esm.js"]) {
+      cpSync(createRequire(join(packages, "operate/package.json")).resolve(`uplot/dist/${name}`), join(page, name))
+    }
+  }
+  return metafile
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  await Promise.all(programs.map((program) => bundle(program)))
+}
