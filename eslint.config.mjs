@@ -18,7 +18,7 @@ const directions = {
   operate: ["protocol", "sockets", "local-http", "transport", "relay", "policy"],
   node: ["protocol", "sockets"],
   reach: ["protocol", "sockets", "files", "local-http", "node"],
-  command: ["files"],
+  command: ["sockets", "files"],
   "tx3-relay": ["protocol", "sockets", "files", "transport", "relay", "policy", "operate", "command"],
   tx3: ["protocol", "sockets", "files", "node", "reach", "command"]
 }

@@ -1,8 +1,12 @@
 // Bundles the programs: node scripts/bundle.mjs, after `tsc -b`. Each program's package ships what this writes to its folder
 // bundle/, which has no dependency but koffi and loads in a few reads. A command loads the chunks that it uses.
+import * as Command from "@effect/cli/Command"
+import * as Program from "@tx3/command/Program"
+import * as Effect from "effect/Effect"
+import * as HashMap from "effect/HashMap"
 import { build } from "esbuild"
 import { execFileSync } from "node:child_process"
-import { cpSync, readFileSync, rmSync } from "node:fs"
+import { cpSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { createRequire } from "node:module"
 import { dirname, join } from "node:path"
 import { fileURLToPath, URL } from "node:url"
@@ -68,6 +72,16 @@ const plugin = {
   }
 }
 
+/** What a program prints for --help, itself and each of its commands, by the arguments. */
+const helpOf = async (program) => {
+  const module = program === "tx3" ? "Tx3Command" : "RelayCommand"
+  const { cli, command } = await import(join(packages, program, "dist", `${module}.js`))
+  const commands = Array.from(HashMap.keys(Command.getSubcommands(command))).sort()
+  const asked = ["--help", ...commands.map((name) => `${name} --help`)]
+  const texts = asked.map(async (args) => [args, await Effect.runPromise(Program.printed(cli, args.split(" ")))])
+  return Object.fromEntries(await Promise.all(texts))
+}
+
 /** Writes a program's bundle, and returns esbuild's account of it. */
 export const bundle = async (program, outdir = folderOf(program)) => {
   const isRelay = program === "tx3-relay"
@@ -105,6 +119,7 @@ export const bundle = async (program, outdir = folderOf(program)) => {
       cpSync(createRequire(join(packages, "operate/package.json")).resolve(`uplot/dist/${name}`), join(page, name))
     }
   }
+  writeFileSync(join(outdir, "help.json"), JSON.stringify(await helpOf(program)))
   return metafile
 }
 

@@ -1,24 +1,45 @@
 /**
- * Loads a program. Node's loader opens hundreds of files at once, and where descriptors run out its errors are of many kinds
- * and name none. So this module imports nothing but Node's own.
+ * Loads a program, or prints what its bundle has in store: `--version` and `--help` need no program, and are asked for often. So
+ * this module imports little. Node's loader opens many files at once, and where descriptors run out its errors are of many
+ * kinds and name none.
  *
  * @since 0.1.0
  */
 import { readFileSync } from "node:fs"
+import module from "node:module"
+import { join } from "node:path"
+import { stripVTControlCharacters } from "node:util"
+import type { Build } from "./Version.js"
 
 /** Enough for either program to load and to do something. */
 const enough = 256
 
 /**
- * Imports a program, and says how many descriptors it needs where they do not suffice.
+ * Prints what the arguments ask for if the bundle has it; else imports the program, and says how many descriptors it needs where
+ * they do not suffice. `help` is a file of what the program prints on a terminal, by its arguments; without a bundle it is
+ * missing, and the program prints its help itself.
  *
  * @since 0.1.0
  * @category running
  */
-export const load = async (name: string, program: () => Promise<unknown>): Promise<void> => {
+export const load = async (options: {
+  readonly build: Build
+  readonly help: URL
+  readonly program: () => Promise<unknown>
+}): Promise<void> => {
+  const { name } = options.build
   const limit = descriptorLimit()
   try {
-    await program()
+    const text = await inStore(options)
+    if (text === undefined) {
+      keepCompiled()
+      await options.program()
+    } else {
+      process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+        process.exitCode = error.code === "EPIPE" ? 141 : 1
+      })
+      process.stdout.write(`${process.stdout.isTTY ? text : stripVTControlCharacters(text)}\n`)
+    }
   } catch (error) {
     if (limit >= enough && (error as NodeJS.ErrnoException).code !== "EMFILE") {
       throw error
@@ -28,6 +49,36 @@ export const load = async (name: string, program: () => Promise<unknown>): Promi
         `raise the limit to ${enough} or more (ulimit -n ${enough}, LimitNOFILE= of the unit)\n`
     )
     process.exitCode = 1
+  }
+}
+
+/** What is printed for these arguments, if that is known without the program. */
+const inStore = async ({ build, help }: { readonly build: Build; readonly help: URL }): Promise<string | undefined> => {
+  const args = process.argv.slice(2)
+  if (args.length === 1 && args[0] === "--version") {
+    return (await import("./Version.js")).text(build)
+  }
+  const asked = args.map((arg) => arg === "-h" ? "--help" : arg)
+  if (asked.at(-1) !== "--help") {
+    return undefined
+  }
+  try {
+    return (JSON.parse(readFileSync(help, "utf8")) as Record<string, string>)[asked.join(" ")]
+  } catch {
+    return undefined
+  }
+}
+
+/**
+ * Lets Node keep the code that it compiles, where it can (22.8 and newer), for the next start. The folder is the user's own:
+ * Node takes what it finds there for code.
+ */
+const keepCompiled = () => {
+  const { enableCompileCache } = module as { readonly enableCompileCache?: (folder: string) => void }
+  const { HOME, XDG_CACHE_HOME } = process.env
+  const caches = XDG_CACHE_HOME || (HOME && join(HOME, ".cache"))
+  if (caches) {
+    enableCompileCache?.(join(caches, "tx3/compiled"))
   }
 }
 

@@ -5,7 +5,10 @@
  *
  * @since 0.1.0
  */
+import type * as CliApp from "@effect/cli/CliApp"
 import * as CliConfig from "@effect/cli/CliConfig"
+import * as Command from "@effect/cli/Command"
+import type * as HelpDoc from "@effect/cli/HelpDoc"
 import * as ValidationError from "@effect/cli/ValidationError"
 import * as NodeContext from "@effect/platform-node/NodeContext"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
@@ -14,6 +17,7 @@ import * as Cause from "effect/Cause"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import type * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
@@ -25,6 +29,7 @@ import { mended } from "./internal/bashCompletion.js"
 import { printable, printableLines } from "./Printable.js"
 import { withSeparateValues } from "./Repeatable.js"
 import type { UsageError } from "./UsageError.js"
+import * as Version from "./Version.js"
 
 /** The exit codes, which the help of both programs lists. */
 const done = 0
@@ -58,6 +63,51 @@ export const goOnWithoutStdout: Effect.Effect<void> = Effect.sync(() => {
 export interface Reportable {
   readonly _tag: string
   readonly message: string
+}
+
+/**
+ * Returns what runs a command with a process's arguments, the first two being node and the script.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const cli = <Name extends string, R, E, A>(
+  command: Command.Command<Name, R, E, A>,
+  build: Version.Build,
+  footer?: HelpDoc.HelpDoc
+) =>
+(
+  argv: ReadonlyArray<string>
+): Effect.Effect<void, E | ValidationError.ValidationError, CliApp.CliApp.Environment | R> =>
+  Command.run(command, {
+    name: build.name,
+    version: argv.includes("--version") ? Version.text(build) : build.version,
+    ...footer === undefined ? {} : { footer }
+  })(argv)
+
+/** What the commands of a program need. */
+const environment = Layer.merge(NodeContext.layer, CliConfig.layer({ showBuiltIns: false }))
+
+/**
+ * Returns what a program prints on a terminal for these arguments. Bundles have it in store for `--help`.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const printed = <E>(
+  cli: (argv: ReadonlyArray<string>) => Effect.Effect<void, E, NodeContext.NodeContext>,
+  args: ReadonlyArray<string>
+): Effect.Effect<string, E> => {
+  let text = ""
+  return Console.consoleWith((console) =>
+    Effect.withConsole(cli(["node", "program", ...args]), {
+      ...console,
+      log: (...more) =>
+        Effect.sync(() => {
+          text += more.join(" ")
+        })
+    })
+  ).pipe(Effect.map(() => text), Effect.provide(environment))
 }
 
 /**
@@ -136,7 +186,7 @@ export const run = <E extends Reportable>(options: {
     Effect.catchAllCause((cause) => Cause.isInterruptedOnly(cause) ? Effect.interrupt : report(cause)),
     withPlainConsole,
     Logger.withMinimumLogLevel(options.logLevel),
-    Effect.provide([stderrLogger, NodeContext.layer, CliConfig.layer({ showBuiltIns: false })]),
+    Effect.provide([stderrLogger, environment]),
     NodeRuntime.runMain({
       disableErrorReporting: true,
       disablePrettyLogger: true,

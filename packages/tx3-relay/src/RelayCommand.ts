@@ -33,7 +33,7 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import { randomBytes } from "node:crypto"
 import { bind, flagsBefore, identity, relayCommand, relayFile, whichOf } from "./internal/relayCommand.js"
-import { version } from "./internal/version.js"
+import { build } from "./internal/version.js"
 import * as OperateCommand from "./OperateCommand.js"
 
 interface Which {
@@ -215,4 +215,4 @@ export const command = relayCommand.pipe(
  * @since 0.1.0
  * @category running
  */
-export const cli = Command.run(command, { name: "tx3-relay", version })
+export const cli = Program.cli(command, build)

@@ -1,6 +1,7 @@
 /**
- * Starts `tx3-relay`: the program is imported once this module has seen to what its loading needs.
+ * Starts `tx3-relay`.
  */
 import { load } from "@tx3/command/Load"
+import { build } from "./internal/version.js"
 
-await load("tx3-relay", () => import("./tx3-relay.js"))
+await load({ build, help: new URL("./help.json", import.meta.url), program: () => import("./tx3-relay.js") })

@@ -305,7 +305,10 @@ describe("tx3-relay", { timeout: 180_000 }, () => {
         assert.include(help.stdout.toString(), word)
       }
       const version = yield* programs.run("tx3-relay", ["--version"])
-      assert.strictEqual(version.stdout.toString().trim(), "0.1.0")
+      assert.match(
+        version.stdout.toString(),
+        /^tx3-relay 0\.1\.0( \(commit \w+\))?, Node [\d.]+, \w+ \w+, (kernel|portable) transport, .*koffi.*\n$/
+      )
       assert.strictEqual(help.stderr + version.stderr, "")
     }))
 })

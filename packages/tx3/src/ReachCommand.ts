@@ -43,7 +43,7 @@ import {
   listeningNode
 } from "./internal/nodes.js"
 import { events, reporterOf, tell } from "./internal/tell.js"
-import { version } from "./internal/version.js"
+import { build } from "./internal/version.js"
 
 const via = repeatable("via").pipe(
   Options.withPseudoName("ADDRESS"),
@@ -201,7 +201,7 @@ const config = Options.text("config").pipe(
 const up = Command.make("up", { config }, ({ config }) =>
   Effect.gen(function*() {
     const Up = yield* Effect.promise(() => import("@tx3/reach/Up"))
-    const places = yield* Up.start(yield* UpFile.read(config), { version, reporterOf })
+    const places = yield* Up.start(yield* UpFile.read(config), { version: build.version, reporterOf })
     yield* Console.log(places.map(({ at, name }) => `${name} ${at}`).join("\n"))
     return yield* Effect.never
   }).pipe(Effect.scoped)).pipe(

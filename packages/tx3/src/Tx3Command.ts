@@ -9,6 +9,7 @@ import * as HelpDoc from "@effect/cli/HelpDoc"
 import * as Options from "@effect/cli/Options"
 import { endStdout } from "@tx3/command/EndStdout"
 import { printable } from "@tx3/command/Printable"
+import * as Program from "@tx3/command/Program"
 import { UsageError } from "@tx3/command/UsageError"
 import * as IdentityFile from "@tx3/files/IdentityFile"
 import type { Tx3Connection } from "@tx3/node/Tx3Connection"
@@ -27,7 +28,7 @@ import { allow, allowFile, allowsOf, known } from "./internal/allowed.js"
 import { address, allowTruncated, argument, connectingNode, identity, listeningNode } from "./internal/nodes.js"
 import { progressBar } from "./internal/progressBar.js"
 import { tell, throttled } from "./internal/tell.js"
-import { version } from "./internal/version.js"
+import { build } from "./internal/version.js"
 import * as ReachCommand from "./ReachCommand.js"
 
 const place = argument("RELAY_OR_BIND_ADDRESS").pipe(
@@ -289,8 +290,4 @@ export const exitCodes = HelpDoc.p(
  * @since 0.1.0
  * @category running
  */
-export const cli = Command.run(command, {
-  name: "tx3",
-  version,
-  footer: exitCodes
-})
+export const cli = Program.cli(command, build, exitCodes)

@@ -1,4 +1,7 @@
-/** The version of the package, as its package.json has it. */
+/** The version of the package, as its package.json has it, and the commit of its bundle. */
+import type { Build } from "@tx3/command/Version"
 import { createRequire } from "node:module"
 
-export const version: string = createRequire(import.meta.url)("../../package.json").version
+const { commit, version } = createRequire(import.meta.url)("../../package.json") as Omit<Build, "name">
+
+export const build: Build = { name: "tx3", version, ...commit === undefined ? {} : { commit } }
