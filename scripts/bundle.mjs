@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import * as HashMap from "effect/HashMap"
 import { build } from "esbuild"
 import { execFileSync } from "node:child_process"
-import { cpSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { createRequire } from "node:module"
 import { dirname, join } from "node:path"
 import { fileURLToPath, URL } from "node:url"
@@ -72,6 +72,38 @@ const plugin = {
   }
 }
 
+/** Licences that let us ship what they cover, as long as their text comes with it. */
+const allowed = new Set(["0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT"])
+
+/** The folder of the package in node_modules that a file belongs to; none for our own. */
+const packageOf = (file) => /^(.*node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(file)?.[1]
+
+/** The packages of others in a bundle, by their folders, and how many bytes of it each takes. */
+export const composition = ({ outputs }) => {
+  const bytes = new Map()
+  for (const { inputs } of Object.values(outputs)) {
+    for (const [file, { bytesInOutput }] of Object.entries(inputs)) {
+      const name = packageOf(file) ?? "ours"
+      bytes.set(name, (bytes.get(name) ?? 0) + bytesInOutput)
+    }
+  }
+  return bytes
+}
+
+/** Names, versions and licences of packages, with the text of each licence. Throws where one may not be shipped. */
+const licencesOf = (folders) =>
+  folders.map((folder) => {
+    const { author, license, name, version } = readJson(join(root, folder, "package.json"))
+    if (!allowed.has(license)) {
+      throw new Error(`${folder} has the licence ${license}; use another package, or allow it in scripts/bundle.mjs`)
+    }
+    const file = readdirSync(join(root, folder)).find((file) => /^licen[cs]e/i.test(file))
+    const text = file === undefined
+      ? `Copyright (c) ${author?.name ?? author ?? `the authors of ${name}`}. Licensed under ${license}.`
+      : readFileSync(join(root, folder, file), "utf8").trim()
+    return `${name} ${version} (${license})\n\n${text}\n`
+  }).sort().join(`\n${"-".repeat(80)}\n\n`)
+
 /** What a program prints for --help, itself and each of its commands, by the arguments. */
 const helpOf = async (program) => {
   const module = program === "tx3" ? "Tx3Command" : "RelayCommand"
@@ -112,13 +144,17 @@ export const bundle = async (program, outdir = folderOf(program)) => {
     },
     plugins: [plugin]
   })
+  const folders = new Set(composition(metafile).keys())
+  folders.delete("ours")
   if (isRelay) {
+    folders.add("node_modules/uplot")
     const page = join(outdir, "page")
     cpSync(join(packages, "operate/page"), page, { recursive: true })
     for (const name of ["uPlot.min.css", "uPlot.esm.js"]) {
       cpSync(createRequire(join(packages, "operate/package.json")).resolve(`uplot/dist/${name}`), join(page, name))
     }
   }
+  writeFileSync(join(outdir, "LICENSES.txt"), licencesOf(Array.from(folders)))
   writeFileSync(join(outdir, "help.json"), JSON.stringify(await helpOf(program)))
   return metafile
 }

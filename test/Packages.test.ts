@@ -86,6 +86,7 @@ describe("the packages", { timeout: 300_000 }, () => {
             about,
             new RegExp(`^package/bin/${program}\\.js$`),
             /^package\/bundle\/[\w.-]+\.js(\.map)?$/,
+            /^package\/bundle\/(help\.json|LICENSES\.txt)$/,
             ...program === "tx3-relay" ? [page] : []
           ])
           mkdirSync(home)
