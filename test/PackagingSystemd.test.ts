@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { RelayConfig } from "@tx3/relay"
+import { RelayConfig, RelayFile } from "@tx3/relay"
 import * as programs from "@tx3/testing/builtPrograms"
 import * as packaging from "@tx3/testing/packaging"
 import { withPrograms } from "@tx3/testing/withPrograms"
@@ -61,6 +61,14 @@ const asNobody = isRoot && packaging.judge(
       "-c",
       `test -r ${program} && test -x ${process.execPath}`
     ).code === 0
+
+describe("the sysctl file", () => {
+  it("reserves the relay's port and its page's, which the kernel would give to outgoing connections", () =>
+    assert.include(
+      packaging.read("packaging/sysctl/60-tx3-relay.conf"),
+      `net.ipv4.ip_local_reserved_ports = ${RelayFile.defaultPort},${RelayFile.defaultPort + 1}\n`
+    ))
+})
 
 withPrograms(["systemd-analyze"], () => {
   describe("the systemd units", { timeout: 120_000 }, () => {

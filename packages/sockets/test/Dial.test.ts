@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Dial from "@tx3/sockets/Dial"
 import { Lookup, LookupError } from "@tx3/sockets/Lookup"
 import { Effect, Exit, Scope } from "effect"
+import { readdirSync, readFileSync } from "node:fs"
 import * as net from "node:net"
 import { Worker } from "node:worker_threads"
 
@@ -144,4 +145,14 @@ describe("a connect", () => {
       assert.isTrue(socket.destroyed)
       yield* eventually(() => sockets.size === 0)
     }))
+
+  it("is the only way to connect over TCP in all packages: no other knows several addresses", () => {
+    const packages = new URL("../../", import.meta.url)
+    const dialing = readdirSync(packages, { recursive: true, encoding: "utf8" }).filter((file) =>
+      /^[^/]+\/src\/.*\.ts$/.test(file) &&
+      /\bnet\.(?:connect|createConnection)\((?!\{ path\b)/i.test(readFileSync(new URL(file, packages), "utf8"))
+    )
+    // The self-test of a transport connects to itself.
+    assert.deepStrictEqual(dialing.sort(), ["sockets/src/Dial.ts", "transport/src/internal/selfTest.ts"])
+  })
 })
