@@ -100,12 +100,6 @@ export interface NodeConfigOptions {
   readonly reconnectStableMs: number
 
   /**
-   * How long `Forward` holds a local connection whose node is not there, and tries again. Default 20000: a node is back at a
-   * relay that was away for less than half of it, and programs that connect wait longer than this.
-   */
-  readonly forwardPatienceMs: number
-
-  /**
    * How long `Tx3HttpServer` finishes requests in progress when it ends; what is left is reset. Default 20000: less than the
    * 30 s that Kubernetes gives a program to end.
    */
@@ -139,7 +133,6 @@ export const defaults: NodeConfigOptions = {
   reconnectMinMs: 500,
   reconnectMaxMs: 60_000,
   reconnectStableMs: 120_000,
-  forwardPatienceMs: 20_000,
   httpDrainTimeoutMs: 20_000,
   allowTruncated: false
 }

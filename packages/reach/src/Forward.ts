@@ -4,7 +4,6 @@
  * and all passages with the scope that `listen` was called in.
  */
 import * as duplex from "@tx3/node/Duplex"
-import { NodeConfig } from "@tx3/node/NodeConfig"
 import type { ConnectError } from "@tx3/node/NodeError"
 import type { Destination, Tx3Node } from "@tx3/node/Tx3Node"
 import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
@@ -58,26 +57,32 @@ export interface Options {
   /** Where local programs connect to; port 0 lets the system choose. */
   readonly endpoint: LocalEndpoint
 
+  /**
+   * For how many milliseconds a local connection is held whose node is not there, while new tries are made. Default 20000: a
+   * node is back at a relay that was away for less than half of it, and programs that connect wait longer than this.
+   */
+  readonly patienceMs?: number | undefined
+
   /** Told of each event, in the fiber of the connection it is about, which waits for it. */
   readonly onEvent?: ((event: Event) => Effect.Effect<void>) | undefined
 }
 
+const defaultPatienceMs = 20_000
+
 /**
- * Listens at the endpoint, and gives it with the port it got. A connection whose node is not there, as for a moment after
- * its relay has restarted, is held and tried again for `forwardPatienceMs`.
+ * Listens at the endpoint, and returns it with the port it got. A connection whose node is not there, as for a moment after
+ * its relay has restarted, is held for `patienceMs` while new tries are made.
  *
  * @since 0.1.0
  * @category running
  */
 export const listen = (options: Options): Effect.Effect<LocalEndpoint, LocalError, Scope.Scope> =>
   Effect.gen(function*() {
-    const { destination, endpoint, node, onEvent = () => Effect.void } = options
-    const { forwardPatienceMs } = yield* NodeConfig
-
+    const { destination, endpoint, node, onEvent = () => Effect.void, patienceMs = defaultPatienceMs } = options
     const currentTimeMillis = MonotonicTime.millis(yield* Effect.clock)
     // Schedule.upTo goes by the wall clock.
     const retried = Effect.suspend(() => {
-      const until = currentTimeMillis() + forwardPatienceMs
+      const until = currentTimeMillis() + patienceMs
       return Effect.retry(node.connect(destination), {
         schedule: everyWhile,
         while: (error) => mayPass(error) && currentTimeMillis() < until

@@ -1,5 +1,4 @@
 import { assert, describe } from "@effect/vitest"
-import * as NodeConfig from "@tx3/node/NodeConfig"
 import * as Tx3Node from "@tx3/node/Tx3Node"
 import { Lookup } from "@tx3/sockets/Lookup"
 import { Effect, Either, Mailbox, type Scope } from "effect"
@@ -369,8 +368,9 @@ describe("expose and forward", () => {
             node: forwarding,
             destination: relay.withDigest(bob.digest),
             endpoint: anyPort,
+            patienceMs: 0,
             onEvent: (event) => Effect.asVoid(forwarded.offer(event))
-          }).pipe(Effect.provide(NodeConfig.layer({ forwardPatienceMs: 0 })))
+          })
           const reset = yield* connect(impatient)
           assert.strictEqual((yield* Effect.flip(all(reset))).code, "ECONNRESET")
           assert.strictEqual((yield* next(forwarded))._tag, "Waiting")
