@@ -140,6 +140,17 @@ export const defaults: NodeConfigOptions = {
 /**
  * The defaults with some of them replaced, for the node's layer.
  *
+ * @example
+ * ```ts
+ * import { NodeConfig, Tx3Node } from "@tx3/node"
+ * import { Layer } from "effect"
+ *
+ * export const node = Layer.provide(
+ *   Tx3Node.layer({ bind: ["tx3-st://0.0.0.0:38150"] }),
+ *   NodeConfig.layer({ maxInbound: 256, connectTimeoutMs: 5_000 })
+ * )
+ * ```
+ *
  * @since 0.1.0
  * @category layers
  */

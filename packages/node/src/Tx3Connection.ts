@@ -21,6 +21,20 @@ import type { ConnectionError } from "./NodeError.js"
  * An open connection. Use one way of reading it, `readable`, `socket` or `duplex`, and one reader at a time; ways of
  * writing may be mixed. In all of them a reader that does not read makes the other end's writing wait.
  *
+ * @example
+ * ```ts
+ * import type { Tx3Connection } from "@tx3/node"
+ * import { Effect, Stream } from "effect"
+ *
+ * // Reads a request, up to the other end's end, and answers it.
+ * export const handle = (connection: Tx3Connection.Tx3Connection) =>
+ *   Effect.gen(function*() {
+ *     const request = yield* Stream.mkString(Stream.decodeText(connection.readable))
+ *     yield* connection.write(new TextEncoder().encode(`${connection.remoteDigest} asks ${request}`))
+ *     yield* connection.end
+ *   })
+ * ```
+ *
  * @since 0.1.0
  * @category models
  */

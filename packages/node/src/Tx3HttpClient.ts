@@ -25,6 +25,20 @@ const maxConnections = 32
  * to make something of. A request whose connection cannot be made fails with the `ConnectError` as its cause. A WebSocket
  * that ends without a close frame emits `error` before `close`.
  *
+ * @example
+ * ```ts
+ * import { HttpClient } from "@effect/platform"
+ * import { Tx3HttpClient } from "@tx3/node"
+ * import { Effect } from "effect"
+ *
+ * // The host of the URL does not matter: every request goes to the node.
+ * export const get = (address: string) =>
+ *   HttpClient.get("http://node/").pipe(
+ *     Effect.flatMap((response) => response.text),
+ *     Effect.provide(Tx3HttpClient.layer(address))
+ *   )
+ * ```
+ *
  * @since 0.1.0
  * @category layers
  */

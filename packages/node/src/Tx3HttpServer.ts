@@ -112,6 +112,23 @@ class Connections extends Http.Server {
  * A node with these options, its `HttpServer`, and what platform's HTTP apps need beside it. It fails with the node's own
  * error as its cause.
  *
+ * @example
+ * ```ts
+ * import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
+ * import { RemoteDigest, Tx3HttpServer } from "@tx3/node"
+ * import { Effect, Layer, Option } from "effect"
+ *
+ * const app = HttpRouter.empty.pipe(
+ *   HttpRouter.get(
+ *     "/",
+ *     Effect.map(RemoteDigest.RemoteDigest, (digest) => HttpServerResponse.text(Option.getOrElse(digest, () => "unknown")))
+ *   )
+ * )
+ *
+ * const relay = "tx3-rst://relay.example.org:38141/1QcFGPwYeiJyjqVeuDYTZoCRjvFBD_e9gbWLhDBkdrI"
+ * export const server = Layer.provide(HttpServer.serve(app), Tx3HttpServer.layer({ bind: [relay] }))
+ * ```
+ *
  * @since 0.1.0
  * @category layers
  */

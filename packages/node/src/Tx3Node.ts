@@ -118,6 +118,20 @@ export interface Options {
  * Makes a node that ends with the scope. It reads `NodeConfig`. An address that cannot be parsed or bound fails it,
  * and what was bound before is closed.
  *
+ * @example
+ * ```ts
+ * import { Tx3Node } from "@tx3/node"
+ * import { Effect, Stream } from "effect"
+ *
+ * // Sends back what each peer sends, at an address behind the relay.
+ * export const echo = Effect.gen(function*() {
+ *   const relay = "tx3-rst://relay.example.org:38141/1QcFGPwYeiJyjqVeuDYTZoCRjvFBD_e9gbWLhDBkdrI"
+ *   const node = yield* Tx3Node.make({ bind: [relay] })
+ *   yield* Effect.log(...node.addresses.map(String))
+ *   return yield* node.serve((connection) => Effect.orDie(Stream.run(connection.readable, connection.writable)))
+ * }).pipe(Effect.scoped)
+ * ```
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -207,6 +221,23 @@ const publishedHosts = (bound: string) =>
 
 /**
  * The node as a layer, which it ends with.
+ *
+ * @example
+ * ```ts
+ * import { Tx3Node } from "@tx3/node"
+ * import { Effect, Stream } from "effect"
+ *
+ * const ask = (address: string) =>
+ *   Effect.gen(function*() {
+ *     const { connect } = yield* Tx3Node.Tx3Node
+ *     const connection = yield* connect(address)
+ *     yield* connection.write(new TextEncoder().encode("hello"))
+ *     yield* connection.end
+ *     return yield* Stream.mkString(Stream.decodeText(connection.readable))
+ *   }).pipe(Effect.scoped)
+ *
+ * export const program = (address: string) => Effect.provide(ask(address), Tx3Node.layer({}))
+ * ```
  *
  * @since 0.1.0
  * @category layers

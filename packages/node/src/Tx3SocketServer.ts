@@ -44,6 +44,23 @@ export const make: Effect.Effect<SocketServer.SocketServer["Type"], never, Tx3No
 /**
  * A node with these options, and its `SocketServer`. It fails with the reason `Open`, and the node's own error as its cause.
  *
+ * @example
+ * ```ts
+ * import { SocketServer } from "@effect/platform"
+ * import { Tx3SocketServer } from "@tx3/node"
+ * import { Effect } from "effect"
+ *
+ * const serve = Effect.gen(function*() {
+ *   const server = yield* SocketServer.SocketServer
+ *   return yield* server.run((socket) =>
+ *     Effect.scoped(Effect.flatMap(socket.writer, (write) => socket.run((chunk) => write(chunk))))
+ *   )
+ * })
+ *
+ * const relay = "tx3-rst://relay.example.org:38141/1QcFGPwYeiJyjqVeuDYTZoCRjvFBD_e9gbWLhDBkdrI"
+ * export const program = Effect.provide(serve, Tx3SocketServer.layer({ bind: [relay] }))
+ * ```
+ *
  * @since 0.1.0
  * @category layers
  */

@@ -77,6 +77,19 @@ export interface Options {
  * Makes a node, and waits until it is registered at all its relays. Rejects with an `Error` whose message says what is
  * wrong: with an address, the identity, a port that is taken, a relay that refuses or is not there.
  *
+ * @example
+ * ```ts
+ * import { bind } from "@tx3/node/promise"
+ * import { text } from "node:stream/consumers"
+ *
+ * const relay = "tx3-rst://relay.example.org:38141/1QcFGPwYeiJyjqVeuDYTZoCRjvFBD_e9gbWLhDBkdrI"
+ * await using node = await bind({ bind: [relay] })
+ * console.log(node.addresses)
+ * for await (const connection of node) {
+ *   console.log(`${connection.remoteDigest} said ${await text(connection)}`)
+ * }
+ * ```
+ *
  * @since 0.1.0
  * @category constructors
  */

@@ -48,6 +48,24 @@ const exporting = Layer.unwrapEffect(Effect.map(LiveSettings.LiveSettings, (live
 /**
  * A relay with settings from wherever `load` gets them, now and at each reload.
  *
+ * @example
+ * ```ts
+ * import { NodeContext } from "@effect/platform-node"
+ * import { OperatedRelay } from "@tx3/operate"
+ * import { OperatorConfig } from "@tx3/policy"
+ * import { Identity } from "@tx3/protocol"
+ * import { Effect, Layer } from "effect"
+ *
+ * const values = { bind: ["tx3-rst://0.0.0.0:38141"], admin: "unix:/run/relay/admin.sock" }
+ *
+ * const load = Effect.all({
+ *   identity: Identity.generate,
+ *   settings: OperatorConfig.decode([{ place: (key) => key, values }])
+ * })
+ *
+ * export const relay = Layer.provide(OperatedRelay.layer(load), NodeContext.layer)
+ * ```
+ *
  * @since 0.1.0
  * @category layers
  */

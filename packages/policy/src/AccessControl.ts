@@ -93,6 +93,33 @@ export class AccessControl extends Context.Tag("@tx3/policy/AccessControl")<Acce
 /**
  * Also the relay's `Access`.
  *
+ * @example
+ * ```ts
+ * import { FetchHttpClient } from "@effect/platform"
+ * import { NodeContext } from "@effect/platform-node"
+ * import { AccessControl, BandwidthLimits, LiveSettings, OperatorConfig, VolumeQuota } from "@tx3/policy"
+ * import { Identity } from "@tx3/protocol"
+ * import { Relay, RelayEvents } from "@tx3/relay"
+ * import { Effect, Layer } from "effect"
+ *
+ * const values = { bind: ["tx3-rst://0.0.0.0:38141"], access: { addresses: { deny: ["192.0.2.0/24"] } } }
+ *
+ * const load = Effect.all({
+ *   identity: Identity.generate,
+ *   settings: OperatorConfig.decode([{ place: (key) => key, values }])
+ * })
+ *
+ * export const relay = Relay.layer.pipe(
+ *   Layer.provideMerge(AccessControl.layer),
+ *   Layer.provide([VolumeQuota.layer, FetchHttpClient.layer, BandwidthLimits.layer, RelayEvents.layerSilent]),
+ *   Layer.provide(LiveSettings.layer(load)),
+ *   Layer.provide(NodeContext.layer)
+ * )
+ *
+ * // `relay` provides both.
+ * export const ban = Effect.flatMap(AccessControl.AccessControl, ({ ban }) => ban("198.51.100.7"))
+ * ```
+ *
  * @since 0.1.0
  * @category layers
  */

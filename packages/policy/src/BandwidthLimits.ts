@@ -19,6 +19,27 @@ import type { Settings } from "./OperatorConfig.js"
  * The relay's `Bandwidth`, from `bandwidthPerSplice`, `bandwidthPerNode`,
  * `bandwidthPerIp` and `bandwidthTotal`.
  *
+ * @example
+ * ```ts
+ * import { BandwidthLimits, LiveSettings, OperatorConfig } from "@tx3/policy"
+ * import { Identity } from "@tx3/protocol"
+ * import { Access, Relay, RelayEvents } from "@tx3/relay"
+ * import { Effect, Layer } from "effect"
+ *
+ * // Bytes per second.
+ * const values = { bind: ["tx3-rst://0.0.0.0:38141"], bandwidthPerIp: 10_000_000, bandwidthTotal: 100_000_000 }
+ *
+ * const load = Effect.all({
+ *   identity: Identity.generate,
+ *   settings: OperatorConfig.decode([{ place: (key) => key, values }])
+ * })
+ *
+ * export const relay = Relay.layer.pipe(
+ *   Layer.provide([BandwidthLimits.layer, Access.layerOpen, RelayEvents.layerSilent]),
+ *   Layer.provide(LiveSettings.layer(load))
+ * )
+ * ```
+ *
  * @since 0.1.0
  * @category layers
  */

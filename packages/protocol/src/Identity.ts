@@ -88,6 +88,20 @@ const make = (certificate: Uint8Array, privateKey: Uint8Array): Identity => ({
  * Makes a new identity: an EC P-256 key pair, and a certificate for it of the shape that section 3 of the protocol
  * gives, signed by the well-known CA. It asks for nothing but randomness and does not fail.
  *
+ * @example
+ * ```ts
+ * import { Identity } from "@tx3/protocol"
+ * import { Effect, Redacted } from "effect"
+ * import { writeFileSync } from "node:fs"
+ *
+ * // Keeps a new identity, which `tx3 --identity FILE` and `Identity.fromPem` read.
+ * export const keep = (file: string) =>
+ *   Effect.map(Identity.generate, (identity) => {
+ *     writeFileSync(file, Redacted.value(Identity.toPem(identity)), { mode: 0o600, flag: "wx" })
+ *     return identity.digest
+ *   })
+ * ```
+ *
  * @since 0.1.0
  * @category constructors
  */

@@ -59,6 +59,23 @@ export interface Options {
 /**
  * Carries all of a node's inbound connections on to the service, until it is interrupted. Nothing else may take them.
  *
+ * @example
+ * ```ts
+ * import { Tx3Node } from "@tx3/node"
+ * import { Expose, LocalEndpoint } from "@tx3/reach"
+ * import { Effect } from "effect"
+ *
+ * const relay = "tx3-rst://relay.example.org:38141/1QcFGPwYeiJyjqVeuDYTZoCRjvFBD_e9gbWLhDBkdrI"
+ * const friends = new Set(["A-QcFGPwYeiJyjqVeuDYTZoCRjvFBD_e9gbWLhDBkdo"])
+ *
+ * // Makes this machine's SSH server reachable through the relay.
+ * export const program = Effect.gen(function*() {
+ *   const node = yield* Tx3Node.make({ bind: [relay] })
+ *   const service = LocalEndpoint.Tcp({ host: "127.0.0.1", port: 22 })
+ *   return yield* Expose.serve({ node, service, allows: (peer) => Effect.succeed(friends.has(peer)) })
+ * }).pipe(Effect.scoped)
+ * ```
+ *
  * @since 0.1.0
  * @category running
  */

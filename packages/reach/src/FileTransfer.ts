@@ -175,6 +175,21 @@ const opened = <E>(file: string, flags: string, fail: (cause: unknown) => E) =>
 /**
  * Sends a file. Done when the receiver has it on its disk and has compared the hashes.
  *
+ * @example
+ * ```ts
+ * import { Tx3Node } from "@tx3/node"
+ * import { FileTransfer } from "@tx3/reach"
+ * import { Effect } from "effect"
+ *
+ * // Sends a file to a node that calls `FileTransfer.receive`, as `tx3 receive` does.
+ * export const program = (address: string, path: string) =>
+ *   Effect.gen(function*() {
+ *     const { connect } = yield* Tx3Node.make({})
+ *     const source = yield* FileTransfer.open(path)
+ *     return yield* FileTransfer.send(yield* connect(address), source, () => Effect.succeed(() => {}))
+ *   }).pipe(Effect.scoped)
+ * ```
+ *
  * @since 0.1.0
  * @category running
  */
@@ -259,6 +274,24 @@ export const refuse = (connection: Tx3Connection, reason: string): Effect.Effect
  * Receives a file into a folder. Done when it is there and on the disk; when it fails or is interrupted, nothing is left
  * of it, but for a whole file that the system gives no name: that stays, and the error says where. An existing file is never
  * touched.
+ *
+ * @example
+ * ```ts
+ * import { Tx3Node } from "@tx3/node"
+ * import { FileTransfer } from "@tx3/reach"
+ * import { Effect, Stream } from "effect"
+ *
+ * // Receives one file after the other into a folder.
+ * export const program = (relay: string, folder: string) =>
+ *   Effect.gen(function*() {
+ *     const node = yield* Tx3Node.make({ bind: [relay] })
+ *     yield* Stream.runForEach(node.connections, (connection) =>
+ *       FileTransfer.receive(connection, folder, () => Effect.succeed(() => {}), { maxSize: 1_000_000 }).pipe(
+ *         Effect.flatMap(({ name, sha256 }) => Effect.log(name, sha256)),
+ *         Effect.catchAll(({ message }) => Effect.logWarning(message))
+ *       ))
+ *   }).pipe(Effect.scoped)
+ * ```
  *
  * @since 0.1.0
  * @category running

@@ -73,6 +73,21 @@ const defaultPatienceMs = 20_000
  * Listens at the endpoint, and returns it with the port it got. A connection whose node is not there, as for a moment after
  * its relay has restarted, is held for `patienceMs` while new tries are made.
  *
+ * @example
+ * ```ts
+ * import { Tx3Node } from "@tx3/node"
+ * import { Forward, LocalEndpoint } from "@tx3/reach"
+ * import { Effect } from "effect"
+ *
+ * // Makes what a node exposes reachable at 127.0.0.1:2222.
+ * export const program = (address: string) =>
+ *   Effect.gen(function*() {
+ *     const endpoint = LocalEndpoint.Tcp({ host: "127.0.0.1", port: 2222 })
+ *     yield* Forward.listen({ node: yield* Tx3Node.make({}), destination: address, endpoint })
+ *     return yield* Effect.never
+ *   }).pipe(Effect.scoped)
+ * ```
+ *
  * @since 0.1.0
  * @category running
  */

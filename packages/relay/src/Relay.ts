@@ -244,6 +244,24 @@ export const transport: Layer.Layer<Transport.Transport, KernelTransport.KernelU
 /**
  * A relay with the usual components, under policies of your choice. It asks `Access` and `Bandwidth`, and tells `RelayEvents`.
  *
+ * @example
+ * ```ts
+ * import { Access, Bandwidth, Relay, RelayConfig, RelayError, RelayEvents } from "@tx3/relay"
+ * import { Effect, Layer } from "effect"
+ *
+ * const friends = new Set(["1QcFGPwYeiJyjqVeuDYTZoCRjvFBD_e9gbWLhDBkdrI"])
+ *
+ * const access = Layer.succeed(Access.Access, {
+ *   ...Access.open,
+ *   node: (digest) => friends.has(digest) ? Effect.void : new RelayError.Rejected({ reason: "denied" })
+ * })
+ *
+ * export const relay = Relay.layer.pipe(
+ *   Layer.provide([access, Bandwidth.layerUnlimited, RelayEvents.layerSilent]),
+ *   Layer.provide(RelayConfig.layer({ bind: ["tx3-rst://0.0.0.0:38141"] }))
+ * )
+ * ```
+ *
  * @since 0.1.0
  * @category layers
  */
@@ -272,6 +290,22 @@ export const openPolicies: Layer.Layer<Access.Access | Bandwidth.Bandwidth | Rel
 
 /**
  * A relay with the usual components that is open to everybody, as the original is.
+ *
+ * @example
+ * ```ts
+ * import { NodeRuntime } from "@effect/platform-node"
+ * import { Relay, RelayConfig } from "@tx3/relay"
+ * import { Effect, Layer } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const relay = yield* Relay.Relay
+ *   yield* Effect.log(...relay.addresses.map(String))
+ *   return yield* Effect.never
+ * })
+ *
+ * const config = RelayConfig.layer({ bind: ["tx3-rst://0.0.0.0:38141"] })
+ * NodeRuntime.runMain(Effect.provide(program, Layer.provide(Relay.layerOpen, config)))
+ * ```
  *
  * @since 0.1.0
  * @category layers

@@ -353,6 +353,23 @@ const numberIn = (text: string) => /^\d+(\.\d+)?$/.test(text) && String(Number(t
 /**
  * A configuration given in code. Without an identity a new one is made, and the relay's address ends with the layer.
  *
+ * @example
+ * ```ts
+ * import { Identity } from "@tx3/protocol"
+ * import { RelayConfig } from "@tx3/relay"
+ * import { Effect, Layer } from "effect"
+ *
+ * // In place of Identity.generate read an identity, so that the relay keeps its address.
+ * export const config = Layer.unwrapEffect(Effect.map(Identity.generate, (identity) =>
+ *   RelayConfig.layer({
+ *     bind: ["tx3-rst://0.0.0.0:38141"],
+ *     advertise: ["tx3-rst://relay.example.org:38141"],
+ *     identity,
+ *     maxControlStreamsPerIp: 16
+ *   })
+ * ))
+ * ```
+ *
  * @since 0.1.0
  * @category layers
  */
