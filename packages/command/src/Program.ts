@@ -155,7 +155,7 @@ export const run = <E extends Reportable>(options: {
   const watch = Effect.withFiberRuntime<void>((fiber) => {
     process.on("SIGINT", onSignal).on("SIGTERM", onSignal)
     if (isService && !process.stdin.isTTY) {
-      // Whoever asks for a reload while it starts or stops does not want it dead.
+      // A SIGHUP asks for a reload. It must not end a program that starts or stops.
       process.on("SIGHUP", () => {})
     }
     process.stdout.on("error", (cause) => {
@@ -173,7 +173,7 @@ export const run = <E extends Reportable>(options: {
       codeOfInterruption = error.isClosed ? endedBy("SIGPIPE") : failed
       fiber.unsafeInterruptAsFork(fiber.id())
     })
-    // What cannot be told to anybody must not end the program.
+    // A message that cannot be written must not end the program.
     process.stderr.on("error", () => {})
     return Effect.void
   })

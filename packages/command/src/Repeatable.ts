@@ -22,7 +22,7 @@ export const repeatable = (name: string): Options.Options<string> => {
 
 /**
  * Writes `--NAME=VALUE` of repeatable options as `--NAME VALUE`, the only form that @effect/cli (0.77) takes of these. It also
- * passes over one whose value is empty or missing, and `--allow ""` must not mean that everybody is allowed.
+ * passes over one whose value is empty or missing, and `--allow ""` must not allow every peer.
  *
  * @since 0.1.0
  * @category running

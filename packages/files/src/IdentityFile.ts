@@ -1,6 +1,6 @@
 /**
- * The file that makes an address permanent: a certificate and its private key in PEM. Whoever has it can stand in for
- * the node, so nobody but its owner may read it.
+ * The file that makes an address permanent: a certificate and its private key in PEM. A reader of it can act as
+ * the node, so only its owner may read it.
  *
  * @since 0.1.0
  */
@@ -36,8 +36,8 @@ export class IdentityFileError extends Schema.TaggedError<IdentityFileError>("@t
 const credentialsDirectory = Config.option(Config.string("CREDENTIALS_DIRECTORY")).pipe(Effect.orDie)
 
 /**
- * Whether systemd has put a file there for this service (`LoadCredential=`). Into that folder nobody else can look, and the
- * service may read in it by an access list, which `stat` shows as a right of the group.
+ * Whether systemd has put a file there for this service (`LoadCredential=`). Only the service can read that folder,
+ * by an access list that `stat` shows as a right of the group.
  */
 const isCredential = (path: string) =>
   Effect.gen(function*() {

@@ -1,5 +1,5 @@
 /**
- * That stdout takes no more: its disk is full, or nobody reads it any more.
+ * Writing to stdout failed: its disk is full, or its reader has closed it.
  *
  * @since 0.1.0
  */

@@ -11,7 +11,7 @@ import * as Option from "effect/Option"
 /**
  * Tells whether others than its owner may read a file, by its mode; `allowed` are further mode bits that may be set. A file
  * on a read-only mount that is root's or this user's may have any mode: Kubernetes and Docker mount secrets so, at 0440 or
- * 0444, and nobody in there can change it. Fails where the file cannot be looked at.
+ * 0444, and no process in the container can change it. Fails if the file cannot be inspected.
  *
  * @since 0.1.0
  * @category accessors

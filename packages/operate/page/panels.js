@@ -130,11 +130,11 @@ const updateTalker = (row, { bytes, name, splices }) => {
 
 export const showTop = ({ top }, order) => {
   for (
-    const [kind, nobody] of [["nodes", "No node has been reached yet"], ["sources", "Nobody has come to a node yet"]]
+    const [kind, empty] of [["nodes", "No node has been reached yet"], ["sources", "No peer has come to a node yet"]]
   ) {
     const talkers = top[kind][order]
     updateList(byId(kind), talkers, makeTalker, updateTalker)
-    setEmpty(kind, talkers.length === 0 ? nobody : "")
+    setEmpty(kind, talkers.length === 0 ? empty : "")
   }
 }
 

@@ -294,7 +294,7 @@ const answer = (status: number, message: string) =>
 /** A name that another site could have given to this machine's address is none of ours; nor is it on a forwarded socket. */
 const isAddressOrLocal = (host: string) => /^(\[[\da-f:.]+\]|[\d.]+|localhost)(:\d+)?$/i.test(host)
 
-/** What of a unix socket's folder can be wrong while the rest of the relay works. */
+/** Errors of a unix socket's folder that do not keep the relay from starting. */
 const unusable = new Set(["EACCES", "EAFNOSUPPORT", "EINVAL", "ENAMETOOLONG", "ENOTSUP", "EPERM", "EROFS"])
 
 /**

@@ -1,6 +1,6 @@
 /**
- * The metrics of a relay's process that are states rather than counts: they are set when somebody asks. Together with
- * `RelayMetrics` and `AccessCallout.callouts` they are all there are. No label has a value that a stranger can choose.
+ * The gauges of a relay's process. They are set when they are scraped. Together with `RelayMetrics` and
+ * `AccessCallout.callouts` they are all metrics of the process. No label has a value that a stranger can choose.
  *
  * @since 0.1.0
  */

@@ -1,6 +1,6 @@
 /**
- * Hears what happens in a relay and keeps the last of it in words. It gives the relay its `RelayEvents`, and whoever
- * follows it hears of each event as it happens. It ends with its layer's scope.
+ * Keeps the last events of a relay as text. It provides the relay's `RelayEvents` and passes each event on to its
+ * followers. It ends with its layer's scope.
  *
  * @since 0.1.0
  */

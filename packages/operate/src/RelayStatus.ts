@@ -250,7 +250,7 @@ export const Change = Schema.Struct({ setting: Schema.String, from: Schema.Strin
 export type Change = typeof Change.Type
 
 /**
- * What a reload did, and what of the file will hold only after a restart.
+ * What a reload changed, and which settings of the file take effect only after a restart.
  *
  * @since 0.1.0
  * @category schemas

@@ -21,7 +21,7 @@ import * as OperatorMetrics from "./OperatorMetrics.js"
 import { RelayHistory } from "./RelayHistory.js"
 
 /**
- * The metrics of the process, for whoever scrapes them.
+ * The metrics of the process, as Prometheus scrapes them.
  *
  * @since 0.1.0
  * @category services

@@ -507,7 +507,7 @@ withPrograms(["chromium"], () => {
           yield* page.shows(output(3, 0), "0/s")
           yield* page.shows("[data-empty=events]", "No events yet")
           yield* page.shows("[data-empty=nodes]", "No node has been reached yet")
-          yield* page.shows("[data-empty=sources]", "Nobody has come to a node yet")
+          yield* page.shows("[data-empty=sources]", "No peer has come to a node yet")
           yield* page.until("document.querySelector('#events').hidden")
           // a line at zero: two thirds of the width
           for (const [chart, colour] of [[0, "b"], [2, "a"], [3, "c"]] as const) {

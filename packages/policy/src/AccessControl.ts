@@ -28,7 +28,7 @@ import { VolumeQuota } from "./VolumeQuota.js"
 
 /**
  * Whether a ban means a control stream or a splice: by its node, or by the source of the control stream or the peer. A
- * source of IPv6 is a whole /64, and a ban of any part of that means it: nobody knows more of who it was.
+ * source of IPv6 is a whole /64, and a ban of any part of it bans the source: the relay does not know more of the address.
  *
  * @since 0.1.0
  * @category models
@@ -48,7 +48,7 @@ export interface Ban {
 }
 
 /**
- * Nobody can be banned by this name.
+ * The name is neither a digest nor an address or a range, so it cannot be banned.
  *
  * @since 0.1.0
  * @category errors
@@ -253,7 +253,7 @@ const ruleOf = (lists: Lists | undefined, compile: (entries: ReadonlyArray<strin
     return () => true
   }
   if (lists.allowFile !== undefined || lists.denyFile !== undefined) {
-    // Whoever loads settings by code of their own and forgets the files must not leave the door open.
+    // A program that loads settings itself and does not read the files must not admit every node.
     return () => false
   }
   const denied = compile(lists.deny)

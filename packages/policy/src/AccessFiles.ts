@@ -52,7 +52,7 @@ const withFiles = <Entry>({ allow, allowFile, deny, denyFile }: Lists<Entry>, en
     const allowed = allowFile === undefined ? [] : yield* read(allowFile, entry)
     const denied = denyFile === undefined ? [] : yield* read(denyFile, entry)
     return {
-      // An empty list allows nobody, and none at all everybody.
+      // An empty list allows no digest; without a list every digest is allowed.
       ...(allow ?? allowFile) !== undefined && { allow: [...allow ?? [], ...allowed] },
       deny: [...deny, ...denied]
     }

@@ -102,7 +102,7 @@ const isLimited = (settings: Settings) =>
   [settings.bandwidthPerSplice, settings.bandwidthPerNode, settings.bandwidthPerIp, settings.bandwidthTotal]
     .some((bytesPerSecond) => bytesPerSecond !== undefined)
 
-/** One rate for each key that somebody has taken and not given back. */
+/** One rate for each key in use. */
 class SharedRates<Key> {
   private readonly rates = new Map<Key, { readonly rate: Rate.Rate; users: number }>()
   private bytesPerSecond: number | undefined

@@ -93,8 +93,8 @@ const list = <Entry extends Schema.Schema.Any>(entry: Entry) =>
   Schema.optionalWith(Schema.Array(entry), { default: () => [] })
 
 /**
- * Who is let in: nobody of `deny`, and if there is any list to allow, nobody else. Lists can be in files, too: one entry
- * a line, and comments behind `#`.
+ * Which entries are admitted: none of `deny`, and only those of `allow` or `allowFile` if either is set. A file has one entry
+ * per line; a comment begins with `#`.
  */
 const lists = <Entry extends Schema.Schema.Any>(entry: Entry) =>
   Schema.Struct({
@@ -173,7 +173,7 @@ export const Settings = Schema.Struct({
   /** Where metrics, logs and traces are sent to, as OTLP over HTTP: `http://collector:4318`. */
   otlp: Schema.optional(WebUrl),
 
-  /** Who may register and who may reach whom. Everybody by default, as with the original. */
+  /** Which nodes may register, and which peers may reach which nodes. Default: all, as with the original. */
   access: Schema.optionalWith(Access, { default: () => ({}) }),
 
   /** Bytes a second of each splice, both directions together. */
@@ -215,7 +215,7 @@ export type Settings = typeof Settings.Type
 export const withoutSecrets = (text: string): string =>
   text.replace(/(https?:\/\/)[^\s"/?@]*@/g, "$1…@").replace(/(https?:\/\/[^\s"?]*)\?[^\s"]*/g, "$1?…")
 
-/** Whether nobody but this machine can come to an address. */
+/** Whether only programs of this machine can connect to an address. */
 const isLocal = (admin: string) =>
   isUnix(admin) || ["127.0.0.1", "[::1]", "localhost"].includes(new URL(admin).hostname)
 

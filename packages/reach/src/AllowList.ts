@@ -14,7 +14,7 @@ import * as Schema from "effect/Schema"
 import * as KnownFile from "./KnownFile.js"
 
 /**
- * Whom to allow: those of `entries` and those of `file`. Without either, everybody; with an empty list, nobody.
+ * The allowlist: the digests of `entries` and of `file`. Without either every peer may connect, with an empty list none.
  *
  * @since 0.1.0
  * @category models
@@ -36,7 +36,7 @@ export interface Options {
 }
 
 /**
- * Whether somebody may connect.
+ * Tells whether a peer may connect.
  *
  * @since 0.1.0
  * @category models
@@ -44,7 +44,7 @@ export interface Options {
 export type Allows = (peer: CertDigest.CertDigest) => Effect.Effect<boolean>
 
 /**
- * Reads the lists. None where nothing was said of whom to allow.
+ * Reads the lists. None where neither is set.
  *
  * @since 0.1.0
  * @category constructors

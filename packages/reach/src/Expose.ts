@@ -49,7 +49,7 @@ export interface Options {
 
   readonly service: LocalEndpoint
 
-  /** Whether a peer may connect, asked for each connection before the service hears of it. Default: everybody may. */
+  /** Whether a peer may connect, asked for each connection before the service is connected to. Default: every peer may. */
   readonly allows?: ((peer: CertDigest) => Effect.Effect<boolean>) | undefined
 
   /** Told of each event, in the fiber of the connection it is about, which waits for it. */

@@ -424,7 +424,7 @@ const save = (
 /** A sender that keeps a receiver waiting. */
 class Slow extends Error {}
 
-/** Passes on what comes. Rejects when it was waited for so long and brought so little; the time of whoever takes it is its own. */
+/** Passes chunks on. Rejects if the sender brings less than `bytes` in `inMs`; the time of the consumer does not count. */
 async function* paced(chunks: AsyncGenerator<Buffer, void>, { bytes, inMs }: Pace): AsyncGenerator<Buffer, void> {
   let [waitedMs, brought] = [0, 0]
   while (true) {

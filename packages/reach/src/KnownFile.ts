@@ -1,6 +1,6 @@
 /**
- * The file that gives digests names: a digest and its name on each line, `#` and what follows it is a comment. Nothing is put
- * into it that nobody asked for.
+ * The file that gives digests names: a digest and its name on each line, a comment begins with `#`. tx3 adds
+ * an entry only when its user asks for it.
  *
  * @since 0.1.0
  */
@@ -53,7 +53,7 @@ export const defaultPath: Effect.Effect<string, NoKnownFile, Path.Path> = Effect
   ).pipe(Effect.orDie)
   const folder = Option.orElse(configHome!, () => Option.map(home!, (home) => join(home, ".config")))
   return yield* Option.orElse(known!, () => Option.map(folder, (folder) => join(folder, "tx3", "known"))).pipe(
-    // The current folder may be anybody's, and the file says whom to trust.
+    // Another user may own the current folder, and the file decides which peers are trusted.
     Effect.mapError(() => new NoKnownFile())
   )
 })
@@ -103,7 +103,7 @@ export const read = (path: string): Effect.Effect<Known, ListError | FileError, 
 const isMissing = (error: PlatformError.PlatformError) => error._tag === "SystemError" && error.reason === "NotFound"
 
 /**
- * Whether a digest can have a name: it has it already, or has none, and nobody else has it. Fails with what is in the way.
+ * Tells whether a digest can have a name: it has that name or none, and no other digest has it. Fails with the reason.
  *
  * @since 0.1.0
  * @category accessors
@@ -156,7 +156,7 @@ export const add = (
   })
 
 /**
- * How somebody is called: by name and the first characters of the digest, by the whole digest without a name.
+ * Formats a peer for people: its name and the first characters of its digest, or the whole digest without a name.
  *
  * @since 0.1.0
  * @category getters
@@ -165,7 +165,7 @@ export const called = (digest: CertDigest.CertDigest, name: Option.Option<string
   Option.match(name, { onNone: () => digest, onSome: (name) => `${name} (${CertDigest.short(digest)})` })
 
 /**
- * The name that somebody has at the moment.
+ * Looks up the name that a digest has now.
  *
  * @since 0.1.0
  * @category models

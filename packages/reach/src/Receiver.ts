@@ -42,7 +42,7 @@ interface Transfer {
 export const run = (options: {
   readonly connections: Stream.Stream<Tx3Connection>
   readonly keep: boolean
-  /** None where everybody may send. */
+  /** None where every peer may send. */
   readonly allows: Allows | undefined
   readonly tell: (text: string) => Effect.Effect<void>
   /** Told of what strangers cause, which can be often. */

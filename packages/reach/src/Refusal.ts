@@ -1,7 +1,7 @@
 /**
  * How an exposing end tells a peer, through the connection itself, that it gets nothing here: one line of text in place of
  * the service's bytes, and the end. The protocol has no other place for it. A peer of ours recognises the line, which has the
- * peer's own digest in it; any other shows it to whoever looks. It owns nothing.
+ * peer's own digest in it; any other passes it to its program. It owns nothing.
  */
 import * as duplex from "@tx3/node/Duplex"
 import type { ConnectionError } from "@tx3/node/NodeError"
@@ -69,8 +69,8 @@ export const send = (connection: Tx3Connection, reason: Reason): Effect.Effect<v
   })
 
 /**
- * Reads the first bytes of a connection, so many as it takes to know that they are no refusal, and gives them: whoever reads
- * the connection begins with them. Fails with {@link Refused} where they are one, from the line's first to its last byte and
+ * Reads the first bytes of a connection, until they cannot be a refusal any more, and returns them. The reader of the
+ * connection must begin with them. Fails with {@link Refused} where they are one, from the line's first to its last byte and
  * with nothing behind it.
  *
  * @since 0.1.0

@@ -202,7 +202,7 @@ const expose = (options: Service, known: string, reporter: Reporter) =>
     return running
   })
 
-/** What is said where nobody was named who may connect. */
+/** The message for a service without an allowlist. */
 const openToAll = "anyone who knows the address may connect; allow digests to change that"
 
 const forward = (service: UpFile.Up["forward"][number], reporter: Reporter) =>

@@ -1,6 +1,6 @@
 /**
- * The file of `tx3 up`: what to expose and what to forward, through which relays, as whom, and to whom. Paths in it are from
- * the folder that it is in.
+ * The file of `tx3 up`: services to expose and to forward to, with their relays, identities and allowlists. Paths in it are
+ * relative to its folder.
  *
  * @since 0.1.0
  */
@@ -63,7 +63,7 @@ export const Exposed = Schema.Struct({
   identity: Schema.optional(Schema.String),
   /** Where it is reached, in place of the file's own `relays`. */
   relays: Schema.optional(Relays),
-  /** Who may connect: digests, and names. Everybody where neither this nor `allowFile` is there, nobody with `[]`. */
+  /** Which peers may connect: digests and names. Without this and `allowFile` every peer may, with `[]` none. */
   allow: Schema.optional(Schema.Array(Schema.String)),
   /** The same in a file, read again when it changes. */
   allowFile: Schema.optional(Schema.String),

@@ -109,7 +109,7 @@ export const layer = (path: string, status: Effect.Effect<Status>): Layer.Layer<
   )
 
 /**
- * Asks for the status at a unix socket. Fails where nobody answers there within 5 s.
+ * Asks for the status at a unix socket. Fails without an answer within 5 s.
  *
  * @since 0.1.0
  * @category accessors

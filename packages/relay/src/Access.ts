@@ -1,6 +1,6 @@
 /**
- * Who may use the relay. The relay asks this service, which holds nothing: a policy only says no. `layerOpen` lets everybody
- * do everything, as the original does.
+ * Decides who may use the relay. The relay asks this service, which holds nothing: a policy only refuses. `layerOpen`
+ * refuses nothing, as the original does.
  *
  * @since 0.1.0
  */
@@ -29,7 +29,7 @@ export interface AccessPolicy {
 }
 
 /**
- * Lets everybody do everything.
+ * Refuses nothing.
  *
  * @since 0.1.0
  * @category constructors
@@ -49,7 +49,7 @@ export const open: AccessPolicy = {
 export class Access extends Context.Tag("@tx3/relay/Access")<Access, AccessPolicy>() {}
 
 /**
- * A relay that is open to everybody.
+ * A relay that is open to every node and peer.
  *
  * @since 0.1.0
  * @category layers

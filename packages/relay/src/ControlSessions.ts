@@ -32,7 +32,7 @@ export class ControlSessions extends Context.Tag("@tx3/relay/ControlSessions")<C
 }>() {}
 
 /**
- * Begins with nobody registered. Places are taken from the `Limiter`, and `register` fails where that has none left.
+ * Begins without sessions. `register` takes a place from the `Limiter` and fails if there is none left.
  *
  * @since 0.1.0
  * @category layers

@@ -100,7 +100,7 @@ export interface ControlPlace {
 }
 
 /**
- * How many places are taken now, by whom they count to. Who has none is not in the map.
+ * How many places are taken now, by the source or node that they count to. The maps have no entries of 0.
  *
  * @since 0.1.0
  * @category models
@@ -123,7 +123,7 @@ const reservedDescriptors = 64
 /** As a page or a build needs that opens many connections at once. */
 const connectionBurstSeconds = 10
 
-/** A node works off what comes at once before it serves anybody else. */
+/** A node serves a burst before it serves later peers, so the burst must be short. */
 const peerBurstSeconds = 2
 
 /**

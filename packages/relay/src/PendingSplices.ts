@@ -3,7 +3,7 @@
  * fiber, until it is claimed, hangs up, is closed, at its deadline for one, or the node's control stream ends.
  *
  * It notices nodes that do not dial back any more, and ends their control streams: internal/suspicion.ts. A fiber counts
- * the seconds for that while somebody waits, until the layer's scope closes.
+ * the seconds for that while peers wait, until the layer's scope closes.
  *
  * @since 0.1.0
  */
@@ -27,7 +27,7 @@ export class PendingSplices extends Context.Tag("@tx3/relay/PendingSplices")<Pen
   /** Sends the node a new token. The peer is `pending` until that is claimed, or is turned away. */
   readonly offer: (peer: Accepted, session: ControlSession) => void
 
-  /** Takes the entry of a token out, if there is one: whoever gets it splices, or closes the peer. */
+  /** Removes and returns the entry of a token, if there is one. The caller splices or closes the peer. */
   readonly claim: (token: SpliceToken.SpliceToken) => Pending | undefined
 
   /** All that wait, the longest first. */
@@ -63,8 +63,8 @@ interface Watch {
 const voidTokensMax = 64
 
 /**
- * Begins with nobody waiting. Tokens that nobody came back with are told to `Statistics`, and end the control stream of a
- * node that does not dial back any more, as `unresponsive`.
+ * Begins without waiting peers. It counts unclaimed tokens in `Statistics`, and ends the control stream of a node that does
+ * not dial back any more, as `unresponsive`.
  *
  * @since 0.1.0
  * @category layers

@@ -277,7 +277,7 @@ export const layer: Layer.Layer<
 )
 
 /**
- * The policies of an open relay: everybody may use it, splices have no rates, and its events are discarded.
+ * The policies of an open relay: every node and peer may use it, splices have no rates, and its events are discarded.
  *
  * @since 0.1.0
  * @category layers
@@ -289,7 +289,7 @@ export const openPolicies: Layer.Layer<Access.Access | Bandwidth.Bandwidth | Rel
 )
 
 /**
- * A relay with the usual components that is open to everybody, as the original is.
+ * A relay with the usual components that is open to every node and peer, as the original is.
  *
  * @example
  * ```ts

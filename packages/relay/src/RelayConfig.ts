@@ -108,7 +108,7 @@ export const Settings = Schema.Struct({
 
   /**
    * New connections a second of one source, in the long run; ten seconds' worth may come at once. 100 lets the 64 peers of
-   * one node come back every second, and bounds what a source that connects in vain costs everybody else. Behind a
+   * one node come back every second, and bounds what a source that connects in vain costs all others. Behind a
    * balancer that sends no PROXY headers all are one source, and it should be more.
    */
   connectionRatePerIp: knob(100, "new connections a second of one source"),
@@ -145,8 +145,8 @@ export const Settings = Schema.Struct({
   maxHandshakesPerIp: knob(8, "TLS handshakes in progress of one source"),
 
   /**
-   * Milliseconds in which a node must take a token it is sent. Two seconds are several round trips to anywhere; whoever
-   * takes longer does not read, and its peers are waiting.
+   * Milliseconds in which a node must take a token it is sent. Two seconds are several round trips to anywhere; a node
+   * that takes longer does not read, and its peers are waiting.
    */
   controlWriteTimeoutMs: knob(2_000, "milliseconds a node has to take a token"),
 
@@ -156,7 +156,7 @@ export const Settings = Schema.Struct({
    */
   lingerTimeoutMs: knob(60_000, "milliseconds a half-closed splice may be silent"),
 
-  /** Milliseconds without a byte after which any splice ends. None by default: an idle session is somebody's session. */
+  /** Milliseconds without a byte after which any splice ends. None by default: an idle session is still in use. */
   idleTimeoutMs: optionalKnob("milliseconds any splice may be silent; without it, for ever"),
 
   /** Milliseconds that running splices get at shutdown: longer than most requests, shorter than a supervisor's patience. */
@@ -172,8 +172,8 @@ export const Settings = Schema.Struct({
 
   /**
    * Balancers and other proxies, as addresses and CIDR ranges. Their connections must begin with a PROXY header, version 1
-   * or 2, within 5 s, and count as whom it names; those of everybody else must have none. Nobody by default: who can send
-   * that header can be anybody.
+   * or 2, within 5 s, and count to the source that it names. Connections from other addresses must have none. Default: no
+   * proxies, since the sender of the header chooses its source.
    */
   proxyProtocolFrom: Schema.optional(
     Schema.NonEmptyArray(AddressRange).annotations({

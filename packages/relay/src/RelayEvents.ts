@@ -50,7 +50,7 @@ export type RelayEvent =
   }
 
 /**
- * Whom an event is about: a registered node, or a peer and the node it came for.
+ * The subject of an event: a registered node, or a peer and the node it came for.
  *
  * @since 0.1.0
  * @category models

@@ -1,6 +1,6 @@
 /**
  * The relay's file: YAML with the settings, the certificate and the private key (protocol section 7). A file made by the
- * original is read here, and one made here by the original. It holds a key, so nobody but its owner may read it.
+ * original is read here, and one made here by the original. It holds a key, so only its owner may read it.
  *
  * @since 0.1.0
  */
@@ -175,7 +175,7 @@ export const render = (
   })
   document.commentBefore = Option.isNone(identity) ? " A tx3 relay. Its identity is in another file." : [
     " A tx3 relay. The key at the end is its identity: keep this file to yourself, and keep a copy of it.",
-    " Whoever has it can stand in for the relay, and without it the relay gets another address."
+    " A reader of it can act as the relay, and without it the relay gets another address."
   ].join("\n")
   return Redacted.make(document.toString({ lineWidth: 0 }))
 }

@@ -90,13 +90,13 @@ export const controlStreamsEnded: Record<EndReason, Metric.Metric.Counter<number
 export const splices = Metric.counter("tx3_relay_splices_total", { description: "Splices begun", incremental: true })
 
 /**
- * Splice tokens that nobody came back with.
+ * Unclaimed splice tokens.
  *
  * @since 0.1.0
  * @category metrics
  */
 export const unclaimedTokens = Metric.counter("tx3_relay_unclaimed_tokens_total", {
-  description: "Splice tokens that nobody came back with",
+  description: "Unclaimed splice tokens",
   incremental: true
 })
 

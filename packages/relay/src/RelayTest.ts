@@ -1,6 +1,6 @@
 /**
  * For tests: a relay on a free port of 127.0.0.1, the raw sockets of `WireClient`, and what a relay must look like when
- * everybody has gone.
+ * all connections are closed.
  *
  * @since 0.1.0
  */

@@ -46,7 +46,7 @@ export class Splices extends Context.Tag("@tx3/relay/Splices")<Splices, {
 }>() {}
 
 /**
- * A splice that has not ended. `connection` and `source` are those of the peer, `node` is whom it came for.
+ * A splice that has not ended. `connection` and `source` are those of the peer, `node` is the node it came for.
  *
  * @since 0.1.0
  * @category models

@@ -52,7 +52,7 @@ export class Statistics extends Context.Tag("@tx3/relay/Statistics")<Statistics,
   readonly controlStreamBegan: (who: Party) => void
   /** A node's control stream ended. */
   readonly controlStreamEnded: (who: Party, reason: EndReason) => void
-  /** A node was sent a token that nobody came back with. */
+  /** A node did not claim a token that it was sent. */
   readonly tokenUnclaimed: () => void
   /** A splice began, this long after its peer was accepted. */
   readonly spliceBegan: (who: Party, afterMs: number) => void

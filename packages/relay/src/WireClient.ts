@@ -57,8 +57,8 @@ export interface RawStream {
 }
 
 /**
- * Takes over a Duplex, to read and write it by hand. Its errors no longer reach the process, but whoever waits for
- * bytes: as `Ended`.
+ * Takes over a Duplex, to read and write it by hand. Its errors no longer reach the process. A read that waits
+ * fails with `Ended`.
  *
  * @since 0.1.0
  * @category constructors

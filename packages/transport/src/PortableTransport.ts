@@ -1,8 +1,8 @@
 /**
  * `Transport` on Node's own sockets, for any platform.
  *
- * A connection here is a net.Socket that flows from its first moment into one of three places: a small buffer while
- * nobody has decided what it is, the other socket of a splice, or whoever took it as a Duplex. It ends with `close`,
+ * A connection here is a net.Socket that flows from its first moment into one of three places: a small buffer until
+ * the relay has decided what it is, the other socket of a splice, or the reader of its Duplex. It ends with `close`,
  * or, once spliced, with its splice.
  *
  * @since 0.1.0
@@ -23,7 +23,7 @@ import type { ListenOptions } from "./Transport.js"
 import { AcceptError, HungUp, ListenError, Transport } from "./Transport.js"
 
 /**
- * Bytes kept for a connection that nobody reads yet. Room for a preamble and a large TLS ClientHello; a peer has nothing
+ * Bytes kept for a connection before it is read. Room for a preamble and a large TLS ClientHello; a peer has nothing
  * more to say before it is answered.
  */
 const heldBytesMax = 64 * 1024
@@ -124,7 +124,7 @@ class PortableConnection extends UndecidedConnection {
       this.awaitDecision(undefined)
       deliver(this)
     }
-    // As a rule the preamble comes at once, and whoever is told of both together need not wait for it.
+    // As a rule the preamble comes at once. Reported together with the connection, it costs no wait.
     const timer = setTimeout(report, reportWithinMs)
     this.awaitDecision(report)
     if (begun.length > 0) {

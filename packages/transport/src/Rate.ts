@@ -2,7 +2,7 @@
  * A budget of bytes per second. Any number of splices may share one, on any thread; it counts what they take from both
  * sides together, and is kept by taking less, never by dropping anything.
  *
- * It owns nothing but 16 bytes of memory that threads share, and is as good as gone when nobody refers to it.
+ * It owns nothing but 16 bytes of memory that threads share, which the garbage collector frees.
  *
  * @since 0.1.0
  */

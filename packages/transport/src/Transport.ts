@@ -31,8 +31,8 @@ export class Transport extends Context.Tag("@tx3/transport/Transport")<Transport
   readonly ownDescriptors: number
 
   /**
-   * Listens until the scope closes, which stops accepting and leaves accepted connections alone. Whoever is called
-   * with a connection owns it and has to close it.
+   * Listens until the scope closes, which stops accepting and leaves accepted connections alone. The callback owns
+   * each connection that it gets, and has to close it.
    */
   readonly listen: (options: ListenOptions) => Effect.Effect<Bound, ListenError, Scope.Scope>
 
@@ -50,7 +50,7 @@ export class Transport extends Context.Tag("@tx3/transport/Transport")<Transport
 }>() {}
 
 /**
- * Where to listen, and whom to tell of what comes in.
+ * Where to listen, and the callbacks for connections and errors.
  *
  * @since 0.1.0
  * @category models
@@ -64,8 +64,8 @@ export interface ListenOptions {
   readonly ipv6Only: boolean
   /**
    * Addresses and CIDR ranges of proxies. A connection from one of them must begin with a header of the PROXY protocol,
-   * version 1 or 2, and nobody hears of it before that is complete; one from anywhere else must have none, its bytes are
-   * its preamble. What is no address is a defect.
+   * version 1 or 2, and is not reported before that is complete. A connection from any other address must have none: its
+   * bytes are its preamble. An entry that is not an address is a defect.
    */
   readonly proxies?: ReadonlyArray<string> | undefined
   /** Called in the event loop for each accepted connection; it must not throw. */
@@ -95,8 +95,8 @@ export interface Bound {
  */
 export interface Connection {
   /**
-   * Numeric, as the socket gives it: an IPv4 peer of a dual-stack listener is `::ffff:192.0.2.1`. Through a proxy that of
-   * whom it connected for, as its PROXY header has it; the proxy's own if that names nobody.
+   * Numeric, as the socket gives it: an IPv4 peer of a dual-stack listener is `::ffff:192.0.2.1`. Through a proxy it is
+   * the address in the PROXY header, or the proxy's own if the header has none.
    */
   readonly remoteAddress: string
   readonly remotePort: number
@@ -105,9 +105,9 @@ export interface Connection {
   readonly preamble: Effect.Effect<Uint8Array, HungUp>
 
   /**
-   * Calls `listener` once if the remote end closes its sending side or resets while nobody reads; at once if it
-   * already has. One listener at a time; `undefined` takes it off. Bytes sent meanwhile are kept, up to a bound
-   * behind which a hang-up may go unnoticed until the connection is used.
+   * Registers `listener` for the remote end's FIN or reset before the connection is read. Calls it once, immediately if
+   * either has already happened. There is one listener at a time; `undefined` removes it. Bytes sent meanwhile are kept,
+   * up to a bound behind which a hang-up may go unnoticed until the connection is used.
    */
   readonly onHangUp: (listener: (() => void) | undefined) => void
 

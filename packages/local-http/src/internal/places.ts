@@ -7,7 +7,7 @@ import * as Source from "@tx3/protocol/Source"
 import type * as Net from "node:net"
 
 interface Place {
-  /** What it counts to. None at a unix socket and on loopback, where one address stands for everybody. */
+  /** The address that it counts to. None at a unix socket and on loopback, where all clients have one address. */
   readonly source: string | undefined
   /** Whether only its owner can come to the listener, as at a unix socket. */
   readonly isPrivate: boolean

@@ -36,8 +36,8 @@ export class PageSessions {
   }
 
   /**
-   * The session of a code, which is used up with it. Wrong codes are bounded in time, so that their sender is told; a right
-   * one is always taken, so that they keep nobody out. None can be guessed.
+   * The session of a code, which is used up with it. The rate of wrong codes is limited, and their
+   * sender is told. The limit does not apply to a right code, so wrong ones lock no operator out. A code cannot be guessed.
    */
   exchange(code: string): { readonly session: string } | "wrong" | "tooManyWrong" {
     const entry = this.find(this.codes, code)

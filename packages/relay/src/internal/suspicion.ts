@@ -4,7 +4,7 @@
  * writes succeed for a long time.
  *
  * A token is unanswered when its peer has waited for it for `answerSeconds`. Peers that leave before do not count, so
- * nobody can make a node suspicious by coming and going. Each dial-back, also with a token whose peer is gone, proves
+ * a peer cannot make a node suspicious by coming and going. Each dial-back, also with a token whose peer is gone, proves
  * that the node lives, and everything begins anew.
  *
  * Seconds are counted by the relay's own ticks, not by a clock: a relay that was suspended has not waited.
@@ -19,8 +19,8 @@ const answerSeconds = 5
 const usual = { unanswered: 2, seconds: 28 }
 
 /**
- * A node that has never dialed back may have a firewall that forbids it; one with a splice may be serving that peer and
- * nobody else. Nothing is gained by ending their streams soon.
+ * A node that has never dialed back may have a firewall that forbids it; one with a splice may serve only that
+ * peer. Ending their streams soon gains nothing.
  */
 const patient = { unanswered: 4, seconds: 120 }
 

@@ -13,7 +13,7 @@ const intervalMs = 10_000
 const linesPerInterval = 20
 
 export interface ThrottledLog {
-  /** Without a bound, for whoever asks for it: otherwise it costs no more than the look at the level. */
+  /** Has no bound: an operator asks for it. At a higher level it costs only the comparison of the levels. */
   readonly debug: (message: string, annotations: () => Annotations) => Effect.Effect<void>
   readonly info: Write
   readonly warn: Write

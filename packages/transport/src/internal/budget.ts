@@ -6,7 +6,7 @@
 /** Bytes may be taken so long before they are earned. With several takers it is how long they wait for each other. */
 export const aheadNs = 100e6
 
-/** What nobody took is kept for so long: more than a thread comes late by, and little beside ten seconds. */
+/** How long unused bytes are kept: longer than a thread can be late, and little beside ten seconds. */
 const creditNs = 100e6
 
 /** Who asks gets this part of what may still be taken ahead: 25 ms alone, and less and less the more there are. */
@@ -43,7 +43,7 @@ export class Budget {
     Atomics.store(this.state, rateAt, bytesPerSecond === Infinity ? 0n : BigInt(Math.round(bytesPerSecond)))
   }
 
-  /** How many bytes somebody may have whose turn to ask it is at this time; not above 0 if too many are before them. */
+  /** How many bytes a direction may carry that asks at this time; 0 or less if the budget is used up. */
   offer(bytesPerSecond: number, asked: number): number {
     if (bytesPerSecond === Infinity) {
       return Infinity

@@ -11,7 +11,7 @@
  * 3. A descriptor changes hands by `give`, called by its owner, before the message that tells the new one.
  * 4. A dead thread's descriptors are closed by the main thread: `closeAllOf`.
  * 5. An epoll event carries a key, never a number. A thread uses no key twice, so an event that was fetched before its
- *    socket was closed finds nobody.
+ *    socket was closed finds no entry.
  * 6. A pipe is empty and in the pool, or lent to one direction of one splice. One that still holds bytes when its
  *    splice ends is closed.
  */
@@ -25,7 +25,7 @@ import type { Descriptor, DescriptorCalls, Incoming, Owner, Pipe, Poll } from ".
 import { epollIn, epollOut, epollRdHup, epollUrgent, noDescriptors, pipeBytes } from "./system.js"
 
 /** In the ledger: of no thread, or not this transport's. */
-const nobody = 0
+const noOwner = 0
 
 // Numbers of Linux on x86-64 and arm64. Source: include/uapi of the kernel, and netdb.h.
 
@@ -214,14 +214,14 @@ export class Descriptors implements DescriptorCalls {
     this.ledger[this.own(descriptor)] = to
   }
 
-  /** Passes a descriptor to somebody outside: what it is good for from now on is their business. */
+  /** Passes a descriptor to an owner outside of this transport, which is not checked any more. */
   giveAway(descriptor: Descriptor): number {
-    this.give(descriptor, nobody)
+    this.give(descriptor, noOwner)
     return descriptor
   }
 
   close(descriptor: Descriptor) {
-    this.ledger[this.own(descriptor)] = nobody
+    this.ledger[this.own(descriptor)] = noOwner
     c.close(descriptor)
   }
 

@@ -107,7 +107,7 @@ export class Arrivals {
 const expireHeadless = (waiting: Headless) => waiting.expire()
 const reportArrival = (arrival: Arrival) => arrival.report()
 
-/** A connection of a proxy that has not said yet for whom it is. */
+/** A connection of a proxy whose PROXY header is not complete. */
 class Headless implements Watched {
   constructor(
     private readonly arrivals: Arrivals,

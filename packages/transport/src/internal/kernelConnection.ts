@@ -21,7 +21,7 @@ import { UndecidedConnection } from "./undecidedConnection.js"
 type State =
   /** With the worker, which reads the preamble. */
   | { readonly is: "arriving" }
-  /** Here, where nobody reads it. */
+  /** Here, and not read. */
   | { readonly is: "arrived"; readonly socket: Descriptor; readonly preamble: Uint8Array }
   | { readonly is: "handed over"; readonly duplex: Net.Socket }
   /** With the worker that carries the splice. */
@@ -159,7 +159,7 @@ export class KernelConnection<Thread extends AcceptingThread = AcceptingThread> 
     }
   }
 
-  /** The worker is gone, and nobody watches a connection any more that has not left it for a splice or for Node. */
+  /** The worker is gone, and no longer watches connections that are neither spliced nor Node's. */
   lost() {
     const { state } = this
     if (state.is === "arriving" || state.is === "arrived") {

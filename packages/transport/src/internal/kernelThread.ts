@@ -199,7 +199,7 @@ export class KernelThread implements AcceptingThread {
     this.order(["accept", listener, socket, proxies])
   }
 
-  /** Calls back when nothing more is accepted of the listener, and nobody's header is awaited any more. */
+  /** Calls back when the listener accepts no more connections and awaits no more PROXY headers. */
   stopAccepting(listener: number, onStopped: () => void) {
     if (this.over) {
       onStopped()

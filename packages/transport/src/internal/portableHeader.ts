@@ -35,7 +35,7 @@ export const readHeader = (
       over(typeof header === "string" ? header : { source: header.source, rest: received.subarray(header.length) })
     }
   }
-  // A proxy that looks whether somebody listens connects and hangs up.
+  // The health check of a proxy connects and hangs up.
   const onHangUp = () => over(received.length === 0 ? undefined : ProxyProtocol.hungUp)
   const timer = setTimeout(() => over(ProxyProtocol.late(timeoutMs)), timeoutMs)
   socket.on("data", onData).on("end", onHangUp).on("close", onHangUp).on("error", Tcp.ignoreError)

@@ -166,7 +166,7 @@ class Side {
     return this.other.socket.write(chunk)
   }
 
-  /** Passes on what the rates and the other socket allow. Reads on only when nothing is kept and nobody is full. */
+  /** Passes on what the rates and the other socket allow. Reads on only when no bytes are kept and that socket takes more. */
   private passKeptOn(allowance: Allowance) {
     clearTimeout(this.wait)
     this.wait = undefined

@@ -1,6 +1,6 @@
 /**
- * The PROXY protocol, versions 1 and 2, as whoever is behind a proxy receives it: who is a proxy, and what the header says
- * that each of their connections begins with. Pure, and for every thread. Source: HAProxy's doc/proxy-protocol.txt; its
+ * The receiving side of the PROXY protocol, versions 1 and 2: which addresses are proxies, and how to parse the header at the
+ * start of their connections. Pure, and for every thread. Source: HAProxy's doc/proxy-protocol.txt; its
  * sections are those named here.
  */
 import * as Net from "node:net"
@@ -37,7 +37,7 @@ const familyOf = (address: string) => address.includes(":") ? "ipv6" : "ipv4"
 export interface Header {
   /** Bytes of the whole header. What follows them is the connection's. */
   readonly length: number
-  /** For whom the proxy connected; undefined: for itself, or for somebody whose address it cannot tell. */
+  /** The source that the proxy names. Undefined: the proxy itself, or a source whose address it cannot tell. */
   readonly source: { readonly host: string; readonly port: number } | undefined
 }
 
