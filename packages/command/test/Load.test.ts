@@ -10,15 +10,25 @@ import * as Program from "../src/Program.js"
 
 const bundled = (name: string) => new URL(`../../${name}/bundle/help.json`, import.meta.url)
 
+const subcommandsOf = <Name extends string, R, E, A>(command: Command.Command<Name, R, E, A>) =>
+  Array.from(HashMap.keys(Command.getSubcommands(command)), String).sort()
+
+const printedBy = (cli: Parameters<typeof Program.printed>[0]) => (args: ReadonlyArray<string>) =>
+  Program.printed(cli, args)
+
 describe("load", { timeout: 180_000 }, () => {
-  for (const [name, { cli, command }] of [["tx3", Tx3Command], ["tx3-relay", RelayCommand]] as const) {
+  for (
+    const [name, printed, commands] of [
+      ["tx3", printedBy(Tx3Command.cli), subcommandsOf(Tx3Command.command)],
+      ["tx3-relay", printedBy(RelayCommand.cli), subcommandsOf(RelayCommand.command)]
+    ] as const
+  ) {
     it.effect(`${name} has the help of each command in store, as the command prints it`, () =>
       Effect.gen(function*() {
         const stored = JSON.parse(readFileSync(bundled(name), "utf8")) as Record<string, string>
-        const commands = Array.from(HashMap.keys(Command.getSubcommands(command)), String).sort()
         assert.deepStrictEqual(Object.keys(stored), ["--help", ...commands.map((name) => `${name} --help`)])
         for (const [args, text] of Object.entries(stored)) {
-          assert.strictEqual(text, yield* Program.printed(cli, args.split(" ")), args)
+          assert.strictEqual(text, yield* printed(args.split(" ")), args)
         }
       }))
 
