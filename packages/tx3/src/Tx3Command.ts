@@ -1,5 +1,6 @@
 /**
- * The commands of `tx3`: an identity, bytes, round trips and files, to and from other nodes, and those of `ReachCommand`.
+ * The commands of `tx3`: an identity, bytes, round trips and files, to and from other nodes, and those of `ReachCommand`. A
+ * command's work is in `internal/commands/`, and is loaded when it is to be done.
  *
  * @since 0.1.0
  */
@@ -7,27 +8,11 @@ import * as Args from "@effect/cli/Args"
 import * as Command from "@effect/cli/Command"
 import * as HelpDoc from "@effect/cli/HelpDoc"
 import * as Options from "@effect/cli/Options"
-import { endStdout } from "@tx3/command/EndStdout"
-import { printable } from "@tx3/command/Printable"
 import * as Program from "@tx3/command/Program"
 import { UsageError } from "@tx3/command/UsageError"
-import * as IdentityFile from "@tx3/files/IdentityFile"
-import type { Tx3Connection } from "@tx3/node/Tx3Connection"
-import * as FileTransfer from "@tx3/reach/FileTransfer"
-import * as Ping from "@tx3/reach/Ping"
-import * as Pipe from "@tx3/reach/Pipe"
-import * as Receiver from "@tx3/reach/Receiver"
-import * as Console from "effect/Console"
-import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import * as Option from "effect/Option"
-import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
-import * as Stream from "effect/Stream"
-import { allow, allowFile, allowsOf, known } from "./internal/allowed.js"
-import { address, allowTruncated, argument, connectingNode, identity, listeningNode } from "./internal/nodes.js"
-import { progressBar } from "./internal/progressBar.js"
-import { tell, throttled } from "./internal/tell.js"
+import { address, allow, allowFile, allowTruncated, argument, identity, known } from "./internal/flags.js"
+import { later } from "./internal/later.js"
 import { build } from "./internal/version.js"
 import * as ReachCommand from "./ReachCommand.js"
 
@@ -46,17 +31,6 @@ const wholeNumber = (flag: string, min: number, max: number) =>
     })
   )
 
-/** The connections that come in, each closed when its handler is done, in order if it succeeds. */
-const takeEach = <E, R>(
-  connections: Stream.Stream<Tx3Connection>,
-  handler: (connection: Tx3Connection) => Effect.Effect<void, E, R>
-) =>
-  Stream.runForEach(
-    connections,
-    (connection) =>
-      Effect.onExit(handler(connection), (exit) => Exit.isSuccess(exit) ? connection.close : connection.reset)
-  )
-
 const keep = (what: string) =>
   Options.boolean("keep").pipe(
     Options.withAlias("k"),
@@ -65,7 +39,7 @@ const keep = (what: string) =>
 
 const keygen = Command.make("keygen", {
   file: Args.text({ name: "FILE" }).pipe(Args.withDescription("The file to make; one that exists is left as it is"))
-}, ({ file }) => Effect.flatMap(IdentityFile.create(file), ({ digest }) => Console.log(digest))).pipe(
+}, later(() => import("./internal/commands/keygen.js"))).pipe(
   Command.withDescription(
     "Makes an identity file, which makes an address permanent, and prints the digest that the address will end in. " +
       "Whoever has the file can stand in for you; without it the address is lost."
@@ -82,31 +56,12 @@ const listen = Command.make("listen", {
   ),
   allowTruncated,
   place
-}, ({ allowTruncated, echo, identity, keep, place }) =>
-  Effect.gen(function*() {
-    const { addresses, connections, serve } = yield* listeningNode(identity, [place], {
-      allowTruncated,
-      requireRegistration: true
-    })
-    if (echo) {
-      yield* Console.log(addresses.join("\n"))
-      return yield* serve((connection) => Effect.catchAll(Pipe.echo(connection), () => connection.reset))
-    }
-    yield* Effect.forEach(addresses, (address) => tell(`listening at ${address}`))
-    const pipe = (connection: Tx3Connection, options?: Parameters<typeof Pipe.run>[2]) =>
-      Effect.zipRight(tell(`connected with ${connection.remoteDigest}`), Pipe.run(connection, process, options))
-    yield* keep
-      ? takeEach(connections, (connection) =>
-        Effect.catchTag(pipe(connection), "ConnectionError", (error) =>
-          Effect.zipRight(connection.reset, tell(error.message))))
-      : takeEach(Stream.take(connections, 1), (connection) =>
-        pipe(connection, { endStdout }))
-  }).pipe(Effect.scoped)).pipe(
-    Command.withDescription(
-      "Waits for a connection and joins it to stdin and stdout, until both ends have ended what they send. Its address is " +
-        "printed on stderr, since stdout is the connection's; with --echo on stdout."
-    )
+}, later(() => import("./internal/commands/listen.js"))).pipe(
+  Command.withDescription(
+    "Waits for a connection and joins it to stdin and stdout, until both ends have ended what they send. Its address is " +
+      "printed on stderr, since stdout is the connection's; with --echo on stdout."
   )
+)
 
 const ping = Command.make("ping", {
   identity,
@@ -128,52 +83,23 @@ const ping = Command.make("ping", {
     Options.withDescription("Print each round trip also where stdout is not a terminal")
   ),
   address
-}, ({ address, count, identity, interval, verbose }) =>
-  Effect.gen(function*() {
-    const { connect } = yield* connectingNode(identity)
-    const connection = yield* connect(address)
-    const times: Array<number> = []
-    const roundTrip = Effect.gen(function*() {
-      const time = yield* Ping.once(connection)
-      times.push(time)
-      if (verbose || process.stdout.isTTY) {
-        yield* Console.log(`reply ${times.length} in ${time.toFixed(3)} ms`)
-      }
-    })
-    const summary = Effect.suspend(() => {
-      if (times.length === 0) {
-        return Effect.void
-      }
-      const { mean, min, p99 } = Ping.summarize(times)
-      const figures = [min, mean, p99].map((time) => time.toFixed(3)).join("/")
-      return Console.log(`min/mean/p99 = ${figures} ms, ${times.length} replies from ${connection.remoteDigest}`)
-    })
-    yield* roundTrip.pipe(
-      Effect.repeat(Schedule.intersect(Schedule.recurs(count - 1), Schedule.spaced(interval))),
-      Effect.ensuring(summary)
-    )
-  }).pipe(Effect.scoped)).pipe(
-    Command.withDescription(
-      "Measures how many milliseconds 64 bytes take to a tx3 listen --echo and back: the least, the mean and the 99th " +
-        "percentile, also where it is interrupted."
-    )
+}, later(() => import("./internal/commands/ping.js"))).pipe(
+  Command.withDescription(
+    "Measures how many milliseconds 64 bytes take to a tx3 listen --echo and back: the least, the mean and the 99th " +
+      "percentile, also where it is interrupted."
   )
+)
 
 const send = Command.make("send", {
   identity,
   file: Args.file({ name: "FILE", exists: "yes" }).pipe(Args.withDescription("The file to send")),
   address
-}, ({ address, file, identity }) =>
-  Effect.gen(function*() {
-    const source = yield* FileTransfer.open(file)
-    const { connect } = yield* connectingNode(identity)
-    yield* printTransferred(yield* FileTransfer.send(yield* connect(address), source, progressBar))
-  }).pipe(Effect.scoped)).pipe(
-    Command.withDescription(
-      "Sends a file to a tx3 receive, and when it is safe on the disk there prints its SHA-256 and name as sha256sum does. " +
-        "Its permissions and the name of its folder stay here."
-    )
+}, later(() => import("./internal/commands/send.js"))).pipe(
+  Command.withDescription(
+    "Sends a file to a tx3 receive, and when it is safe on the disk there prints its SHA-256 and name as sha256sum does. " +
+      "Its permissions and the name of its folder stay here."
   )
+)
 
 const receive = Command.make("receive", {
   identity,
@@ -189,56 +115,13 @@ const receive = Command.make("receive", {
   ),
   place,
   folder: Args.directory({ name: "DIR", exists: "yes" }).pipe(Args.withDescription("The folder to put files into"))
-}, ({ allow, allowFile, folder, identity, keep, known, maxSize, place }) =>
-  Effect.gen(function*() {
-    const allows = Option.getOrUndefined(yield* allowsOf({ allow, allowFile, known }))
-    const { addresses, connections } = yield* listeningNode(identity, [place], { requireRegistration: true })
-    yield* Console.log(addresses.join("\n"))
-    const progress = oneAtATime(progressBar)
-    yield* Receiver.run({
-      allows,
-      connections,
-      keep,
-      tell,
-      tellOfStranger: throttled(tell, (more) => `; and ${more} more like it`),
-      receive: (connection, onOffer) =>
-        Effect.flatMap(
-          FileTransfer.receive(connection, folder, progress, {
-            maxSize: Option.getOrUndefined(maxSize),
-            onOffer
-          }),
-          printTransferred
-        )
-    })
-  }).pipe(Effect.scoped)).pipe(
-    Command.withDescription(
-      "Prints its address and waits there for a tx3 send, by anybody who knows it, or those of --allow. A file appears in DIR " +
-        "when it is whole, with the SHA-256 it was sent with, and never in place of another; then its SHA-256 and name are " +
-        "printed as sha256sum does. Several may come at a time; a sender slower than 64 KiB a minute is given up."
-    )
+}, later(() => import("./internal/commands/receive.js"))).pipe(
+  Command.withDescription(
+    "Prints its address and waits there for a tx3 send, by anybody who knows it, or those of --allow. A file appears in DIR " +
+      "when it is whole, with the SHA-256 it was sent with, and never in place of another; then its SHA-256 and name are " +
+      "printed as sha256sum does. Several may come at a time; a sender slower than 64 KiB a minute is given up."
   )
-
-/** A terminal has room for one bar; a transfer that begins while another shows its own has none. */
-const oneAtATime = (progress: FileTransfer.Progress): FileTransfer.Progress => {
-  let isShown = false
-  return (name, size) =>
-    Effect.suspend(() => {
-      if (isShown) {
-        return Effect.succeed(() => {})
-      }
-      isShown = true
-      return Effect.zipRight(
-        Effect.addFinalizer(() =>
-          Effect.sync(() => {
-            isShown = false
-          })
-        ),
-        progress(name, size)
-      )
-    })
-}
-
-const printTransferred = ({ name, sha256 }: FileTransfer.Transferred) => Console.log(`${sha256}  ${printable(name)}`)
+)
 
 /**
  * `tx3` and the commands in it, for whoever wants to describe them.

@@ -1,0 +1,53 @@
+/** The work of `tx3 expose`. */
+import * as RelayRegistration from "@tx3/node/RelayRegistration"
+import type * as Tx3Node from "@tx3/node/Tx3Node"
+import * as Expose from "@tx3/reach/Expose"
+import * as KnownFile from "@tx3/reach/KnownFile"
+import * as LocalEndpoint from "@tx3/reach/LocalEndpoint"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Stream from "effect/Stream"
+import { allowsOf, knownPath } from "../allowed.js"
+import { listeningNode } from "../nodes.js"
+import { events, tell } from "../tell.js"
+
+export const run = ({ allow, allowFile, allowTruncated, identity, known, service, via }: {
+  readonly allow: ReadonlyArray<string>
+  readonly allowFile: Option.Option<string>
+  readonly allowTruncated: boolean
+  readonly identity: Option.Option<string>
+  readonly known: Option.Option<string>
+  readonly service: string
+  readonly via: ReadonlyArray<string>
+}) =>
+  Effect.gen(function*() {
+    const target = yield* LocalEndpoint.parse(service)
+    const path = yield* knownPath(known)
+    const allows = yield* allowsOf({ allow, allowFile, known })
+    const node = yield* listeningNode(identity, via, { allowTruncated, requireRegistration: false })
+    if (Option.isNone(identity)) {
+      yield* tell("without --identity the address is another one each time")
+    }
+    if (Option.isNone(allows)) {
+      yield* tell("anyone who knows the address may connect; --allow DIGEST changes that")
+    }
+    yield* untilReachable(node)
+    yield* Console.log(node.addresses.join("\n"))
+    return yield* Expose.serve({
+      node,
+      service: target,
+      allows: Option.getOrUndefined(allows),
+      onEvent: events(tell, yield* KnownFile.namesIn(path))
+    })
+  }).pipe(Effect.scoped)
+
+/** Waits until somebody can come, directly or through a relay. */
+const untilReachable = ({ addresses, registrations }: Tx3Node.Tx3Node["Type"]) =>
+  addresses.length > registrations.length
+    ? Effect.void
+    : Effect.raceAll(
+      registrations.map(({ state }) =>
+        Stream.runHead(Stream.filter(state.changes, RelayRegistration.State.$is("Live")))
+      )
+    )

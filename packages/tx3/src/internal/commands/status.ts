@@ -1,0 +1,65 @@
+/** The work of `tx3 status`. */
+import { printableLines } from "@tx3/command/Printable"
+import { bytes, duration, table } from "@tx3/command/Table"
+import { UsageError } from "@tx3/command/UsageError"
+import { problemOf } from "@tx3/files/SystemProblem"
+import * as UpFile from "@tx3/reach/UpFile"
+import * as UpStatus from "@tx3/reach/UpStatus"
+import * as Arr from "effect/Array"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+
+export const run = ({ config, json }: { readonly config: string; readonly json: boolean }) =>
+  Effect.gen(function*() {
+    const { status: path } = yield* UpFile.read(config)
+    const status = yield* Effect.mapError(UpStatus.ask(path), (error) =>
+      new UsageError({ message: `no tx3 up runs with ${config} (${path}: ${reasonOf(error)})` }))
+    yield* Console.log(
+      json ? JSON.stringify(status, undefined, 2) : printableLines(yield* forPeople(status))
+    )
+  })
+
+const reasonOf = ({ cause, message }: { readonly cause?: unknown; readonly message: string }) =>
+  cause === undefined ? message : problemOf(cause)
+
+const forPeople = ({ file, services, since, version }: UpStatus.Status) =>
+  Effect.clockWith((clock) => clock.currentTimeMillis).pipe(Effect.map((now) => {
+    const ago = (time: number) => duration((now - time) / 1_000)
+    const registrations = services.flatMap(({ name, registrations }) =>
+      registrations.map(({ relay, state }) => [
+        name,
+        relay,
+        state.is === "live"
+          ? `live for ${ago(state.since)}${state.contested === null ? "" : `, and not for long: ${state.contested}`}`
+          : state.is === "connecting"
+          ? `connecting, try ${state.attempt}`
+          : `lost, next try in ${duration(Math.max(0, state.nextTryAt - now) / 1_000)}: ${state.because}`
+      ])
+    )
+    const connections = services.flatMap(({ connections, name }) =>
+      connections.map((connection) => [
+        name,
+        connection.name ?? connection.peer,
+        connection.via,
+        ago(connection.since),
+        bytes(connection.bytesFromPeer),
+        bytes(connection.bytesToPeer)
+      ])
+    )
+    return [
+      `tx3 ${version} up with ${file} for ${ago(since)}`,
+      "",
+      table(
+        ["service", "", "here", "connections", "since the start", "failed"],
+        services.map((
+          { connected, connections, endpoint, failed, kind, name }
+        ) => [name, `${kind}s`, endpoint, connections.length, connected, failed])
+      ),
+      ...Arr.isNonEmptyArray(registrations) ? ["", table(["service", "relay", "registration"], registrations)] : [],
+      ...Arr.isNonEmptyArray(connections)
+        ? ["", table(["service", "with", "via", "for", "from there", "to there"], connections)]
+        : [],
+      "",
+      ...services.flatMap(({ addresses, name }) => addresses.map((address) => `${name} ${address}`))
+    ].join("\n")
+  }))

@@ -1,0 +1,62 @@
+/** Flags and arguments that several commands of `tx3` have. */
+import * as Args from "@effect/cli/Args"
+import * as Options from "@effect/cli/Options"
+import { repeatable } from "@tx3/command/Repeatable"
+import * as Schema from "effect/Schema"
+
+export const identity = Options.text("identity").pipe(
+  Options.withAlias("i"),
+  Options.withPseudoName("FILE"),
+  Options.withDescription("Who to be: a file that tx3 keygen made. Without it, somebody new each time"),
+  Options.optional
+)
+
+/** @effect/cli takes a flag that it does not know for an argument. */
+export const argument = (name: string) =>
+  Args.withSchema(
+    Args.text({ name }),
+    Schema.String.pipe(
+      Schema.filter((text) => !text.startsWith("-"), {
+        message: (issue) => ({ message: `there is no flag ${JSON.stringify(issue.actual)}`, override: true })
+      })
+    )
+  )
+
+export const address = argument("ADDRESS").pipe(
+  Args.withDescription("Whom to connect to: an address as tx3 listen, tx3 receive and tx3 expose print it")
+)
+
+export const addresses = address.pipe(
+  Args.withDescription(
+    "Whom to connect to: an address as tx3 listen and tx3 expose print it. Of several of one node, the first that answers is taken"
+  ),
+  Args.atLeast(1)
+)
+
+export const allowTruncated = Options.boolean("allow-truncated").pipe(
+  Options.withDescription(
+    "Take a connection that is cut off for one that has ended; only for data that says itself where it ends, as HTTP and SSH do"
+  )
+)
+
+export const known = Options.text("known").pipe(
+  Options.withPseudoName("FILE"),
+  Options.withDescription(
+    "The file of names, a digest and its name on each line; without it that of TX3_KNOWN, or ~/.config/tx3/known"
+  ),
+  Options.optional
+)
+
+export const allow = repeatable("allow").pipe(
+  Options.withPseudoName("DIGEST"),
+  Options.withDescription("Who may connect: the end of an address, or a name from the file of names; may be repeated"),
+  Options.repeated
+)
+
+export const allowFile = Options.text("allow-file").pipe(
+  Options.withPseudoName("FILE"),
+  Options.withDescription(
+    "The same from a file, one on each line and comments behind #; it is read again when it changes"
+  ),
+  Options.optional
+)
