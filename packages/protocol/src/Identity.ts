@@ -7,11 +7,11 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
-import { createPrivateKey, createPublicKey, randomBytes, X509Certificate } from "node:crypto"
+import { createPrivateKey, createPublicKey, generateKeyPair, X509Certificate } from "node:crypto"
+import { promisify } from "node:util"
 import * as CertDigest from "./CertDigest.js"
 import * as pem from "./internal/pem.js"
 import * as PeerCertificate from "./PeerCertificate.js"
-import * as WellKnownCa from "./WellKnownCa.js"
 
 /**
  * A certificate with its private key (protocol, section 3).
@@ -106,37 +106,16 @@ const make = (certificate: Uint8Array, privateKey: Uint8Array): Identity => ({
  * @category constructors
  */
 export const generate: Effect.Effect<Identity> = Effect.promise(async () => {
-  // Loading the X.509 library takes some 200 ms, and only a program that makes an identity needs it. Its dependency
-  // injection needs the metadata functions on `Reflect` first.
-  await import("reflect-metadata")
-  const { default: x509 } = await import("@peculiar/x509")
-  const { subtle } = globalThis.crypto
-  const algorithm = { name: "ECDSA", namedCurve: "P-256" }
-  const keys = await subtle.generateKey(algorithm, true, ["sign", "verify"])
-  const dnsName = `tx3${randomBytes(32).toString("base64url")}3xt`
-  const certificate = await x509.X509CertificateGenerator.create({
-    issuer: new x509.Name(WellKnownCa.name),
-    subject: new x509.Name([{ CN: [{ utf8String: `Lair Pseudo-Self-Signed Cert ${dnsName}` }] }]),
-    notBefore: new Date("1975-01-01T00:00:00Z"),
-    notAfter: new Date("4096-01-01T00:00:00Z"),
-    publicKey: keys.publicKey,
-    extensions: [
-      new x509.SubjectAlternativeNameExtension([{ type: "dns", value: dnsName }]),
-      new x509.ExtendedKeyUsageExtension([
-        // The original means anyExtendedKeyUsage, 2.5.29.37.0, and writes this. Nothing depends on it.
-        "2.5.29.37",
-        x509.ExtendedKeyUsage.serverAuth,
-        x509.ExtendedKeyUsage.clientAuth
-      ])
-    ],
-    signingKey: await subtle.importKey("pkcs8", WellKnownCa.privateKey, algorithm, false, ["sign"]),
-    signingAlgorithm: { name: "ECDSA", hash: "SHA-256" }
+  const { make: makeCertificate } = await import("./internal/newCertificate.js")
+  const { privateKey, publicKey } = await generateKeys("ec", {
+    namedCurve: "P-256",
+    privateKeyEncoding: { format: "der", type: "pkcs8" },
+    publicKeyEncoding: { format: "der", type: "spki" }
   })
-  return make(
-    new Uint8Array(certificate.rawData),
-    new Uint8Array(await subtle.exportKey("pkcs8", keys.privateKey))
-  )
+  return make(makeCertificate(publicKey), new Uint8Array(privateKey))
 })
+
+const generateKeys = promisify(generateKeyPair)
 
 /**
  * The identity made of a certificate in DER and its key in PKCS#8 DER, which must belong together. The

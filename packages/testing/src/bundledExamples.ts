@@ -38,8 +38,8 @@ export default async function setup() {
     plugins: [{
       name: "what stays where it is",
       setup: ({ onLoad, onResolve }) => {
-        // Packages of CommonJS that a module imports only when it needs them. esbuild gives import() their default only.
-        onResolve({ filter: /^(koffi|@peculiar\/x509)$/ }, ({ importer, path }) => ({
+        // It loads a native library from its own folder.
+        onResolve({ filter: /^koffi$/ }, ({ importer, path }) => ({
           path: createRequire(importer).resolve(path),
           external: true
         }))
