@@ -10,7 +10,8 @@ import * as CliConfig from "@effect/cli/CliConfig"
 import * as Command from "@effect/cli/Command"
 import type * as HelpDoc from "@effect/cli/HelpDoc"
 import * as ValidationError from "@effect/cli/ValidationError"
-import * as NodeContext from "@effect/platform-node/NodeContext"
+import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
+import * as NodePath from "@effect/platform-node/NodePath"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import { OutputError } from "@tx3/files/OutputError"
 import * as Cause from "effect/Cause"
@@ -26,6 +27,7 @@ import * as Stream from "effect/Stream"
 import * as os from "node:os"
 import * as Util from "node:util"
 import { mended } from "./internal/bashCompletion.js"
+import { layer as terminal } from "./internal/terminal.js"
 import { printable, printableLines } from "./Printable.js"
 import { withSeparateValues } from "./Repeatable.js"
 import type { UsageError } from "./UsageError.js"
@@ -86,7 +88,12 @@ export const cli = <Name extends string, R, E, A>(
   })(argv)
 
 /** What the commands of a program need. */
-const environment = Layer.merge(NodeContext.layer, CliConfig.layer({ showBuiltIns: false }))
+const environment = Layer.mergeAll(
+  NodeFileSystem.layer,
+  NodePath.layer,
+  terminal,
+  CliConfig.layer({ showBuiltIns: false })
+)
 
 /**
  * Returns what a program prints on a terminal for these arguments. Bundles have it in store for `--help`.
@@ -95,7 +102,7 @@ const environment = Layer.merge(NodeContext.layer, CliConfig.layer({ showBuiltIn
  * @category running
  */
 export const printed = <E>(
-  cli: (argv: ReadonlyArray<string>) => Effect.Effect<void, E, NodeContext.NodeContext>,
+  cli: (argv: ReadonlyArray<string>) => Effect.Effect<void, E, CliApp.CliApp.Environment>,
   args: ReadonlyArray<string>
 ): Effect.Effect<string, E> => {
   let text = ""
@@ -126,7 +133,7 @@ export const run = <E extends Reportable>(options: {
   readonly usageErrors: ReadonlyArray<string>
   readonly cli: (
     argv: ReadonlyArray<string>
-  ) => Effect.Effect<void, E | ValidationError.ValidationError, NodeContext.NodeContext>
+  ) => Effect.Effect<void, E | ValidationError.ValidationError, CliApp.CliApp.Environment>
 }): void => {
   const { isService, name, usageErrors } = options
 
