@@ -438,7 +438,9 @@ const milliseconds = (number: number) => number.toFixed(1)
 
 const identity = Options.text("identity").pipe(
   Options.withPseudoName("FILE"),
-  Options.withDescription("Who to register as, where not everybody may; a PEM file as tx3 keygen makes it"),
+  Options.withDescription(
+    "The identity to register with, if the relay does not admit every node; a PEM file as tx3 keygen makes it"
+  ),
   Options.optional
 )
 

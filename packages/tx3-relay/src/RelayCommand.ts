@@ -160,7 +160,7 @@ const check = Command.make("check", { bind, file: relayFile, identity }, (own) =
       ...settings.map(([key, value]) => `${key}: ${OperatorConfig.withoutSecrets(String(value))}`),
       `idleTimeoutMs: ${config.idleTimeoutMs ?? "never"}`,
       `access: ${
-        Object.keys(config.access).length === 0 ? "open to everybody" : Object.keys(config.access).join(", ")
+        Object.keys(config.access).length === 0 ? "open to every node" : Object.keys(config.access).join(", ")
       }`,
       Option.match(connections, {
         onNone: () => "descriptors: without limit",

@@ -40,8 +40,8 @@ const expose = Command.make(
 const name = Options.text("name").pipe(
   Options.withPseudoName("NAME"),
   Options.withDescription(
-    "Whom it is to be: gives the digest that the address ends in this name in the file of names, once it has answered; " +
-      "refuses to connect if that is somebody else's name there"
+    "The name to give to the digest of the address in the file of names, once it has answered; refuses to connect if " +
+      "another digest has that name there"
   ),
   Options.optional
 )
@@ -59,7 +59,7 @@ const forward = Command.make(
   later(() => import("./internal/commands/forward.js"))
 ).pipe(
   Command.withDescription(
-    "Makes what somebody exposes reachable on this machine, and prints where: each connection there is one to the address. " +
+    "Makes what a node exposes reachable on this machine, and prints where: each connection there is one to the address. " +
       "Nothing is connected before the first."
   )
 )

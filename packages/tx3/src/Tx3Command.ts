@@ -42,7 +42,7 @@ const keygen = Command.make("keygen", {
 }, later(() => import("./internal/commands/keygen.js"))).pipe(
   Command.withDescription(
     "Makes an identity file, which makes an address permanent, and prints the digest that the address will end in. " +
-      "Whoever has the file can stand in for you; without it the address is lost."
+      "A reader of the file can act as you; without the file the address is lost."
   )
 )
 
@@ -117,7 +117,7 @@ const receive = Command.make("receive", {
   folder: Args.directory({ name: "DIR", exists: "yes" }).pipe(Args.withDescription("The folder to put files into"))
 }, later(() => import("./internal/commands/receive.js"))).pipe(
   Command.withDescription(
-    "Prints its address and waits there for a tx3 send, by anybody who knows it, or those of --allow. A file appears in DIR " +
+    "Prints its address and waits there for a tx3 send. Any node that knows the address may send, or only those of --allow. A file appears in DIR " +
       "when it is whole, with the SHA-256 it was sent with, and never in place of another; then its SHA-256 and name are " +
       "printed as sha256sum does. Several may come at a time; a sender slower than 64 KiB a minute is given up."
   )
@@ -137,7 +137,7 @@ export const command = Command.make("tx3", {}, () =>
     Command.withDescription(HelpDoc.blocks([
       HelpDoc.p(
         "Joins two machines wherever they are, through a relay (tx3-relay) that both can reach and that sees nothing but " +
-          "ciphertext. An address names the certificate that must be met there, so nobody else can answer."
+          "ciphertext. An address names the certificate that must be met there, so no other node can answer."
       ),
       HelpDoc.p(
         "For example, where RELAY is the address that a relay prints, and ADDRESS the one that is printed then:"
@@ -164,7 +164,7 @@ export const command = Command.make("tx3", {}, () =>
  */
 export const exitCodes = HelpDoc.p(
   "Exit codes: 0 done; 1 failed; 2 called wrongly (arguments, addresses, identity file); 130 and 143 ended by SIGINT and " +
-    "SIGTERM; 141 nobody reads stdout any more."
+    "SIGTERM; 141 the reader of stdout has closed it."
 )
 
 /**

@@ -1,4 +1,4 @@
-/** Who may connect, as the flags of a command that takes connections say it. */
+/** The allowlist that the flags of a command describe. */
 import * as AllowList from "@tx3/reach/AllowList"
 import * as KnownFile from "@tx3/reach/KnownFile"
 import * as Effect from "effect/Effect"
@@ -8,7 +8,7 @@ import { tell } from "./tell.js"
 export const knownPath = (known: Option.Option<string>) =>
   Option.match(known, { onNone: () => KnownFile.defaultPath, onSome: (path) => Effect.succeed(path) })
 
-/** Who may connect. None where nothing was said of it, and then the file of names need not be. */
+/** Returns the allowlist of these flags; none without flags, and then the file of names need not exist. */
 export const allowsOf = (options: {
   readonly allow: ReadonlyArray<string>
   readonly allowFile: Option.Option<string>

@@ -7,7 +7,9 @@ import * as Schema from "effect/Schema"
 export const identity = Options.text("identity").pipe(
   Options.withAlias("i"),
   Options.withPseudoName("FILE"),
-  Options.withDescription("Who to be: a file that tx3 keygen made. Without it, somebody new each time"),
+  Options.withDescription(
+    "The identity of this node: a file that tx3 keygen made. Without it, a new identity each time"
+  ),
   Options.optional
 )
 
@@ -23,12 +25,12 @@ export const argument = (name: string) =>
   )
 
 export const address = argument("ADDRESS").pipe(
-  Args.withDescription("Whom to connect to: an address as tx3 listen, tx3 receive and tx3 expose print it")
+  Args.withDescription("The address to connect to, as tx3 listen, tx3 receive and tx3 expose print it")
 )
 
 export const addresses = address.pipe(
   Args.withDescription(
-    "Whom to connect to: an address as tx3 listen and tx3 expose print it. Of several of one node, the first that answers is taken"
+    "The address to connect to, as tx3 listen and tx3 expose print it. Of several of one node, the first that answers is taken"
   ),
   Args.atLeast(1)
 )
@@ -49,7 +51,9 @@ export const known = Options.text("known").pipe(
 
 export const allow = repeatable("allow").pipe(
   Options.withPseudoName("DIGEST"),
-  Options.withDescription("Who may connect: the end of an address, or a name from the file of names; may be repeated"),
+  Options.withDescription(
+    "A node that may connect: the digest at the end of its address, or its name from the file of names; may be repeated"
+  ),
   Options.repeated
 )
 

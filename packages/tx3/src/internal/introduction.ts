@@ -7,8 +7,7 @@ import { knownPath } from "./allowed.js"
 import { tell } from "./tell.js"
 
 /**
- * What is done when the other end has answered: it gets the name that was asked for. Without one, somebody who has no name is
- * shown, and nothing is kept.
+ * Stores the name that was asked for, once the peer has answered. Without one, prints the digest of a peer that has no name.
  */
 export const introduction = (digest: CertDigest, name: Option.Option<string>, known: Option.Option<string>) =>
   Effect.gen(function*() {

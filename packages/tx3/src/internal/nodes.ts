@@ -17,7 +17,7 @@ export const destinationOf = (addresses: readonly [string, ...Array<string>]) =>
       ? { destination: addresses, digest: first!.digest.value }
       : yield* new UsageError({
         message:
-          `${other} is somebody else's address than ${first}; give addresses of one node, which end in the same digest`
+          `${other} is the address of another node than ${first}; give addresses of one node, which end in the same digest`
       })
   })
 

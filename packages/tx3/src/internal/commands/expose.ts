@@ -42,7 +42,7 @@ export const run = ({ allow, allowFile, allowTruncated, identity, known, service
     })
   }).pipe(Effect.scoped)
 
-/** Waits until somebody can come, directly or through a relay. */
+/** Waits until peers can connect, directly or through a relay. */
 const untilReachable = ({ addresses, registrations }: Tx3Node.Tx3Node["Type"]) =>
   addresses.length > registrations.length
     ? Effect.void
