@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { parser } from "@prometheus-io/lezer-promql"
 import { OperatorMetrics } from "@tx3/operate"
-import { OperatorConfig } from "@tx3/policy"
+import { AccessCallout, OperatorConfig } from "@tx3/policy"
 import { RelayMetrics } from "@tx3/relay"
 import * as packaging from "@tx3/testing/packaging"
 import { withPrograms } from "@tx3/testing/withPrograms"
@@ -39,7 +39,7 @@ interface Service {
 /** What a relay exports: of each metric its labels with their values. */
 const exported = (() => {
   const limits = [...Object.keys(OperatorConfig.Settings.fields), "descriptors"]
-  for (const metrics of Object.values({ ...RelayMetrics, ...OperatorMetrics })) {
+  for (const metrics of Object.values({ ...RelayMetrics, ...OperatorMetrics, callouts: AccessCallout.callouts })) {
     const all: ReadonlyArray<AnyMetric> = "unsafeValue" in metrics
       ? [metrics]
       : typeof metrics === "function"
