@@ -45,14 +45,24 @@ const detour = (other: Machine, port: number) =>
      }).listen(7000, "${other.host}", () => console.log("ready"))`
   )
 
-/** A service here that sends back what it gets. */
-const echo = Effect.acquireRelease(
-  Effect.async<net.Server>((resume) => {
-    const server = net.createServer((socket) => void socket.on("error", () => {}).pipe(socket))
-    server.listen(0, "0.0.0.0", () => resume(Effect.succeed(server)))
-  }),
-  (server) => Effect.sync(() => server.close())
-).pipe(Effect.map((server) => (server.address() as net.AddressInfo).port))
+/** A service here that sends back what it gets. Of the ends of its connections it never hears. */
+const echo = Effect.suspend(() => {
+  const sockets: Array<net.Socket> = []
+  return Effect.acquireRelease(
+    Effect.async<net.Server>((resume) => {
+      const server = net.createServer((socket) => {
+        sockets.push(socket)
+        socket.on("error", () => {}).pipe(socket)
+      })
+      server.listen(0, "0.0.0.0", () => resume(Effect.succeed(server)))
+    }),
+    (server) =>
+      Effect.sync(() => {
+        server.close()
+        sockets.forEach((socket) => socket.destroy())
+      })
+  )
+}).pipe(Effect.map((server) => (server.address() as net.AddressInfo).port))
 
 /** Sends a byte and gets one, so that the whole way is open. */
 const exchange = (connection: Tx3Connection.Tx3Connection) =>
