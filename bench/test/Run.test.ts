@@ -115,7 +115,7 @@ describe("a run", () => {
 describe("the CPU of a process", () => {
   it.scopedLive("is that of its tree, with children that have ended", () =>
     Effect.gen(function*() {
-      const burn = "for (const end = Date.now() + 400; Date.now() < end;);"
+      const burn = "while (process.cpuUsage().user < 400_000);"
       const script = `"$0" -e '${burn}'; "$0" -e '${burn} setTimeout(() => {}, 60_000)' & echo; wait`
       const shell = yield* Effect.acquireRelease(
         Effect.sync(() =>
@@ -126,8 +126,7 @@ describe("the CPU of a process", () => {
       const cpu = Effect.sync(() => ProcessTree.cpuSeconds(shell.pid!))
       yield* cpu.pipe(
         Effect.delay("50 millis"),
-        Effect.repeat({ until: (seconds) => seconds > 0.6 }),
-        Effect.timeout("20 seconds")
+        Effect.repeat({ until: (seconds) => seconds > 0.6 })
       )
       assert.isAbove(ProcessTree.residentBytes(shell.pid!), 20_000_000)
       assert.isAtLeast(ProcessTree.descriptors(shell.pid!), 6)
