@@ -1,13 +1,15 @@
 /**
  * What every `Transport` has to do, tried on real sockets of 127.0.0.1 and ::1. Each subject is a file of suite/.
  *
- * Subjects use nothing but the tag and plain clients. Every test also checks that all its sockets are closed when its
- * scope is, and that each splice has reported exactly once.
+ * Subjects use nothing but the tag and plain clients. All tests of a file run on one transport, because starting its threads
+ * takes longer than most tests. Every test also checks that all its sockets are closed when its scope is, and that each
+ * splice has reported exactly once.
  */
-import { describe, it } from "@effect/vitest"
+import { describe } from "@effect/vitest"
+import { sharedLayer } from "@tx3/testing/sharedLayer"
 import type { Transport } from "@tx3/transport"
-import type { Scope } from "effect"
-import { Effect, Layer } from "effect"
+import type { Layer, Scope } from "effect"
+import { Effect } from "effect"
 import { noLeak } from "./fixtures.js"
 
 /** Declares a test of the transport that the suite runs on. */
@@ -22,14 +24,10 @@ export const transportSuite = <E>(
   layer: Layer.Layer<Transport.Transport, E>,
   subjects: Readonly<Record<string, Subject>>
 ) => {
-  const test: Test = (title, body) =>
-    it.scopedLive(title, () =>
-      noLeak.pipe(
-        Effect.zipRight(Layer.build(layer)),
-        Effect.flatMap((context) => Effect.provide(body, context))
-      ))
-
   describe(name, () => {
+    const onTransport = sharedLayer(layer)
+    const test: Test = (title, body) => onTransport(title, () => Effect.zipRight(noLeak, body))
+
     for (const [subject, tests] of Object.entries(subjects)) {
       describe(subject, () => tests(test))
     }
