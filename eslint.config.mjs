@@ -104,7 +104,14 @@ export default defineConfig(
   },
   {
     files: ["packages/**", "bench/**", "test/**"],
-    rules: { "no-console": "error" }
+    rules: {
+      "no-console": "error",
+      "no-restricted-imports": ["error", {
+        name: "@effect/vitest",
+        importNames: ["layer"],
+        message: "It replaces it.effect for all later test files of the process; use sharedLayer of @tx3/testing"
+      }]
+    }
   },
   {
     files: ["packages/*/src/**", "bench/src/**"],

@@ -1,5 +1,5 @@
-// Vitest's configuration (`vitest --config vitest.workspace.ts`): one project per package, run on the sources, the relay's on each
-// transport; and one for the examples, which runs what is built.
+// Vitest's configuration (`vitest --config vitest.workspace.ts`): tests run on the sources, the relay's on each transport. The
+// examples' tests run what is built.
 import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
 import { BaseSequencer, type TestSpecification } from "vitest/node"
@@ -7,18 +7,43 @@ import { BaseSequencer, type TestSpecification } from "vitest/node"
 const packages = fileURLToPath(new URL("packages/", import.meta.url))
 const leftovers = `${packages}testing/src/leftovers.ts`
 
-const project = (name: string, folder: string, env: Record<string, string> = {}) => ({
+const project = (
+  name: string,
+  folders: ReadonlyArray<string>,
+  { env = {}, exclude = [], setup = [] }: {
+    readonly env?: Record<string, string>
+    readonly exclude?: Array<string>
+    readonly setup?: ReadonlyArray<string>
+  } = {}
+) => ({
   extends: true as const,
   test: {
     name,
     env,
-    include: [`packages/${folder}/test/**/*.test.ts`],
-    globalSetup: leftovers
+    exclude,
+    globalSetup: [leftovers, ...setup],
+    include: folders.map((folder) => `${folder}/test/**/*.test.ts`)
   }
 })
 
+/** Tests of the relay that use no sockets: they run once. */
+const withoutSockets = [
+  "ControlSession",
+  "Deadlines",
+  "Mailbox",
+  "Metrics",
+  "PendingSplices",
+  "Portion",
+  "RelayConfig",
+  "Splices",
+  "ThrottledLog",
+  "TokenBuckets",
+  "Turns"
+].map((name) => `packages/relay/test/${name}.test.ts`)
+
 /** Files that take long for their size: most of them wait for the system, and others run meanwhile. */
-const long = /(DeadEnds|DeadPeers|\w+Transport\w*|Packages|Readme|Rpc|Run)\.test\.ts$/
+const long =
+  /(AdminPage|DeadEnds|DeadPeers|Deviations|examples|FileTransfer|\w+Program|\w+Transport\w*|Packages|Readme|Rpc|Run|Truncation)\.test\.ts$/
 
 class LongFirst extends BaseSequencer {
   override async sort(files: Array<TestSpecification>) {
@@ -40,6 +65,8 @@ export default defineConfig({
   test: {
     // within the two groups, test files run in the order of their size, whatever happened in an earlier run
     cache: false,
+    // the tests of the examples run side by side, and each of them starts several programs
+    maxConcurrency: 2,
     sequence: { sequencer: LongFirst, concurrent: false, hooks: "stack", shuffle: false },
     retry: 0,
     reporters: ["default", `${packages}testing/src/missingPrograms.ts`],
@@ -47,40 +74,21 @@ export default defineConfig({
     testTimeout: 120_000,
     hookTimeout: 120_000,
     pool: "forks",
-    // tests wait for sockets and for programs, so three files share the two cores of a small machine
-    fileParallelism: true,
-    minWorkers: 1,
+    // A worker process runs one file after another: half of the time would go into starting processes and importing modules.
+    // So a file finds what earlier files of its project left in modules, metrics and globals.
+    poolOptions: { forks: { isolate: false } },
+    // Tests wait for sockets and for programs, so three files share the two cores of a small machine. The minimum is the
+    // maximum because Vitest 3.2 ends idle workers above the minimum while it gives them files: "Terminating worker thread".
+    minWorkers: 3,
     maxWorkers: 3,
     projects: [
-      ...[
-        "protocol",
-        "sockets",
-        "files",
-        "local-http",
-        "transport",
-        "policy",
-        "operate",
-        "node",
-        "reach",
-        "command",
-        "tx3-relay",
-        "tx3",
-        "testing"
-      ].map((name) => project(name, name)),
-      ...["kernel", "portable"].map((transport) =>
-        project(`relay, ${transport}`, "relay", { TX3_TEST_TRANSPORT: transport })
-      ),
-      { extends: true, test: { name: "bench", globalSetup: leftovers, include: ["bench/test/**/*.test.ts"] } },
-      { extends: true, test: { name: "repository", globalSetup: leftovers, include: ["test/**/*.test.ts"] } },
-      {
-        extends: true,
-        test: {
-          name: "examples",
-          globalSetup: [leftovers, `${packages}testing/src/bundledExamples.ts`],
-          include: ["examples/test/**/*.test.ts"],
-          maxConcurrency: 2
-        }
-      }
+      project("packages", ["packages/*", "bench", "."], { exclude: ["packages/relay/**"] }),
+      project("examples", ["examples"], { setup: [`${packages}testing/src/bundledExamples.ts`] }),
+      project("relay, kernel", ["packages/relay"], { env: { TX3_TEST_TRANSPORT: "kernel" } }),
+      project("relay, portable", ["packages/relay"], {
+        env: { TX3_TEST_TRANSPORT: "portable" },
+        exclude: withoutSockets
+      })
     ]
   }
 })

@@ -1,9 +1,10 @@
 import * as Command from "@effect/cli/Command"
 import { NodeContext } from "@effect/platform-node"
-import { assert, describe, it, layer } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import { UpFile } from "@tx3/reach"
 import * as programs from "@tx3/testing/builtPrograms"
 import * as packaging from "@tx3/testing/packaging"
+import { sharedLayer } from "@tx3/testing/sharedLayer"
 import { withPrograms } from "@tx3/testing/withPrograms"
 import { Effect, HashMap } from "effect"
 import { readdirSync, readFileSync, writeFileSync } from "node:fs"
@@ -137,8 +138,10 @@ describe("the user's guide", () => {
 })
 
 withPrograms(["chromium"], () => {
-  layer(browser.layer, { timeout: 180_000, excludeTestServices: true })("the diagrams", (it) => {
-    it.scoped("are some that mermaid draws, as GitHub does", () =>
+  describe("the diagrams", () => {
+    const inBrowser = sharedLayer(browser.layer)
+
+    inBrowser("are some that mermaid draws, as GitHub does", () =>
       Effect.gen(function*() {
         const page = yield* Effect.flatMap(browser.Browser, ({ open }) => Effect.promise(() => open()))
         const mermaid = readFileSync(packaging.pathOf("node_modules/mermaid/dist/mermaid.min.js"), "utf8")

@@ -1,10 +1,11 @@
 import { NodeFileSystem } from "@effect/platform-node"
-import { assert, describe, it, layer } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import type { RelayStatus } from "@tx3/operate"
 import { AdminClient, AdminPage, OperatedRelay } from "@tx3/operate"
 import { OperatorConfig } from "@tx3/policy"
 import { Identity } from "@tx3/protocol"
 import { Relay, RelayTest } from "@tx3/relay"
+import { sharedLayer } from "@tx3/testing/sharedLayer"
 import { withPrograms } from "@tx3/testing/withPrograms"
 import { Context, Effect, Exit, FastCheck, Layer, Logger, Schema, Scope } from "effect"
 import { mkdtempSync, readdirSync, rmSync } from "node:fs"
@@ -204,444 +205,443 @@ describe("the page's files", () => {
 
 withPrograms(["chromium"], () => {
   describe("the page", () => {
-    layer(Browser.layer, { excludeTestServices: true })((it) => {
-      it.scoped("shows what the relay remembers", () =>
-        Effect.gen(function*() {
-          const { url } = yield* FakeAdmin.start(FakeAdmin.busy)
-          const page = yield* Browser.open(url)
-          yield* page.shows("#connection", "Live")
-          yield* page.shows("#state", "listening")
-          yield* page.shows("#facts", /Version0\.1\.0Up11 min 0 s.*Transportkernel.*Memory84 MB/)
-          yield* page.shows("#names div:nth-child(3) code", FakeAdmin.busy.now.status.addresses[1]!)
-          yield* page.shows(
-            "#charts figure:nth-child(4) .total",
-            /since the start: maxInboundPerIp [\d,]+, unknownPreamble 22/
-          )
-          yield* page.shows("#nodes tr:first-child", "1QcFGPwY14200 MB")
-          yield* page.shows("#sources tr:nth-child(3) th", "2001:db8:1:2::/64")
-          yield* page.until("document.querySelectorAll('#events li').length === 24")
-          yield* page.shows("#events li:first-child .text", "node uDYTZoCR registered from 203.0.113.25")
-          yield* page.shows("title", `${FakeAdmin.busy.now.status.splices} splices · tx3 relay`)
+    const inBrowser = sharedLayer(Browser.layer)
 
-          const charts = yield* page.evaluate<Drawn>(drawn)
-          assert.strictEqual(charts.length, 4)
-          for (const [at, ...columns] of charts) {
-            assert.strictEqual(at!.length, 902)
-            columns.forEach((column) => assert.isTrue(column.every((value) => value === null || value >= 0)))
+    inBrowser("shows what the relay remembers", () =>
+      Effect.gen(function*() {
+        const { url } = yield* FakeAdmin.start(FakeAdmin.busy)
+        const page = yield* Browser.open(url)
+        yield* page.shows("#connection", "Live")
+        yield* page.shows("#state", "listening")
+        yield* page.shows("#facts", /Version0\.1\.0Up11 min 0 s.*Transportkernel.*Memory84 MB/)
+        yield* page.shows("#names div:nth-child(3) code", FakeAdmin.busy.now.status.addresses[1]!)
+        yield* page.shows(
+          "#charts figure:nth-child(4) .total",
+          /since the start: maxInboundPerIp [\d,]+, unknownPreamble 22/
+        )
+        yield* page.shows("#nodes tr:first-child", "1QcFGPwY14200 MB")
+        yield* page.shows("#sources tr:nth-child(3) th", "2001:db8:1:2::/64")
+        yield* page.until("document.querySelectorAll('#events li').length === 24")
+        yield* page.shows("#events li:first-child .text", "node uDYTZoCR registered from 203.0.113.25")
+        yield* page.shows("title", `${FakeAdmin.busy.now.status.splices} splices · tx3 relay`)
+
+        const charts = yield* page.evaluate<Drawn>(drawn)
+        assert.strictEqual(charts.length, 4)
+        for (const [at, ...columns] of charts) {
+          assert.strictEqual(at!.length, 902)
+          columns.forEach((column) => assert.isTrue(column.every((value) => value === null || value >= 0)))
+        }
+        // the restart in the middle of it
+        assert.strictEqual(charts[1]![1]!.filter((value) => value === null).length, 1)
+        for (const [chart, colour] of [[0, "a"], [0, "b"], [1, "a"], [2, "a"], [3, "c"]] as const) {
+          assert.isAbove(yield* page.evaluate<number>(pixels(chart, colour)), 50, `chart ${chart} in ${colour}`)
+        }
+        assert.match(
+          (yield* Effect.promise(() =>
+            page.page.locator("#charts [role=slider]").nth(0).getAttribute("aria-valuetext")
+          ))!,
+          /^Now; [\d.]+ MB\/s from peers, at most [\d.]+ MB\/s; [\d.]+ MB\/s from nodes, at most/
+        )
+        yield* page.screenshot("busy-light")
+      }))
+
+    inBrowser("moves with the relay", () =>
+      Effect.gen(function*() {
+        const first = idle()
+        const relay = yield* FakeAdmin.start({ now: first })
+        const page = yield* Browser.open(relay.url)
+        yield* page.shows(output(1, 0), "0")
+        const second = next(
+          first,
+          {
+            bytesFromNodesTotal: 5_000_000,
+            bytesFromPeersTotal: 12_300,
+            controlStreams: 7,
+            pending: 2,
+            rejectedTotal: 3,
+            splices: 1234
+          },
+          { uptimeSeconds: 90_061 },
+          [{ at: Date.now(), kind: "operator", text: "log level set to debug" }]
+        )
+        yield* relay.tell(second)
+        yield* page.shows(output(0, 0), "12.3 kB/s")
+        yield* page.shows(output(0, 1), "5 MB/s")
+        yield* page.shows(output(1, 0), "1,234")
+        yield* page.shows(output(1, 1), "2")
+        yield* page.shows(output(2, 0), "7")
+        yield* page.shows(output(3, 0), "3/s")
+        yield* page.shows("#events li", /operatorlog level set to debug$/)
+        yield* page.shows("#facts div:nth-child(2) dd", "1 d 1 h")
+        yield* relay.tell(next(second, { bytesFromPeersTotal: 2_012_300 }))
+        yield* page.shows(output(0, 0), "2 MB/s")
+        yield* page.shows(output(0, 1), "0 B/s")
+        yield* page.shows(output(3, 0), "0/s")
+      }))
+
+    inBrowser("tells each event once, though the history and what follows overlap", () =>
+      Effect.gen(function*() {
+        const event = (at: number) => ({ at, kind: "node" as const, text: `node ${at}` })
+        const now = { ...idle(), events: [event(2), event(3)] }
+        const relay = yield* FakeAdmin.start({ history: { events: [event(1), event(2)], samples: [] }, now })
+        const page = yield* Browser.open(relay.url)
+        yield* page.shows("#events li:first-child .text", "node 3")
+        yield* page.until("document.querySelectorAll('#events li').length === 3")
+        yield* relay.tell(next(now, {}, {}, Array.from({ length: 150 }, (_, at) => event(at + 4))))
+        yield* page.shows("#events li:first-child .text", "node 153")
+        yield* page.until("document.querySelectorAll('#events li').length === 100")
+      }))
+
+    inBrowser("turns limits at 75 % and 90 %, not by colour alone", () =>
+      Effect.gen(function*() {
+        const limits = [7499, 7500, 8999, 9000, 9999, 10_000].map((used) => ({
+          name: `limit${used}`,
+          used,
+          limit: 10_000,
+          unit: "count" as const
+        }))
+        const now = idle()
+        const { tell, url } = yield* FakeAdmin.start({ now: next(now, {}, { limits }) })
+        const page = yield* Browser.open(url)
+        yield* page.shows("#limits .use", "7,499 of 10,000")
+        const shown = page.evaluate(
+          "[...document.querySelectorAll('#limits li')].map((row) => [row.className, row.querySelector('.warning').textContent, " +
+            "row.querySelector('[role=meter]').getAttribute('aria-valuetext')])"
+        )
+        assert.deepStrictEqual(yield* shown, [
+          ["fine", "", "7,499 of 10,000"],
+          ["near", "▲ close, 75 %", "7,500 of 10,000, close"],
+          ["near", "▲ close, 89 %", "8,999 of 10,000, close"],
+          ["full", "▲ nearly full, 90 %", "9,000 of 10,000, nearly full"],
+          ["full", "▲ nearly full, 99 %", "9,999 of 10,000, nearly full"],
+          ["full", "▲ full, 100 %", "10,000 of 10,000, full"]
+        ])
+        const colours = yield* page.evaluate<ReadonlyArray<string>>(
+          "[...document.querySelectorAll('#limits .bar div')].map((bar) => getComputedStyle(bar).backgroundColor)"
+        )
+        assert.strictEqual(new Set(colours).size, 3)
+        const widths = "[...document.querySelectorAll('#limits .bar')].map((bar) => " +
+          "Math.round(100 * bar.firstElementChild.getBoundingClientRect().width / bar.getBoundingClientRect().width))"
+        yield* page.until(`String(${widths}) === "75,75,90,90,100,100"`)
+
+        yield* tell(next(now, {}, {
+          limits: [
+            { name: "bandwidthTotal", used: 1_500_000, limit: 5_000_000, unit: "bytesPerSecond" },
+            { name: "monthlyBytesHard", used: 1e9, limit: 2e12, unit: "bytes" },
+            { name: "nothingAllowed", used: 0, limit: 0, unit: "count" }
+          ]
+        }))
+        yield* page.shows("#limits", /1\.5 MB\/s of 5 MB\/s.*1 GB of 2 TB.*0 of 0$/)
+        yield* page.until("document.querySelectorAll('#limits .fine').length === 3")
+      }))
+
+    inBrowser("reads nothing that the relay says as HTML", () =>
+      Effect.gen(function*() {
+        const evil = "<img src=x onerror=alert(1)><script>alert(2)</script>&amp;\"'><svg onload=alert(3)>"
+        const talkers = {
+          byBytes: [{ name: evil, splices: 1, bytes: 1 }],
+          bySplices: [{ name: evil, splices: 1, bytes: 1 }]
+        }
+        const event = { at: Date.now(), kind: evil as "node", text: evil }
+        const { url } = yield* FakeAdmin.start({
+          history: { samples: [], events: [event] },
+          now: {
+            sample: FakeAdmin.sample(),
+            events: [],
+            status: FakeAdmin.status({
+              version: evil,
+              state: evil as "listening",
+              digest: evil,
+              addresses: [evil],
+              transport: evil as "kernel",
+              logLevel: evil,
+              limits: [{ name: evil, used: 1, limit: 1, unit: evil as "count" }],
+              top: { nodes: talkers, sources: talkers }
+            })
           }
-          // the restart in the middle of it
-          assert.strictEqual(charts[1]![1]!.filter((value) => value === null).length, 1)
-          for (const [chart, colour] of [[0, "a"], [0, "b"], [1, "a"], [2, "a"], [3, "c"]] as const) {
-            assert.isAbove(yield* page.evaluate<number>(pixels(chart, colour)), 50, `chart ${chart} in ${colour}`)
-          }
-          assert.match(
-            (yield* Effect.promise(() =>
-              page.page.locator("#charts [role=slider]").nth(0).getAttribute("aria-valuetext")
-            ))!,
-            /^Now; [\d.]+ MB\/s from peers, at most [\d.]+ MB\/s; [\d.]+ MB\/s from nodes, at most/
+        })
+        const page = yield* Browser.open(url)
+        for (
+          const selector of [
+            "#state",
+            "#facts dd",
+            "#names code",
+            "#names div:nth-child(2) code",
+            "#limits .name",
+            "#nodes th",
+            "#sources th",
+            "#events .kind",
+            "#events .text"
+          ]
+        ) {
+          yield* page.shows(selector, evil)
+        }
+        assert.strictEqual(yield* page.evaluate("document.querySelectorAll('img, main script, svg').length"), 0)
+        assert.isTrue(yield* page.evaluate(isWithinItsWidth))
+      }))
+
+    inBrowser("is signed in by a link, once, and for its tab", () =>
+      Effect.gen(function*() {
+        const folder = yield* Effect.acquireRelease(
+          Effect.sync(() => mkdtempSync(join(tmpdir(), "tx3-page-"))),
+          (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true }))
+        )
+        const socket = `unix:${join(folder, "relay.sock")}`
+        const port = yield* freePort
+        yield* startRelay(port, [socket])
+        const owner = yield* AdminClient.make({ address: socket })
+        const link = Effect.map(owner.page(), ({ addresses, code }) => `${addresses[0]}/#code=${code}`)
+
+        const signedOut = yield* Browser.open(`http://127.0.0.1:${port}/`)
+        yield* signedOut.until("!document.querySelector('#sign-in').hidden && document.querySelector('#main').hidden")
+        yield* signedOut.shows("#connection", "Not signed in")
+        yield* signedOut.shows("#sign-in code", "tx3-relay page")
+        yield* signedOut.shows("#refused", "")
+
+        const used = yield* link
+        const page = yield* Browser.open(used)
+        yield* page.shows("#connection", "Live")
+        yield* page.until("document.querySelector('#sign-in').hidden && !document.querySelector('#main').hidden")
+        assert.strictEqual(yield* page.evaluate("location.href"), `http://127.0.0.1:${port}/`)
+        // no other port of this machine sees it, and nothing is kept beyond the tab
+        assert.strictEqual(yield* page.evaluate("localStorage.length + document.cookie.length"), 0)
+        assert.deepStrictEqual(yield* page.evaluate("Object.keys(sessionStorage)"), ["session"])
+        assert.notInclude(used, yield* page.evaluate<string>("sessionStorage.getItem('session')"))
+        yield* Effect.promise(() => page.page.reload())
+        yield* page.shows("#connection", "Live")
+
+        // the same link again, in a tab that is not signed in; then a new one, which changes the fragment only
+        yield* Effect.promise(() => signedOut.page.goto(used))
+        yield* signedOut.shows("#refused", /^That link has been used, or is too old/)
+        assert.strictEqual(yield* signedOut.evaluate("location.hash"), "")
+        const fresh = yield* link
+        yield* Effect.promise(() => signedOut.page.goto(fresh))
+        yield* signedOut.shows("#connection", "Live")
+        yield* signedOut.until("document.querySelector('#sign-in').hidden && !document.querySelector('#main').hidden")
+        assert.strictEqual(yield* signedOut.evaluate("location.hash"), "")
+        signedOut.complaints().forEach((complaint) => assert.match(complaint, /status of 401/))
+      }))
+
+    inBrowser("comes back when the relay does, and joins no two runs", () =>
+      Effect.gen(function*() {
+        const before = idle()
+        const scope = yield* Scope.make()
+        const first = yield* FakeAdmin.start({ now: before }).pipe(Scope.extend(scope))
+        const page = yield* Browser.open(first.url, { expected: netErrors })
+        yield* page.shows("#connection", "Live")
+        const busy = next(before, { bytesFromPeersTotal: 9_000_000, splices: 5, rejectedTotal: 100 }, {}, [
+          { at: before.sample.at, kind: "splice", text: "an event of the first run" }
+        ])
+        yield* first.tell(busy)
+        yield* page.shows(output(0, 0), "9 MB/s")
+
+        yield* Scope.close(scope, Exit.void)
+        yield* page.shows("#connection", "No connection to the relay, trying again")
+        yield* page.shows("#state", "was listening")
+        yield* page.shows("#age", /^as of \d\d:\d\d:\d\d, \d s ago$/)
+        yield* page.shows("title", "Not live · tx3 relay")
+        assert.isBelow(
+          yield* page.evaluate<number>("Number(getComputedStyle(document.querySelector('main')).opacity)"),
+          1
+        )
+        // what was known is still there to read
+        yield* page.shows(output(1, 0), "5")
+        yield* page.screenshot("reconnecting-light")
+
+        const at = busy.sample.at + 1500
+        const after = {
+          ...idle(),
+          sample: FakeAdmin.sample({ at, splices: 1 }),
+          status: FakeAdmin.status({ startedAt: at })
+        }
+        const second = yield* FakeAdmin.start({ now: after, port: first.port })
+        yield* page.shows("#connection", "Live")
+        yield* page.shows("#state", "listening")
+        yield* page.shows(output(0, 0), "–")
+        yield* second.tell(next(after, { bytesFromPeersTotal: 1000 }))
+        yield* page.shows(output(0, 0), "1 kB/s")
+        yield* page.until("document.querySelector('#age').hidden")
+        yield* page.shows("#events", /restartThe relay started again.*an event of the first run/)
+
+        const charts = yield* page.evaluate<Drawn>(drawn)
+        assert.deepStrictEqual(charts[0]![1], [null, 9_000_000, null, null, 1000])
+        assert.deepStrictEqual(charts[1]![1], [0, 5, null, 1, 1])
+        assert.deepStrictEqual(charts[3]![1], [null, 100, null, null, 0])
+      }))
+
+    inBrowser("gives up a connection that fell silent", () =>
+      Effect.gen(function*() {
+        const now = idle()
+        const relay = yield* FakeAdmin.start({ now })
+        const page = yield* Browser.open(relay.url, { clock: true })
+        yield* page.shows("#connection", "Live")
+        yield* Effect.promise(() => page.page.clock.runFor(5000))
+        yield* page.shows("#connection", "Live")
+        yield* Effect.promise(() => page.page.clock.runFor(3000))
+        yield* page.shows("#connection", "No connection to the relay, trying again")
+        yield* Effect.promise(() => page.page.clock.runFor(1500))
+        yield* page.shows("#connection", "Live")
+      }))
+
+    inBrowser("says that the relay drains", () =>
+      Effect.gen(function*() {
+        const now = idle()
+        const relay = yield* FakeAdmin.start({ now })
+        const page = yield* Browser.open(relay.url)
+        yield* page.shows("#connection", "Live")
+        yield* relay.tell(next(now, {}, { state: "draining" }))
+        yield* page.shows("#connection", "Live, draining: no new connections")
+        yield* page.shows("#state.draining", "draining")
+        yield* page.shows("title", /^Draining/)
+      }))
+
+    inBrowser("is calm when nothing happens", () =>
+      Effect.gen(function*() {
+        const now = idle()
+        const samples = Array.from({ length: 600 }, (_, second) =>
+          FakeAdmin.sample({ at: now.sample.at - (600 - second) * 1000 }))
+        const { url } = yield* FakeAdmin.start({
+          history: { samples, events: [] },
+          now: { ...now, status: { ...now.status, startedAt: samples[0]!.at } }
+        })
+        const page = yield* Browser.open(url)
+        yield* page.shows(output(0, 0), "0 B/s")
+        yield* page.shows(output(3, 0), "0/s")
+        yield* page.shows("[data-empty=events]", "No events yet")
+        yield* page.shows("[data-empty=nodes]", "No node has been reached yet")
+        yield* page.shows("[data-empty=sources]", "No peer has come to a node yet")
+        yield* page.until("document.querySelector('#events').hidden")
+        // a line at zero: two thirds of the width
+        for (const [chart, colour] of [[0, "b"], [2, "a"], [3, "c"]] as const) {
+          assert.isAbove(yield* page.evaluate<number>(pixels(chart, colour)), 200, `chart ${chart}`)
+        }
+        yield* page.screenshot("idle-light")
+      }))
+
+    inBrowser("fits a phone", () =>
+      Effect.gen(function*() {
+        const { url } = yield* FakeAdmin.start(FakeAdmin.busy)
+        const page = yield* Browser.open(url, { colorScheme: "dark", viewport: { width: 360, height: 740 } })
+        yield* page.shows("#connection", "Live")
+        assert.isTrue(yield* page.evaluate(isWithinItsWidth))
+        const overflowing = yield* page.evaluate(
+          "[...document.querySelectorAll('body *:not(.u-wrap *)')].filter((node) => " +
+            "node.getBoundingClientRect().right > innerWidth).map((node) => node.outerHTML.slice(0, 99))"
+        )
+        assert.deepStrictEqual(overflowing, [])
+        yield* page.screenshot("busy-dark-phone")
+        // and is as wide as a window that is turned
+        yield* Effect.promise(() => page.page.setViewportSize({ width: 740, height: 360 }))
+        yield* page.until(
+          "[...document.querySelectorAll('.plot')].every((plot) => plot.querySelector('canvas').clientWidth === plot.clientWidth)"
+        )
+        assert.isTrue(yield* page.evaluate(isWithinItsWidth))
+      }))
+
+    inBrowser("follows the colours of the system", () =>
+      Effect.gen(function*() {
+        const { url } = yield* FakeAdmin.start(FakeAdmin.busy)
+        const page = yield* Browser.open(url, { colorScheme: "dark" })
+        yield* page.shows("#connection", "Live")
+        const ground = page.evaluate<string>("getComputedStyle(document.body).backgroundColor")
+        const dark = yield* ground
+        assert.isAbove(yield* page.evaluate<number>(pixels(0, "a")), 50)
+        yield* page.screenshot("busy-dark")
+        yield* Effect.promise(() => page.page.emulateMedia({ colorScheme: "light" }))
+        yield* page.until(`${pixels(0, "a")} > 50`)
+        assert.notStrictEqual(yield* ground, dark)
+      }))
+
+    inBrowser("is used by keyboard", () =>
+      Effect.gen(function*() {
+        const { url } = yield* FakeAdmin.start(FakeAdmin.busy)
+        const page = yield* Browser.open(url)
+        yield* page.shows("#connection", "Live")
+        const focused =
+          "(({ id, className, name, textContent }) => id || name || className || textContent)(document.activeElement)"
+        const reached: Array<string> = []
+        for (let i = 0; i < 9; i++) {
+          yield* page.press("Tab")
+          reached.push(yield* page.evaluate<string>(focused))
+          assert.notStrictEqual(
+            yield* page.evaluate(
+              "getComputedStyle(document.activeElement.closest('.toggle') ?? document.activeElement).outlineStyle"
+            ),
+            "none"
           )
-          yield* page.screenshot("busy-light")
-        }))
+        }
+        assert.deepStrictEqual(reached, ["copy", "copy", "copy", "plot", "plot", "plot", "plot", "order", "events"])
 
-      it.scoped("moves with the relay", () =>
-        Effect.gen(function*() {
-          const first = idle()
-          const relay = yield* FakeAdmin.start({ now: first })
-          const page = yield* Browser.open(relay.url)
-          yield* page.shows(output(1, 0), "0")
-          const second = next(
-            first,
-            {
-              bytesFromNodesTotal: 5_000_000,
-              bytesFromPeersTotal: 12_300,
-              controlStreams: 7,
-              pending: 2,
-              rejectedTotal: 3,
-              splices: 1234
-            },
-            { uptimeSeconds: 90_061 },
-            [{ at: Date.now(), kind: "operator", text: "log level set to debug" }]
-          )
-          yield* relay.tell(second)
-          yield* page.shows(output(0, 0), "12.3 kB/s")
-          yield* page.shows(output(0, 1), "5 MB/s")
-          yield* page.shows(output(1, 0), "1,234")
-          yield* page.shows(output(1, 1), "2")
-          yield* page.shows(output(2, 0), "7")
-          yield* page.shows(output(3, 0), "3/s")
-          yield* page.shows("#events li", /operatorlog level set to debug$/)
-          yield* page.shows("#facts div:nth-child(2) dd", "1 d 1 h")
-          yield* relay.tell(next(second, { bytesFromPeersTotal: 2_012_300 }))
-          yield* page.shows(output(0, 0), "2 MB/s")
-          yield* page.shows(output(0, 1), "0 B/s")
-          yield* page.shows(output(3, 0), "0/s")
-        }))
+        yield* Effect.promise(() => page.page.locator("input[value=bySplices]").focus())
+        yield* page.shows("#nodes tr:first-child th", "1QcFGPwY")
+        yield* page.press("ArrowRight")
+        yield* page.shows("#nodes tr:first-child th", "9gbWLhDB")
+        yield* page.shows("#sources tr:first-child th", "192.0.2.77")
 
-      it.scoped("tells each event once, though the history and what follows overlap", () =>
-        Effect.gen(function*() {
-          const event = (at: number) => ({ at, kind: "node" as const, text: `node ${at}` })
-          const now = { ...idle(), events: [event(2), event(3)] }
-          const relay = yield* FakeAdmin.start({ history: { events: [event(1), event(2)], samples: [] }, now })
-          const page = yield* Browser.open(relay.url)
-          yield* page.shows("#events li:first-child .text", "node 3")
-          yield* page.until("document.querySelectorAll('#events li').length === 3")
-          yield* relay.tell(next(now, {}, {}, Array.from({ length: 150 }, (_, at) => event(at + 4))))
-          yield* page.shows("#events li:first-child .text", "node 153")
-          yield* page.until("document.querySelectorAll('#events li').length === 100")
-        }))
+        const plots = page.page.locator(".plot")
+        yield* Effect.promise(() => plots.nth(0).focus())
+        yield* page.press("Home")
+        const readOut = (chart: number) => `document.querySelectorAll('.plot')[${chart}].getAttribute('aria-valuetext')`
+        yield* page.until(`/^\\d\\d:\\d\\d:\\d\\d; /.test(${readOut(0)})`)
+        const earliest = FakeAdmin.busy.history.samples.slice(0, 10).map(({ splices }) => String(splices))
+        assert.include(earliest, yield* Effect.promise(() => page.page.locator(output(1, 0)).textContent()))
+        const valueNow = Number(yield* Effect.promise(() => plots.nth(0).getAttribute("aria-valuenow")))
+        assert.isAtMost(Math.abs(valueNow + 900), 5)
+        // the others go along; both are asked at once, for the window moves on every second
+        assert.isTrue(yield* page.evaluate<boolean>(`${readOut(1)}.slice(0, 8) === ${readOut(0)}.slice(0, 8)`))
+        yield* page.press("PageUp", "ArrowRight")
+        yield* page.until(
+          `Math.abs(Number(document.querySelector('.plot').getAttribute('aria-valuenow')) - ${valueNow} - 65) <= 6`
+        )
+        yield* page.press("Escape")
+        yield* page.until(`${readOut(0)}.startsWith("Now; ") && ${readOut(1)}.startsWith("Now; ")`)
+        yield* page.shows(output(1, 0), String(FakeAdmin.busy.now.sample.splices))
+      }))
 
-      it.scoped("turns limits at 75 % and 90 %, not by colour alone", () =>
-        Effect.gen(function*() {
-          const limits = [7499, 7500, 8999, 9000, 9999, 10_000].map((used) => ({
-            name: `limit${used}`,
-            used,
-            limit: 10_000,
-            unit: "count" as const
-          }))
-          const now = idle()
-          const { tell, url } = yield* FakeAdmin.start({ now: next(now, {}, { limits }) })
-          const page = yield* Browser.open(url)
-          yield* page.shows("#limits .use", "7,499 of 10,000")
-          const shown = page.evaluate(
-            "[...document.querySelectorAll('#limits li')].map((row) => [row.className, row.querySelector('.warning').textContent, " +
-              "row.querySelector('[role=meter]').getAttribute('aria-valuetext')])"
-          )
-          assert.deepStrictEqual(yield* shown, [
-            ["fine", "", "7,499 of 10,000"],
-            ["near", "▲ close, 75 %", "7,500 of 10,000, close"],
-            ["near", "▲ close, 89 %", "8,999 of 10,000, close"],
-            ["full", "▲ nearly full, 90 %", "9,000 of 10,000, nearly full"],
-            ["full", "▲ nearly full, 99 %", "9,999 of 10,000, nearly full"],
-            ["full", "▲ full, 100 %", "10,000 of 10,000, full"]
-          ])
-          const colours = yield* page.evaluate<ReadonlyArray<string>>(
-            "[...document.querySelectorAll('#limits .bar div')].map((bar) => getComputedStyle(bar).backgroundColor)"
-          )
-          assert.strictEqual(new Set(colours).size, 3)
-          const widths = "[...document.querySelectorAll('#limits .bar')].map((bar) => " +
-            "Math.round(100 * bar.firstElementChild.getBoundingClientRect().width / bar.getBoundingClientRect().width))"
-          yield* page.until(`String(${widths}) === "75,75,90,90,100,100"`)
+    inBrowser("follows a real relay under load and over a restart", () =>
+      Effect.gen(function*() {
+        const port = yield* freePort
+        const first = yield* Scope.make()
+        const before = yield* startRelay(port).pipe(Scope.extend(first))
+        const page = yield* Browser.open(`http://127.0.0.1:${port}/`, { expected: netErrors })
+        yield* page.shows("#connection", "Live")
+        yield* page.shows("#names code", before.digest)
+        yield* page.shows("[data-empty=events]", "No events yet")
 
-          yield* tell(next(now, {}, {
-            limits: [
-              { name: "bandwidthTotal", used: 1_500_000, limit: 5_000_000, unit: "bytesPerSecond" },
-              { name: "monthlyBytesHard", used: 1e9, limit: 2e12, unit: "bytes" },
-              { name: "nothingAllowed", used: 0, limit: 0, unit: "count" }
-            ]
-          }))
-          yield* page.shows("#limits", /1\.5 MB\/s of 5 MB\/s.*1 GB of 2 TB.*0 of 0$/)
-          yield* page.until("document.querySelectorAll('#limits .fine').length === 3")
-        }))
+        yield* putLoadOn(before).pipe(Scope.extend(first))
+        yield* page.shows(output(2, 0), "1")
+        yield* page.shows(output(1, 0), "3")
+        yield* page.shows("#charts figure:nth-child(1) .total", /^6 MB from peers and 3 MB from nodes/)
+        yield* page.shows("#nodes td:nth-child(2)", "3")
+        yield* page.shows("#sources th", "127.0.0.1")
+        yield* page.shows("#events", /node registered|registered from 127\.0\.0\.1/)
+        yield* page.shows("#events", /rejection127\.0\.0\.1: unknownPreamble/)
+        yield* page.until(`${drawn}.then(([throughput]) => Math.max(...throughput[1]) > 1_000_000)`)
+        yield* page.screenshot("relay-light")
 
-      it.scoped("reads nothing that the relay says as HTML", () =>
-        Effect.gen(function*() {
-          const evil = "<img src=x onerror=alert(1)><script>alert(2)</script>&amp;\"'><svg onload=alert(3)>"
-          const talkers = {
-            byBytes: [{ name: evil, splices: 1, bytes: 1 }],
-            bySplices: [{ name: evil, splices: 1, bytes: 1 }]
-          }
-          const event = { at: Date.now(), kind: evil as "node", text: evil }
-          const { url } = yield* FakeAdmin.start({
-            history: { samples: [], events: [event] },
-            now: {
-              sample: FakeAdmin.sample(),
-              events: [],
-              status: FakeAdmin.status({
-                version: evil,
-                state: evil as "listening",
-                digest: evil,
-                addresses: [evil],
-                transport: evil as "kernel",
-                logLevel: evil,
-                limits: [{ name: evil, used: 1, limit: 1, unit: evil as "count" }],
-                top: { nodes: talkers, sources: talkers }
-              })
-            }
-          })
-          const page = yield* Browser.open(url)
-          for (
-            const selector of [
-              "#state",
-              "#facts dd",
-              "#names code",
-              "#names div:nth-child(2) code",
-              "#limits .name",
-              "#nodes th",
-              "#sources th",
-              "#events .kind",
-              "#events .text"
-            ]
-          ) {
-            yield* page.shows(selector, evil)
-          }
-          assert.strictEqual(yield* page.evaluate("document.querySelectorAll('img, main script, svg').length"), 0)
-          assert.isTrue(yield* page.evaluate(isWithinItsWidth))
-        }))
-
-      it.scoped("is signed in by a link, once, and for its tab", () =>
-        Effect.gen(function*() {
-          const folder = yield* Effect.acquireRelease(
-            Effect.sync(() => mkdtempSync(join(tmpdir(), "tx3-page-"))),
-            (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true }))
-          )
-          const socket = `unix:${join(folder, "relay.sock")}`
-          const port = yield* freePort
-          yield* startRelay(port, [socket])
-          const owner = yield* AdminClient.make({ address: socket })
-          const link = Effect.map(owner.page(), ({ addresses, code }) => `${addresses[0]}/#code=${code}`)
-
-          const signedOut = yield* Browser.open(`http://127.0.0.1:${port}/`)
-          yield* signedOut.until("!document.querySelector('#sign-in').hidden && document.querySelector('#main').hidden")
-          yield* signedOut.shows("#connection", "Not signed in")
-          yield* signedOut.shows("#sign-in code", "tx3-relay page")
-          yield* signedOut.shows("#refused", "")
-
-          const used = yield* link
-          const page = yield* Browser.open(used)
-          yield* page.shows("#connection", "Live")
-          yield* page.until("document.querySelector('#sign-in').hidden && !document.querySelector('#main').hidden")
-          assert.strictEqual(yield* page.evaluate("location.href"), `http://127.0.0.1:${port}/`)
-          // no other port of this machine sees it, and nothing is kept beyond the tab
-          assert.strictEqual(yield* page.evaluate("localStorage.length + document.cookie.length"), 0)
-          assert.deepStrictEqual(yield* page.evaluate("Object.keys(sessionStorage)"), ["session"])
-          assert.notInclude(used, yield* page.evaluate<string>("sessionStorage.getItem('session')"))
-          yield* Effect.promise(() => page.page.reload())
-          yield* page.shows("#connection", "Live")
-
-          // the same link again, in a tab that is not signed in; then a new one, which changes the fragment only
-          yield* Effect.promise(() => signedOut.page.goto(used))
-          yield* signedOut.shows("#refused", /^That link has been used, or is too old/)
-          assert.strictEqual(yield* signedOut.evaluate("location.hash"), "")
-          const fresh = yield* link
-          yield* Effect.promise(() => signedOut.page.goto(fresh))
-          yield* signedOut.shows("#connection", "Live")
-          yield* signedOut.until("document.querySelector('#sign-in').hidden && !document.querySelector('#main').hidden")
-          assert.strictEqual(yield* signedOut.evaluate("location.hash"), "")
-          signedOut.complaints().forEach((complaint) => assert.match(complaint, /status of 401/))
-        }))
-
-      it.scoped("comes back when the relay does, and joins no two runs", () =>
-        Effect.gen(function*() {
-          const before = idle()
-          const scope = yield* Scope.make()
-          const first = yield* FakeAdmin.start({ now: before }).pipe(Scope.extend(scope))
-          const page = yield* Browser.open(first.url, { expected: netErrors })
-          yield* page.shows("#connection", "Live")
-          const busy = next(before, { bytesFromPeersTotal: 9_000_000, splices: 5, rejectedTotal: 100 }, {}, [
-            { at: before.sample.at, kind: "splice", text: "an event of the first run" }
-          ])
-          yield* first.tell(busy)
-          yield* page.shows(output(0, 0), "9 MB/s")
-
-          yield* Scope.close(scope, Exit.void)
-          yield* page.shows("#connection", "No connection to the relay, trying again")
-          yield* page.shows("#state", "was listening")
-          yield* page.shows("#age", /^as of \d\d:\d\d:\d\d, \d s ago$/)
-          yield* page.shows("title", "Not live · tx3 relay")
-          assert.isBelow(
-            yield* page.evaluate<number>("Number(getComputedStyle(document.querySelector('main')).opacity)"),
-            1
-          )
-          // what was known is still there to read
-          yield* page.shows(output(1, 0), "5")
-          yield* page.screenshot("reconnecting-light")
-
-          const at = busy.sample.at + 1500
-          const after = {
-            ...idle(),
-            sample: FakeAdmin.sample({ at, splices: 1 }),
-            status: FakeAdmin.status({ startedAt: at })
-          }
-          const second = yield* FakeAdmin.start({ now: after, port: first.port })
-          yield* page.shows("#connection", "Live")
-          yield* page.shows("#state", "listening")
-          yield* page.shows(output(0, 0), "–")
-          yield* second.tell(next(after, { bytesFromPeersTotal: 1000 }))
-          yield* page.shows(output(0, 0), "1 kB/s")
-          yield* page.until("document.querySelector('#age').hidden")
-          yield* page.shows("#events", /restartThe relay started again.*an event of the first run/)
-
-          const charts = yield* page.evaluate<Drawn>(drawn)
-          assert.deepStrictEqual(charts[0]![1], [null, 9_000_000, null, null, 1000])
-          assert.deepStrictEqual(charts[1]![1], [0, 5, null, 1, 1])
-          assert.deepStrictEqual(charts[3]![1], [null, 100, null, null, 0])
-        }))
-
-      it.scoped("gives up a connection that fell silent", () =>
-        Effect.gen(function*() {
-          const now = idle()
-          const relay = yield* FakeAdmin.start({ now })
-          const page = yield* Browser.open(relay.url, { clock: true })
-          yield* page.shows("#connection", "Live")
-          yield* Effect.promise(() => page.page.clock.runFor(5000))
-          yield* page.shows("#connection", "Live")
-          yield* Effect.promise(() => page.page.clock.runFor(3000))
-          yield* page.shows("#connection", "No connection to the relay, trying again")
-          yield* Effect.promise(() => page.page.clock.runFor(1500))
-          yield* page.shows("#connection", "Live")
-        }))
-
-      it.scoped("says that the relay drains", () =>
-        Effect.gen(function*() {
-          const now = idle()
-          const relay = yield* FakeAdmin.start({ now })
-          const page = yield* Browser.open(relay.url)
-          yield* page.shows("#connection", "Live")
-          yield* relay.tell(next(now, {}, { state: "draining" }))
-          yield* page.shows("#connection", "Live, draining: no new connections")
-          yield* page.shows("#state.draining", "draining")
-          yield* page.shows("title", /^Draining/)
-        }))
-
-      it.scoped("is calm when nothing happens", () =>
-        Effect.gen(function*() {
-          const now = idle()
-          const samples = Array.from({ length: 600 }, (_, second) =>
-            FakeAdmin.sample({ at: now.sample.at - (600 - second) * 1000 }))
-          const { url } = yield* FakeAdmin.start({
-            history: { samples, events: [] },
-            now: { ...now, status: { ...now.status, startedAt: samples[0]!.at } }
-          })
-          const page = yield* Browser.open(url)
-          yield* page.shows(output(0, 0), "0 B/s")
-          yield* page.shows(output(3, 0), "0/s")
-          yield* page.shows("[data-empty=events]", "No events yet")
-          yield* page.shows("[data-empty=nodes]", "No node has been reached yet")
-          yield* page.shows("[data-empty=sources]", "No peer has come to a node yet")
-          yield* page.until("document.querySelector('#events').hidden")
-          // a line at zero: two thirds of the width
-          for (const [chart, colour] of [[0, "b"], [2, "a"], [3, "c"]] as const) {
-            assert.isAbove(yield* page.evaluate<number>(pixels(chart, colour)), 200, `chart ${chart}`)
-          }
-          yield* page.screenshot("idle-light")
-        }))
-
-      it.scoped("fits a phone", () =>
-        Effect.gen(function*() {
-          const { url } = yield* FakeAdmin.start(FakeAdmin.busy)
-          const page = yield* Browser.open(url, { colorScheme: "dark", viewport: { width: 360, height: 740 } })
-          yield* page.shows("#connection", "Live")
-          assert.isTrue(yield* page.evaluate(isWithinItsWidth))
-          const overflowing = yield* page.evaluate(
-            "[...document.querySelectorAll('body *:not(.u-wrap *)')].filter((node) => " +
-              "node.getBoundingClientRect().right > innerWidth).map((node) => node.outerHTML.slice(0, 99))"
-          )
-          assert.deepStrictEqual(overflowing, [])
-          yield* page.screenshot("busy-dark-phone")
-          // and is as wide as a window that is turned
-          yield* Effect.promise(() => page.page.setViewportSize({ width: 740, height: 360 }))
-          yield* page.until(
-            "[...document.querySelectorAll('.plot')].every((plot) => plot.querySelector('canvas').clientWidth === plot.clientWidth)"
-          )
-          assert.isTrue(yield* page.evaluate(isWithinItsWidth))
-        }))
-
-      it.scoped("follows the colours of the system", () =>
-        Effect.gen(function*() {
-          const { url } = yield* FakeAdmin.start(FakeAdmin.busy)
-          const page = yield* Browser.open(url, { colorScheme: "dark" })
-          yield* page.shows("#connection", "Live")
-          const ground = page.evaluate<string>("getComputedStyle(document.body).backgroundColor")
-          const dark = yield* ground
-          assert.isAbove(yield* page.evaluate<number>(pixels(0, "a")), 50)
-          yield* page.screenshot("busy-dark")
-          yield* Effect.promise(() => page.page.emulateMedia({ colorScheme: "light" }))
-          yield* page.until(`${pixels(0, "a")} > 50`)
-          assert.notStrictEqual(yield* ground, dark)
-        }))
-
-      it.scoped("is used by keyboard", () =>
-        Effect.gen(function*() {
-          const { url } = yield* FakeAdmin.start(FakeAdmin.busy)
-          const page = yield* Browser.open(url)
-          yield* page.shows("#connection", "Live")
-          const focused =
-            "(({ id, className, name, textContent }) => id || name || className || textContent)(document.activeElement)"
-          const reached: Array<string> = []
-          for (let i = 0; i < 9; i++) {
-            yield* page.press("Tab")
-            reached.push(yield* page.evaluate<string>(focused))
-            assert.notStrictEqual(
-              yield* page.evaluate(
-                "getComputedStyle(document.activeElement.closest('.toggle') ?? document.activeElement).outlineStyle"
-              ),
-              "none"
-            )
-          }
-          assert.deepStrictEqual(reached, ["copy", "copy", "copy", "plot", "plot", "plot", "plot", "order", "events"])
-
-          yield* Effect.promise(() => page.page.locator("input[value=bySplices]").focus())
-          yield* page.shows("#nodes tr:first-child th", "1QcFGPwY")
-          yield* page.press("ArrowRight")
-          yield* page.shows("#nodes tr:first-child th", "9gbWLhDB")
-          yield* page.shows("#sources tr:first-child th", "192.0.2.77")
-
-          const plots = page.page.locator(".plot")
-          yield* Effect.promise(() => plots.nth(0).focus())
-          yield* page.press("Home")
-          const readOut = (chart: number) =>
-            `document.querySelectorAll('.plot')[${chart}].getAttribute('aria-valuetext')`
-          yield* page.until(`/^\\d\\d:\\d\\d:\\d\\d; /.test(${readOut(0)})`)
-          const earliest = FakeAdmin.busy.history.samples.slice(0, 10).map(({ splices }) => String(splices))
-          assert.include(earliest, yield* Effect.promise(() => page.page.locator(output(1, 0)).textContent()))
-          const valueNow = Number(yield* Effect.promise(() => plots.nth(0).getAttribute("aria-valuenow")))
-          assert.isAtMost(Math.abs(valueNow + 900), 5)
-          // the others go along; both are asked at once, for the window moves on every second
-          assert.isTrue(yield* page.evaluate<boolean>(`${readOut(1)}.slice(0, 8) === ${readOut(0)}.slice(0, 8)`))
-          yield* page.press("PageUp", "ArrowRight")
-          yield* page.until(
-            `Math.abs(Number(document.querySelector('.plot').getAttribute('aria-valuenow')) - ${valueNow} - 65) <= 6`
-          )
-          yield* page.press("Escape")
-          yield* page.until(`${readOut(0)}.startsWith("Now; ") && ${readOut(1)}.startsWith("Now; ")`)
-          yield* page.shows(output(1, 0), String(FakeAdmin.busy.now.sample.splices))
-        }))
-
-      it.scoped("follows a real relay under load and over a restart", () =>
-        Effect.gen(function*() {
-          const port = yield* freePort
-          const first = yield* Scope.make()
-          const before = yield* startRelay(port).pipe(Scope.extend(first))
-          const page = yield* Browser.open(`http://127.0.0.1:${port}/`, { expected: netErrors })
-          yield* page.shows("#connection", "Live")
-          yield* page.shows("#names code", before.digest)
-          yield* page.shows("[data-empty=events]", "No events yet")
-
-          yield* putLoadOn(before).pipe(Scope.extend(first))
-          yield* page.shows(output(2, 0), "1")
-          yield* page.shows(output(1, 0), "3")
-          yield* page.shows("#charts figure:nth-child(1) .total", /^6 MB from peers and 3 MB from nodes/)
-          yield* page.shows("#nodes td:nth-child(2)", "3")
-          yield* page.shows("#sources th", "127.0.0.1")
-          yield* page.shows("#events", /node registered|registered from 127\.0\.0\.1/)
-          yield* page.shows("#events", /rejection127\.0\.0\.1: unknownPreamble/)
-          yield* page.until(`${drawn}.then(([throughput]) => Math.max(...throughput[1]) > 1_000_000)`)
-          yield* page.screenshot("relay-light")
-
-          yield* Scope.close(first, Exit.void)
-          yield* page.shows("#connection", "No connection to the relay, trying again")
-          const after = yield* startRelay(port)
-          yield* page.shows("#connection", "Live")
-          yield* page.shows("#names code", after.digest)
-          yield* page.shows(output(1, 0), "0")
-          yield* page.shows(output(0, 0), "0 B/s")
-          yield* page.shows("#events", /restartThe relay started again/)
-          yield* putLoadOn(after)
-          yield* page.shows(output(1, 0), "3")
-          const charts = yield* page.evaluate<Drawn>(drawn)
-          for (const value of charts.flatMap(([, ...columns]) => columns.flat())) {
-            assert.isTrue(value === null || value >= 0)
-          }
-          yield* page.screenshot("relay-light-restarted")
-          yield* Effect.promise(() => page.page.emulateMedia({ colorScheme: "dark" }))
-          yield* page.until(`${pixels(2, "a")} > 10`)
-          yield* page.screenshot("relay-dark-restarted")
-          yield* Effect.promise(() => page.page.setViewportSize({ width: 360, height: 740 }))
-          yield* page.until("document.querySelector('canvas').clientWidth < 360")
-          assert.isTrue(yield* page.evaluate(isWithinItsWidth))
-          yield* page.screenshot("relay-dark-phone-restarted")
-        }))
-    })
+        yield* Scope.close(first, Exit.void)
+        yield* page.shows("#connection", "No connection to the relay, trying again")
+        const after = yield* startRelay(port)
+        yield* page.shows("#connection", "Live")
+        yield* page.shows("#names code", after.digest)
+        yield* page.shows(output(1, 0), "0")
+        yield* page.shows(output(0, 0), "0 B/s")
+        yield* page.shows("#events", /restartThe relay started again/)
+        yield* putLoadOn(after)
+        yield* page.shows(output(1, 0), "3")
+        const charts = yield* page.evaluate<Drawn>(drawn)
+        for (const value of charts.flatMap(([, ...columns]) => columns.flat())) {
+          assert.isTrue(value === null || value >= 0)
+        }
+        yield* page.screenshot("relay-light-restarted")
+        yield* Effect.promise(() => page.page.emulateMedia({ colorScheme: "dark" }))
+        yield* page.until(`${pixels(2, "a")} > 10`)
+        yield* page.screenshot("relay-dark-restarted")
+        yield* Effect.promise(() => page.page.setViewportSize({ width: 360, height: 740 }))
+        yield* page.until("document.querySelector('canvas').clientWidth < 360")
+        assert.isTrue(yield* page.evaluate(isWithinItsWidth))
+        yield* page.screenshot("relay-dark-phone-restarted")
+      }))
   })
 })
 

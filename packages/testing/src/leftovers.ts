@@ -11,7 +11,7 @@ import { basename, join } from "node:path"
 const mark = "TX3_TEST_RUN"
 
 /** Node's and vitest's own, made by the workers that run the tests, and what `bundledExamples` made. */
-const expected = /^(node-compile-cache|vitest|ssr$|programs$)/
+const expected = /^(node-compile-cache|vitest|ssr$|examples$)/
 
 const read = (path: string) => {
   try {
