@@ -90,42 +90,50 @@ const cuts: Record<string, (cut: Cut) => Effect.Effect<unknown>> = {
 
 const isCutOff = (seen: Seen) => seen === "lost" || seen === "truncated"
 
-/** Alice behind a relay of her own, bob connected to her, both in scopes that the test can close. */
-const relayed = (settings: Parameters<typeof RelayTest.layer>[0]) =>
+interface Running {
+  readonly relay: Relay.Relay["Type"]
+  readonly stopRelay: Effect.Effect<void>
+}
+
+/** A relay whose splices are silent for a short or a long time before it ends them. */
+const running = (silenceMs: number): Effect.Effect<Running, unknown, Scope.Scope> =>
   Effect.gen(function*() {
-    const relayScope = yield* Scope.make()
-    yield* Effect.addFinalizer((exit) => Scope.close(relayScope, exit))
-    const context = yield* Scope.extend(Layer.build(RelayTest.layer({ maxShareOfNode: 1, ...settings })), relayScope)
-    const relay = Context.get(context, Relay.Relay)
-    const address = relay.addresses[0] as AddressWithDigest
+    const scope = yield* Scope.make()
+    yield* Effect.addFinalizer((exit) => Scope.close(scope, exit))
+    const layer = RelayTest.layer({
+      maxShareOfNode: 1,
+      drainTimeoutMs: 50,
+      idleTimeoutMs: silenceMs,
+      lingerTimeoutMs: silenceMs
+    })
+    const relay = Context.get(yield* Scope.extend(Layer.build(layer), scope), Relay.Relay)
+    return { relay, stopRelay: Scope.close(scope, Exit.void) }
+  })
+
+/** Alice behind a relay, in a scope that the test can close. */
+const behind = ({ relay, stopRelay }: Running) =>
+  Effect.gen(function*() {
     const farScope = yield* Scope.make()
     yield* Effect.addFinalizer((exit) => Scope.close(farScope, exit))
     const node = yield* Scope.extend(
-      Tx3Node.make({ bind: [address], identity: alice, requireRegistration: true }),
+      Tx3Node.make({ bind: [relay.addresses[0] as AddressWithDigest], identity: alice, requireRegistration: true }),
       farScope
     )
-    return {
-      address: addressOf(node),
-      node,
-      relay,
-      stopFar: Scope.close(farScope, Exit.void),
-      stopRelay: Scope.close(relayScope, Exit.void)
-    }
+    return { address: addressOf(node), node, relay, stopFar: Scope.close(farScope, Exit.void), stopRelay }
   })
 
 describe("a connection that is cut off", { timeout: 180_000 }, () => {
   for (const [how, cut] of Object.entries(cuts)) {
+    const silenceMs = how === "the splice is silent" ? 200 : 60_000
+    const endsRelay = how === "the relay stops"
+
     live(`${how}: no reader takes it for the end, half-closed or open`, () =>
       Effect.gen(function*() {
+        const before = endsRelay ? undefined : yield* running(silenceMs)
         for (const [name, read] of Object.entries(readers)) {
           for (const halfClosed of [true, false]) {
             yield* Effect.scoped(Effect.gen(function*() {
-              const silence = how === "the splice is silent" ? 200 : 60_000
-              const { address, node, ...rest } = yield* relayed({
-                drainTimeoutMs: 50,
-                idleTimeoutMs: silence,
-                lingerTimeoutMs: silence
-              })
+              const { address, node, ...rest } = yield* behind(before ?? (yield* running(silenceMs)))
               const near = yield* Effect.flatMap(Tx3Node.make({ identity: bob }), ({ connect }) => connect(address))
               const far = yield* taken(node)
               if (halfClosed) {
@@ -144,14 +152,10 @@ describe("a connection that is cut off", { timeout: 180_000 }, () => {
 
     live(`${how}: a local program of forward finds a reset`, () =>
       Effect.gen(function*() {
+        const before = endsRelay ? undefined : yield* running(silenceMs)
         for (const halfClosed of [true, false]) {
           yield* Effect.scoped(Effect.gen(function*() {
-            const silence = how === "the splice is silent" ? 200 : 60_000
-            const { address, node, ...rest } = yield* relayed({
-              drainTimeoutMs: 50,
-              idleTimeoutMs: silence,
-              lingerTimeoutMs: silence
-            })
+            const { address, node, ...rest } = yield* behind(before ?? (yield* running(silenceMs)))
             const endpoint = yield* Forward.listen({
               node: yield* Tx3Node.make({ identity: bob }),
               destination: address,
