@@ -34,6 +34,13 @@ export class RelayJournal extends Context.Tag("@tx3/operate/RelayJournal")<Relay
 
 const kept = 100
 
+/** An event whose text is written when it is kept. Most are repetitions, of which the last is. */
+interface Unwritten extends Omit<Event, "text"> {
+  readonly text: () => string
+}
+
+const written = (event: Unwritten): Event => ({ ...event, text: event.text() })
+
 /** Of what happens more often than this, only the number is kept. */
 const onceInMs = 10_000
 
@@ -48,7 +55,7 @@ export const layer: Layer.Layer<RelayEvents | RelayJournal> = Layer.effectContex
   const currentTimeMillis = MonotonicTime.millis(clock)
   const listeners = new Set<(event: RelayEvent) => void>()
   const events: Array<Event> = []
-  const repetitions = new Map<string, { readonly since: number; count: number; last: Event }>()
+  const repetitions = new Map<string, { readonly since: number; count: number; last: Unwritten }>()
 
   const add = (event: Event) => {
     events.push(event)
@@ -58,14 +65,14 @@ export const layer: Layer.Layer<RelayEvents | RelayJournal> = Layer.effectContex
   }
 
   /** Adds an event, unless there was one about the same not long ago. */
-  const keep = (kind: Event["kind"], about: string, text: string) => {
+  const keep = (kind: Event["kind"], about: string, text: () => string) => {
     const event = { at: clock.unsafeCurrentTimeMillis(), kind, text }
     const now = currentTimeMillis()
     tellRepetitions(now)
     const repeated = repetitions.get(about)
     if (repeated === undefined) {
       repetitions.set(about, { count: 0, last: event, since: now })
-      add(event)
+      add(written(event))
     } else {
       repeated.count++
       repeated.last = event
@@ -77,7 +84,8 @@ export const layer: Layer.Layer<RelayEvents | RelayJournal> = Layer.effectContex
       if (now - since >= onceInMs) {
         repetitions.delete(about)
         if (count > 0) {
-          add({ ...last, text: `${about}: ${count} more, the last: ${last.text}` })
+          const { text, ...event } = written(last)
+          add({ ...event, text: `${about}: ${count} more, the last: ${text}` })
         }
       }
     }
@@ -86,14 +94,14 @@ export const layer: Layer.Layer<RelayEvents | RelayJournal> = Layer.effectContex
   const publish = (event: RelayEvent) => {
     switch (event._tag) {
       case "ControlStreamBegan": {
-        keep("node", "node registered", `node ${CertDigest.short(event.node)} registered from ${event.source}`)
+        keep("node", "node registered", () => `node ${CertDigest.short(event.node)} registered from ${event.source}`)
         break
       }
       case "ControlStreamEnded": {
         keep(
           "node",
           `node ended, ${event.reason}`,
-          `node ${CertDigest.short(event.node)} from ${event.source}: ${event.reason}`
+          () => `node ${CertDigest.short(event.node)} from ${event.source}: ${event.reason}`
         )
         break
       }
@@ -102,17 +110,17 @@ export const layer: Layer.Layer<RelayEvents | RelayJournal> = Layer.effectContex
         break
       }
       case "SpliceEnded": {
-        const bytes = event.fromLeft + event.fromRight
         keep(
           "splice",
           `splice ended, ${event.outcome}`,
-          `${event.source} to node ${CertDigest.short(event.node)}: ${event.outcome} after ` +
-            `${(event.durationMs / 1000).toFixed(1)} s and ${bytes} bytes`
+          () =>
+            `${event.source} to node ${CertDigest.short(event.node)}: ${event.outcome} after ` +
+            `${(event.durationMs / 1000).toFixed(1)} s and ${event.fromLeft + event.fromRight} bytes`
         )
         break
       }
       case "Rejected": {
-        keep("rejection", `rejected, ${event.reason}`, `${event.source}: ${event.reason}`)
+        keep("rejection", `rejected, ${event.reason}`, () => `${event.source}: ${event.reason}`)
         break
       }
     }

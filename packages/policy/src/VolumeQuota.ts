@@ -83,7 +83,8 @@ export const layer: Layer.Layer<VolumeQuota, VolumeQuotaError, LiveSettings | Fi
     const settings = yield* LiveSettings
     const path = settings.current().monthlyBytesFile
     const isSet = Effect.unsafeMakeLatch(false)
-    let month = monthOf(clock)
+    const currentMonth = monthTeller(clock)
+    let month = currentMonth()
     let used = 0
     /** The month before, to go back to when the clock was only ahead. */
     let before: typeof Count.Type | undefined
@@ -119,7 +120,7 @@ export const layer: Layer.Layer<VolumeQuota, VolumeQuotaError, LiveSettings | Fi
     }
 
     const rollOver = () => {
-      const now = monthOf(clock)
+      const now = currentMonth()
       if (now === month || now < month && !isFuture(month)) {
         return
       }
@@ -277,6 +278,19 @@ export const layer: Layer.Layer<VolumeQuota, VolumeQuotaError, LiveSettings | Fi
 
 const dayMs = 86_400_000
 
-const monthOf = (clock: Clock.Clock) => new Date(clock.unsafeCurrentTimeMillis()).toISOString().slice(0, 7)
+/** Returns what tells the month that is. It is asked at every event, so it makes a date only when the clock leaves the month. */
+const monthTeller = (clock: Clock.Clock) => {
+  let [month, from, until] = ["", 0, 0]
+  return () => {
+    const now = clock.unsafeCurrentTimeMillis()
+    if (now < from || now >= until) {
+      const date = new Date(now)
+      month = date.toISOString().slice(0, 7)
+      from = Date.UTC(date.getUTCFullYear(), date.getUTCMonth())
+      until = Date.UTC(date.getUTCFullYear(), date.getUTCMonth() + 1)
+    }
+    return month
+  }
+}
 
 const isNotFound = (error: PlatformError.PlatformError) => error._tag === "SystemError" && error.reason === "NotFound"
