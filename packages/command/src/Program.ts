@@ -27,10 +27,11 @@ import * as Stream from "effect/Stream"
 import * as os from "node:os"
 import * as Util from "node:util"
 import { mended } from "./internal/bashCompletion.js"
+import * as CommandLine from "./internal/commandLine.js"
 import { layer as terminal } from "./internal/terminal.js"
 import { printable, printableLines } from "./Printable.js"
 import { withSeparateValues } from "./Repeatable.js"
-import type { UsageError } from "./UsageError.js"
+import { UsageError } from "./UsageError.js"
 import * as Version from "./Version.js"
 
 /** The exit codes, which the help of both programs lists. */
@@ -78,14 +79,25 @@ export const cli = <Name extends string, R, E, A>(
   build: Version.Build,
   footer?: HelpDoc.HelpDoc
 ) =>
-(
-  argv: ReadonlyArray<string>
-): Effect.Effect<void, E | ValidationError.ValidationError, CliApp.CliApp.Environment | R> =>
-  Command.run(command, {
-    name: build.name,
-    version: argv.includes("--version") ? Version.text(build) : build.version,
-    ...footer === undefined ? {} : { footer }
-  })(argv)
+(argv: ReadonlyArray<string>): Effect.Effect<void, E | UsageError, CliApp.CliApp.Environment | R> =>
+  Effect.gen(function*() {
+    const [node, script, ...given] = argv as [string, string, ...Array<string>]
+    const { args, words } = yield* CommandLine.read(command, build.name, given)
+    const run = Command.run(command, {
+      name: build.name,
+      version: args.includes("--version") ? Version.text(build) : build.version,
+      ...footer === undefined ? {} : { footer }
+    })
+    return yield* Effect.catchIf(
+      run([node, script, ...args]),
+      ValidationError.isValidationError,
+      // @effect/cli has said already what is wrong with the arguments.
+      () =>
+        new UsageError({
+          message: `usage: ${CommandLine.usageOf(command, words)}\n${words.join(" ")} --help says what these are`
+        })
+    )
+  })
 
 /** What the commands of a program need. */
 const environment = Layer.mergeAll(
@@ -133,18 +145,14 @@ export const run = <E extends Reportable>(options: {
   readonly usageErrors: ReadonlyArray<string>
   readonly cli: (
     argv: ReadonlyArray<string>
-  ) => Effect.Effect<void, E | ValidationError.ValidationError, CliApp.CliApp.Environment>
+  ) => Effect.Effect<void, E, CliApp.CliApp.Environment>
 }): void => {
   const { isService, name, usageErrors } = options
 
-  const report = (cause: Cause.Cause<E | UsageError | ValidationError.ValidationError>): Effect.Effect<number> => {
+  const report = (cause: Cause.Cause<E | UsageError>): Effect.Effect<number> => {
     const failure = Option.getOrUndefined(Cause.failureOption(cause))
     if (failure === undefined) {
       return Effect.as(Console.error(`${name}: a bug, please report it:\n${Cause.pretty(cause)}`), failed)
-    }
-    if (ValidationError.isValidationError(failure)) {
-      // @effect/cli has said already what is wrong with the arguments.
-      return Effect.as(Console.error(`${name}: see ${name} --help for the flags and commands there are`), calledWrongly)
     }
     return Effect.as(
       Console.error(printableLines(`${name}: ${failure.message}`)),

@@ -292,9 +292,15 @@ describe("tx3-relay", { timeout: 180_000 }, () => {
       assert.include(check.stdout.toString(), "nothing to mend if that is this relay")
     }))
 
-  for (const args of [["--colour"], ["check", "--colour"], ["run"], ["--config"]]) {
-    it.live(`refuses to be called with ${args.join(" ")}`, () =>
-      programs.refused("tx3-relay", args, "see tx3-relay --help for the flags and commands there are"))
+  for (
+    const [args, message] of [
+      [["--colour"], "there is no flag \"--colour\"; tx3-relay --help lists the flags there are"],
+      [["check", "--colour"], "there is no flag \"--colour\"; tx3-relay check --help lists the flags there are"],
+      [["run"], "there is no command \"run\"; tx3-relay --help lists the commands there are"],
+      [["kick"], "Missing argument <WHO>\n\ntx3-relay: usage: tx3-relay kick [--admin ADDRESS]"]
+    ] as const
+  ) {
+    it.live(`refuses to be called with ${args.join(" ")}`, () => programs.refused("tx3-relay", args, message))
   }
 
   it.scopedLive("--help and --version print to stdout", () =>

@@ -76,10 +76,10 @@ describe("tx3", { timeout: 180_000 }, () => {
     }))
 
   const wrong: ReadonlyArray<readonly [args: ReadonlyArray<string>, message: string]> = [
-    [["--colour"], "see tx3 --help"],
-    [["dance"], "Invalid subcommand for tx3"],
-    [["connect"], "Missing argument <ADDRESS>"],
-    [["connect", "--colour", nowhere], "there is no flag \"--colour\""],
+    [["--colour"], "tx3: there is no flag \"--colour\"; tx3 --help lists the flags there are"],
+    [["dance"], "tx3: there is no command \"dance\"; tx3 --help lists the commands there are"],
+    [["connect"], "Missing argument <ADDRESS>\n\ntx3: usage: tx3 connect [(-i, --identity FILE)]"],
+    [["connect", "--colour", nowhere], "there is no flag \"--colour\"; tx3 connect --help lists the flags there are"],
     [["connect", nowhere, "more"], "tx3: \"more\": scheme is neither tx3-st nor tx3-rst"],
     [["listen", direct, "more"], "Received unknown argument: 'more'"],
     [["connect", "example.org:80"], "tx3: \"example.org:80\": scheme is neither tx3-st nor tx3-rst"],
