@@ -114,8 +114,8 @@ const helpOf = async (program) => {
   return Object.fromEntries(await Promise.all(texts))
 }
 
-/** Writes a program's bundle, and returns esbuild's account of it. */
-export const bundle = async (program, outdir = folderOf(program)) => {
+/** Writes a program's bundle, and returns esbuild's account of it. Some options of esbuild may differ. */
+export const bundle = async (program, outdir = folderOf(program), options = {}) => {
   const isRelay = program === "tx3-relay"
   const dist = join(packages, program, "dist")
   rmSync(outdir, { force: true, recursive: true })
@@ -142,7 +142,8 @@ export const bundle = async (program, outdir = folderOf(program)) => {
     banner: {
       js: "import { createRequire as makeRequire } from \"node:module\"; const require = makeRequire(import.meta.url);"
     },
-    plugins: [plugin]
+    plugins: [plugin],
+    ...options
   })
   const folders = new Set(composition(metafile).keys())
   folders.delete("ours")

@@ -5,6 +5,7 @@
  *
  * @since 0.1.0
  */
+import { asset } from "@tx3/sockets/Executable"
 import { readFileSync } from "node:fs"
 import module from "node:module"
 import { join } from "node:path"
@@ -63,7 +64,8 @@ const inStore = async ({ build, help }: { readonly build: Build; readonly help: 
     return undefined
   }
   try {
-    return (JSON.parse(readFileSync(help, "utf8")) as Record<string, string>)[asked.join(" ")]
+    const texts = asset("help.json")?.toString() ?? readFileSync(help, "utf8")
+    return (JSON.parse(texts) as Record<string, string>)[asked.join(" ")]
   } catch {
     return undefined
   }

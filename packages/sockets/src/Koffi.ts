@@ -39,8 +39,8 @@ const fromExecutable = () => {
 const caches = () => {
   const { HOME, XDG_CACHE_HOME } = process.env
   return [
-    ...XDG_CACHE_HOME ? [join(XDG_CACHE_HOME, "tx3")] : [],
-    ...HOME ? [join(HOME, ".cache/tx3")] : [],
+    ...XDG_CACHE_HOME ? [join(XDG_CACHE_HOME, "tx3/lib")] : [],
+    ...HOME ? [join(HOME, ".cache/tx3/lib")] : [],
     join(tmpdir(), `tx3-${process.geteuid!()}`)
   ].filter(isAbsolute)
 }

@@ -26,5 +26,8 @@ export const prefix = "needs "
 export const missingIn = (suite: string): ReadonlyArray<Command> =>
   suite.startsWith(prefix) ? suite.slice(prefix.length).split(", ") as ReadonlyArray<Command> : []
 
+/** The name of the variable that names a folder with the programs as executables, which tests start in place of the bundles. */
+export const executables = "TX3_TEST_EXECUTABLES"
+
 /** The name of the variable that tells tests where `bundledExamples` put them. */
 export const bundledExamples = "TX3_TEST_EXAMPLES"

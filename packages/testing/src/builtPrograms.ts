@@ -9,10 +9,18 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import type { Writable } from "node:stream"
 import { fileURLToPath } from "node:url"
-import { bundledExamples } from "./Programs.js"
+import { bundledExamples, executables } from "./Programs.js"
 
 /** The file that starts a program, as npm installs it. */
 export const bin = (name: string) => fileURLToPath(new URL(`../../${name}/bin/${name}.js`, import.meta.url))
+
+/** The two words that start a program: Node and that file, or `env` and an executable. */
+export const commandOf = (name: "tx3" | "tx3-relay"): readonly [string, string] => {
+  const folder = process.env[executables]
+  return folder === undefined
+    ? [process.execPath, bin(name)]
+    : ["env", join(folder, `${name}-${process.platform}-${process.arch}`)]
+}
 
 /** An example's module, by its path in the repository, or the same from the bundle. */
 export const exampleModule = (path: string) => {
@@ -65,17 +73,19 @@ export const start = (
     "-c",
     `${options.before ?? ":"}; exec "$@"`,
     "sh",
-    process.execPath,
-    bin(name),
+    ...commandOf(name),
     ...args
   ], options)
 
 /** Runs a shell script in which `tx3` and `tx3_relay` are the programs. */
-export const startShell = (script: string, options: Options = {}) =>
-  startCommand("sh", [
+export const startShell = (script: string, options: Options = {}) => {
+  const [NODE, TX3] = commandOf("tx3")
+  const [, TX3_RELAY] = commandOf("tx3-relay")
+  return startCommand("sh", [
     "-c",
     `tx3() { "$NODE" "$TX3" "$@"; }; tx3_relay() { "$NODE" "$TX3_RELAY" "$@"; }; ${script}`
-  ], { ...options, env: { ...options.env, NODE: process.execPath, TX3: bin("tx3"), TX3_RELAY: bin("tx3-relay") } })
+  ], { ...options, env: { ...options.env, NODE, TX3, TX3_RELAY } })
+}
 
 export const startCommand = (
   command: string,

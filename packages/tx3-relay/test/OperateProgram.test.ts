@@ -11,9 +11,6 @@ import { chmodSync, readFileSync, statSync, writeFileSync } from "node:fs"
 import type { AddressInfo, Server } from "node:net"
 import { createServer } from "node:net"
 import { join } from "node:path"
-import { fileURLToPath } from "node:url"
-
-const program = fileURLToPath(new URL("../bin/tx3-relay.js", import.meta.url))
 
 /** A relay with an admin server, the file it runs with, and the commands that talk to it. */
 const operated = (more = "") =>
@@ -254,7 +251,7 @@ describe("tx3-relay, for its operator", { timeout: 180_000 }, () => {
       const asNobody = (...args: ReadonlyArray<string>) =>
         Effect.flatMap(
           programs.startCommand("setpriv", [
-            ...["--reuid=65534", "--regid=65534", "--clear-groups", process.execPath, program, ...args]
+            ...["--reuid=65534", "--regid=65534", "--clear-groups", ...programs.commandOf("tx3-relay"), ...args]
           ], { cwd: "/", env: { TX3_RELAY_ADMIN: `unix:${join(folder, "admin.sock")}`, TX3_RELAY_CONFIG: "" } }),
           ({ ended }) => ended
         )
@@ -276,7 +273,7 @@ describe("tx3-relay, for its operator", { timeout: 180_000 }, () => {
       chmodSync(file, 0o600)
       const shell = yield* programs.startCommand("setpriv", [
         ...["--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", "unset TX3_RELAY_ADMIN; exec \"$@\"", "sh"],
-        ...[process.execPath, program, "status", "--config", file]
+        ...[...programs.commandOf("tx3-relay"), "status", "--config", file]
       ], { cwd: "/" })
       const fileClosed = yield* shell.ended
       assert.strictEqual(fileClosed.code, 2)

@@ -75,8 +75,7 @@ const readFrom = (port: string) =>
 const shell = (command: string, args: ReadonlyArray<string>, options: programs.Options = {}) =>
   Effect.scoped(Effect.flatMap(programs.startCommand(command, args, options), ({ ended }) => ended))
 
-const tx3 = (...args: ReadonlyArray<string>) =>
-  [process.execPath, join(import.meta.dirname, "..", "bin", "tx3.js"), ...args].join(" ")
+const tx3 = (...args: ReadonlyArray<string>) => [...programs.commandOf("tx3"), ...args].join(" ")
 
 withPrograms(["scp", "ssh", "ssh-keygen", "sshd"], () => {
   describe("ssh through expose and forward", { timeout: 180_000 }, () => {

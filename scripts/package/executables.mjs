@@ -1,0 +1,90 @@
+/**
+ * Makes a program one file: Node, the program's bundle, and the files that it reads (`Executable.asset` of @tx3/sockets).
+ * Node calls it a single executable application.
+ */
+import { execFileSync } from "node:child_process"
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { bundle, composition } from "../bundle.mjs"
+import { cache, koffiOf, nodeFileOf, nodeVersion, root } from "./common.mjs"
+
+export const fileName = (program, target) => `${program}-${target}${target.startsWith("win32") ? ".exe" : ""}`
+
+/** Node without its symbols, where there is a tool for the format. Afterwards it could not be stripped any more. */
+const strippedNode = (target) => {
+  if (!target.startsWith("linux")) {
+    return nodeFileOf(target)
+  }
+  const file = join(cache, `stripped-${nodeVersion}-${target}`)
+  if (!existsSync(file)) {
+    const temporary = `${file}.${process.pid}`
+    copyFileSync(nodeFileOf(target), temporary)
+    execFileSync("llvm-strip", ["--strip-all", temporary])
+    copyFileSync(temporary, file)
+    rmSync(temporary)
+  }
+  return file
+}
+
+const assetsOf = (program, target, folder) => {
+  const page = join(folder, "page")
+  return {
+    "help.json": join(folder, "help.json"),
+    ...target.startsWith("linux") ? { "koffi.node": koffiOf(target) } : {},
+    ...program === "tx3-relay"
+      ? {
+        "kernelWorker.js": join(folder, "kernelWorker.js"),
+        ...Object.fromEntries(readdirSync(page).sort().map((name) => [`page/${name}`, join(page, name)]))
+      }
+      : {}
+  }
+}
+
+/** What a program is made of: its packages of npm, as esbuild counts them, and their licences. */
+const contentsOf = (folder, metafile) => {
+  const koffi = "node_modules/koffi"
+  const folders = Array.from(composition(metafile).keys()).filter((name) => name !== "ours")
+  return {
+    folders: [...folders, koffi],
+    licences: [
+      readFileSync(join(folder, "LICENSES.txt"), "utf8"),
+      readFileSync(join(root, koffi, "LICENSE.txt"), "utf8")
+    ].join(
+      `\n${"-".repeat(80)}\n\nkoffi\n\n`
+    )
+  }
+}
+
+/** Makes a program for some targets, in a folder; returns what it is made of. */
+export const makeExecutables = async (program, wanted, out) => {
+  const folder = join(cache, "bundles", program)
+  const metafile = await bundle(program, folder, {
+    // Inside an executable no file can be imported.
+    splitting: false,
+    // When a program fails, Node prints the line, and finds no map.
+    minify: false,
+    sourcemap: false,
+    target: `node${nodeVersion}`
+  })
+  mkdirSync(out, { recursive: true })
+  for (const target of wanted) {
+    const config = join(folder, `${target}.json`)
+    const output = join(out, fileName(program, target))
+    rmSync(output, { force: true })
+    writeFileSync(
+      config,
+      JSON.stringify({
+        main: join(folder, "main.js"),
+        mainFormat: "module",
+        output,
+        executable: strippedNode(target),
+        disableExperimentalSEAWarning: true,
+        assets: assetsOf(program, target, folder)
+      })
+    )
+    execFileSync(nodeFileOf(`${process.platform}-${process.arch}`), ["--build-sea", config], {
+      stdio: ["ignore", "ignore", "inherit"]
+    })
+  }
+  return contentsOf(folder, metafile)
+}
