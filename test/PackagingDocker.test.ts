@@ -22,7 +22,7 @@ const named = (keyword: string) => only(file.getInstructions().filter((_) => _.g
 const words = (instruction: Instruction): ReadonlyArray<string> =>
   JSON.parse(/\[.*\]$/s.exec(instruction.getArgumentsContent()!)![0])
 
-const program = "/app/packages/tx3-relay/bin/tx3-relay.js"
+const program = "/usr/bin/tx3-relay"
 const copies = file.getCOPYs().filter(inFinal) as ReadonlyArray<Copy>
 const pathsOf = (copy: Copy) => copy.getArguments().map((argument) => argument.getValue())
 
@@ -42,13 +42,15 @@ describe("the Dockerfile", () => {
     assert.deepStrictEqual(problems.map(({ message, range }) => `${range.start.line + 1}: ${message}`), [])
   })
 
-  it("takes images of one tag and of one version of Node", () => {
+  it("takes images of one tag and of one version of Debian", () => {
     const tags = stages.map((stage) => stage.getImageTag())
     assert.isAbove(tags.length, 1)
     assert.notInclude(tags, null)
     assert.notInclude(tags, "latest")
-    const versions = stages.map((stage) => /node(?:js|:)(\d+)/.exec(stage.getImage()!)![1])
-    assert.deepStrictEqual(new Set(versions).size, 1)
+    assert.deepStrictEqual(stages.map((stage) => /bookworm|debian12/.exec(stage.getImage()!)?.[0]), [
+      "bookworm",
+      "debian12"
+    ])
   })
 
   it("adds nothing from elsewhere", () => {
@@ -58,21 +60,15 @@ describe("the Dockerfile", () => {
   it("runs the relay as a user that is not root, without a shell", () => {
     assert.deepStrictEqual(file.getInstructions().filter((_) => inFinal(_) && /RUN|SHELL|CMD/.test(_.getKeyword())), [])
     assert.match(named("USER").getArgumentsContent()!, /^[1-9]\d*:[1-9]\d*$/)
-    assert.deepStrictEqual(words(only(file.getENTRYPOINTs())), ["/nodejs/bin/node", program])
-    assert.deepStrictEqual(words(only(file.getHEALTHCHECKs())).slice(0, 3), ["/nodejs/bin/node", program, "probe"])
+    assert.deepStrictEqual(words(only(file.getENTRYPOINTs())), [program])
+    assert.deepStrictEqual(words(only(file.getHEALTHCHECKs())).slice(0, 2), [program, "probe"])
     assert.strictEqual(named("STOPSIGNAL").getArgumentsContent(), "SIGTERM")
   })
 
-  it("copies what there is, and the program to where it is run", () => {
-    const copied = copies.flatMap((copy) => pathsOf(copy).slice(0, -1))
-      .filter((path) => path.startsWith("/src/"))
-      .map((path) => path.slice("/src/".length))
-    assert.deepStrictEqual(copied.filter((path) => path !== "node_modules" && !packaging.exists(path)), [])
-    assert.deepStrictEqual(
-      copies.map(pathsOf).filter(([from, to]) => from === "/src/packages" && to === "/app/packages").length,
-      1
-    )
-    assert.isTrue(packaging.exists(program.replace("/app/", "")))
+  it("copies what the Debian package has, and each file to where it is there", () => {
+    const fromPackage = copies.map(pathsOf).filter(([from]) => from!.startsWith("/image/"))
+    fromPackage.forEach(([from, to]) => assert.strictEqual(from, `/image${to}`))
+    assert.includeMembers(fromPackage.map(([, to]) => to), [program, "/usr/lib/tx3-relay/koffi.node"])
   })
 
   it("is built from what the repository is built from, and from no secret", () => {
@@ -84,9 +80,19 @@ describe("the Dockerfile", () => {
       "package.json",
       "package-lock.json",
       "tsconfig*.json",
+      "CHANGELOG.md",
       "packages",
-      "examples"
+      "packaging",
+      "scripts",
+      "bench",
+      "examples",
+      "packaging/debian/relay.yml"
     ])
-    assert.includeMembers(patterns.slice(sent.length), ["**/*.pem", "**/*.yml", "**/node_modules", "**/dist"])
+    assert.includeMembers(patterns.filter((pattern) => !pattern.startsWith("!")), [
+      "**/*.pem",
+      "**/*.yml",
+      "**/node_modules",
+      "**/dist"
+    ])
   })
 })
