@@ -152,7 +152,7 @@ const steps = {
 
   /** The programs' own tests. */
   suite: () => {
-    run("npx", ["vitest", "run", "--config", "vitest.workspace.ts", "--project", "tx3", "--project", "tx3-relay"], {
+    run("npx", ["vitest", "run", "--config", "vitest.workspace.ts", "packages/tx3/test", "packages/tx3-relay/test"], {
       cwd: root,
       env: { ...process.env, TX3_TEST_EXECUTABLES: dist },
       stdio: ["ignore", "inherit", "inherit"]
