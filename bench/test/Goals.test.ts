@@ -59,15 +59,37 @@ describe("Goals", () => {
     assert.strictEqual(judged[what], "met")
   })
 
-  it("take the worst attack of each round, and no round that lacks one", () => {
+  describe("beside the worst attack", () => {
     const of = (attack: Figure.Attack, ...beside: ReadonlyArray<number | null>) => [
       figure(Figure.honestTime("registration", "p99", attack, false), { kernel: [2, 2, 2] }),
       figure(Figure.honestTime("registration", "p99", attack, true), { kernel: beside })
     ]
-    const judged = Goals.judge(results({ figures: [...of("silent", 2, 22, 2), ...of("hello", 8, 2, null)] }))
-      .find(({ what }) => what.startsWith("kernel: registration, p99, beside the worst attack"))!
-    assert.deepStrictEqual(judged.spread, { min: 4, max: 11 })
-    assert.strictEqual(judged.verdict, "not met")
+    const judge = (...figures: ReadonlyArray<Results.FigureResults>) =>
+      Goals.judge(results({ figures })).find(({ what }) =>
+        what.startsWith("kernel: registration, p99, beside the worst attack")
+      )!
+
+    it("judge each attack by the median of its own rounds, and name the worst", () => {
+      // The worst of each round would be 11, 12 and 4: no attack has that median.
+      const judged = judge(...of("silent", 2, 24, 2), ...of("hello", 22, 6, 8))
+      assert.strictEqual(
+        judged.what,
+        "kernel: registration, p99, beside the worst attack from one address " +
+          "(the relay's digest and a ClientHello, then silence), against before"
+      )
+      assert.strictEqual(judged.median, 4)
+      assert.deepStrictEqual(judged.spread, { min: 3, max: 11 })
+      assert.strictEqual(judged.verdict, "met")
+      assert.strictEqual(judge(...of("silent", 2, 24, 12), ...of("hello", 22, 6, 8)).verdict, "not met")
+    })
+
+    it("do not judge while an attack has no value", () => {
+      for (const lacking of [[], of("hello", null, null, null)]) {
+        assert.strictEqual(judge(...of("silent", 2, 2, 2), ...lacking).verdict, "not measured")
+      }
+      // A round that lacks one leaves the other rounds to judge.
+      assert.strictEqual(judge(...of("silent", 2, 2, 2), ...of("hello", 8, 12, null)).median, 5)
+    })
   })
 
   it("can be judged of results from before there were rates and attacks", () => {

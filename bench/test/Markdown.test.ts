@@ -43,7 +43,7 @@ describe("Markdown", () => {
     )
     assert.include(
       Markdown.goals(measured),
-      "| kernel: set-up, p99, beside the worst attack from one address, against before | 5× | 4.00× | 2.00 – 6.00 | met |"
+      "| kernel: set-up, p99, beside the worst attack from one address (silent connections), against before | 5× | 4.00× | 2.00 – 6.00 | met |"
     )
     assert.include(Markdown.page(measured, []), "each begin every 40 ms")
   })
