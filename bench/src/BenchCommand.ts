@@ -25,6 +25,7 @@ import * as ProcessTree from "./ProcessTree.js"
 import * as Progress from "./Progress.js"
 import * as Results from "./Results.js"
 import * as Run from "./Run.js"
+import * as Start from "./Start.js"
 import * as Subject from "./Subject.js"
 
 /** Another relay as it is given on the command line. */
@@ -65,7 +66,7 @@ const quick = Options.boolean("quick").pipe(
 
 const rounds = Options.integer("rounds").pipe(
   Options.withPseudoName("N"),
-  Options.withDescription("Rounds to take medians of; 9 without it, with --quick 1"),
+  Options.withDescription("Rounds to take medians of; 9 without it, of h 10, with --quick 1"),
   Options.withSchema(number("--rounds", Schema.Int, 1, 100)),
   Options.optional
 )
@@ -113,12 +114,12 @@ const busySplices = 100
 const idleSplices = 5000
 const controlStreams = 1000
 
-/** The subjects to measure, and those that would be if they were installed. */
+/** The subjects and programs to measure, and the subjects that would be if they were installed. */
 const choose = (names: ReadonlyArray<string> | undefined, relays: ReadonlyArray<CustomRelay>) =>
   Effect.gen(function*() {
     const { found, missing } = yield* Subject.discover
     const all = [...found, ...relays.map(Subject.custom)]
-    const known = [...all, ...missing].map(({ name }) => name)
+    const known = [...[...all, ...missing].map(({ name }) => name), ...Start.measured]
     const twice = known.find((name, index) => known.indexOf(name) !== index)
     if (twice !== undefined) {
       return yield* new BenchError({ message: `--relay ${twice}: there is a subject of this name already` })
@@ -129,7 +130,11 @@ const choose = (names: ReadonlyArray<string> | undefined, relays: ReadonlyArray<
     }
     const wanted = names === undefined ? known : [...names, ...relays.map(({ name }) => name)]
     const isWanted = ({ name }: { readonly name: string }) => wanted.includes(name)
-    return { subjects: all.filter(isWanted), missing: missing.filter(isWanted) }
+    return {
+      subjects: all.filter(isWanted),
+      missing: missing.filter(isWanted),
+      programs: Start.measured.filter((name) => wanted.includes(name))
+    }
   })
 
 const root = fileURLToPath(new URL("../../", import.meta.url))
@@ -172,7 +177,12 @@ const bench = Command.make(
       }
       const startedAt = new Date()
       const chosen = yield* choose(Option.getOrUndefined(subjects), yield* Effect.forEach(relay, parseRelay))
-      const chosenRounds = Option.getOrElse(rounds, () => quick ? 1 : 9)
+      const chosenFigures = Option.getOrElse(figures, () => Figure.letters)
+      const startRounds = Option.getOrElse(rounds, () => quick ? 1 : 10)
+      const chosenRounds = Option.getOrElse(
+        rounds,
+        () => chosenFigures.every((group) => group === "h") ? startRounds : quick ? 1 : 9
+      )
       const held = Math.min(idleSplices, Subject.mostSplices() - busySplices)
       const settings: Plan.Settings = {
         quick,
@@ -187,7 +197,10 @@ const bench = Command.make(
         attackRounds: Math.min(3, chosenRounds),
         attackSeconds: quick ? 1 : 4,
         attacks: quick ? ["silent", "unknown", "hello", "peers"] : Object.keys(Figure.attacks) as Array<Figure.Attack>,
-        figures: Option.getOrElse(figures, () => Figure.letters),
+        startRounds: chosenFigures.includes("h") ? startRounds : 0,
+        restSeconds: quick ? 1 : 3,
+        programs: chosen.programs,
+        figures: chosenFigures,
         splices: [1, 4, 64],
         roundTripSplices: [1, 64],
         inFlight: [1, 32, 256],

@@ -23,6 +23,7 @@ export const groups = {
   d: "Memory and descriptors",
   e: "Beside idle splices",
   f: "Rates",
+  h: "Start and memory at rest",
   j: "Attacks from one address"
 } as const
 
@@ -87,6 +88,42 @@ export const unreachedRate = { bandwidthTotal: 1e12 }
 
 /** The busy splices of (f), for CPU per GB with and without a rate that nobody reaches. */
 export const unreachedSplices = 4
+
+/** The programs of (h), and what they are. */
+export const programs = {
+  node: "an empty program, `node -e 0`",
+  tx3: "the program of nodes and peers, as its package ships it",
+  "tx3-relay": "our relay, as its package ships it"
+} as const
+
+export type Program = keyof typeof programs
+
+/** Programs that (h) runs from their start to their end. */
+export const wholeRuns = {
+  node: "`node -e 0`",
+  version: "`tx3 --version`",
+  help: "`tx3 connect --help`"
+} as const
+
+export type WholeRun = keyof typeof wholeRuns
+
+/** What (h) times from the start of a process. */
+export const starts = {
+  ...wholeRuns,
+  connect: "`tx3 connect` until the first byte",
+  relay: "`tx3-relay` until its address list is complete"
+} as const
+
+export type Start = keyof typeof starts
+
+/** What (h) leaves alone for some seconds. */
+export const resting = {
+  expose: "`tx3 expose`",
+  forward: "`tx3 forward`",
+  relay: "`tx3-relay` with its admin server"
+} as const
+
+export type Resting = keyof typeof resting
 
 const splices = (level: number) => level === 1 ? "1 splice" : `${level} splices`
 
@@ -217,6 +254,32 @@ export const unreachedCpu = (limited: boolean): Figure => ({
   title: `CPU per GB, ${splices(unreachedSplices)}, ${limited ? "under a rate that is not reached" : "without a rate"}`,
   unit: "s/GB",
   digits: 3
+})
+
+/** From the start of a process until it has ended, or done what is said of it. */
+export const startTime = (what: Start): Figure => ({
+  id: `startTime.${what}`,
+  group: "h",
+  title: `wall time, ${starts[what]}`,
+  unit: "ms",
+  digits: 0
+})
+
+/** The most resident memory from the start to the end. */
+export const peakMemory = (what: WholeRun): Figure => ({
+  id: `peakMemory.${what}`,
+  group: "h",
+  title: `peak memory, ${wholeRuns[what]}`,
+  unit: "MB",
+  digits: 1
+})
+
+export const restMemory = (what: Resting): Figure => ({
+  id: `restMemory.${what}`,
+  group: "h",
+  title: `memory at rest, ${resting[what]}`,
+  unit: "MB",
+  digits: 1
 })
 
 /** Attempts of an attacker in a second: connections or handshakes. */

@@ -3,6 +3,7 @@
  */
 import * as Figure from "./Figure.js"
 import * as Results from "./Results.js"
+import type * as Start from "./Start.js"
 import * as Statistics from "./Statistics.js"
 
 export interface Goal {
@@ -46,6 +47,39 @@ const within = (what: string, atMost: number, figure: Figure.Figure, subject: st
   ...bound(what, atMost, figure, subject),
   of: (results) => Results.rounds(results, figure.id, subject).map((value) => value === null ? null : Math.abs(value))
 })
+
+/** A bound on the time from the start of a process, in those of an empty program. */
+const start = (what: Figure.Start, atMost: number, subject: Start.Measured): Goal =>
+  ratio(`${Figure.starts[what]}: wall time, against ${Figure.starts.node}`, atMost, Figure.startTime(what), subject, {
+    subject: "node",
+    figure: Figure.startTime("node")
+  })
+
+/** A bound on what a process has at its peak beyond what an empty program has. */
+const abovePeak = (what: Figure.WholeRun, atMost: number, subject: Start.Measured): Goal => ({
+  what: `${Figure.wholeRuns[what]}: peak memory, above that of ${Figure.wholeRuns.node}`,
+  subjects: [subject, "node"],
+  atMost,
+  unit: Figure.peakMemory(what).unit,
+  of: (results) =>
+    Statistics.differences(
+      Results.rounds(results, Figure.peakMemory(what).id, subject),
+      Results.rounds(results, Figure.peakMemory("node").id, "node")
+    )
+})
+
+const rest = (what: Figure.Resting, atMost: number, subject: Start.Measured): Goal =>
+  bound(`${Figure.resting[what]}: memory at rest`, atMost, Figure.restMemory(what), subject)
+
+/** What somebody waits for a program, and what it keeps of a machine while it does nothing. */
+const starts: ReadonlyArray<Goal> = [
+  ...(["help", "version"] as const).flatMap((what) => [start(what, 2.5, "tx3"), abovePeak(what, 25, "tx3")]),
+  start("connect", 3.5, "tx3"),
+  rest("expose", 75, "tx3"),
+  rest("forward", 75, "tx3"),
+  start("relay", 5, "tx3-relay"),
+  rest("relay", 95, "tx3-relay")
+]
 
 /**
  * What the limiter may add to the CPU per GB: it reads a clock and moves counters for each piece that is carried, which
@@ -153,6 +187,7 @@ const all = (results: Results.Results): ReadonlyArray<Goal> => {
         { figure: Figure.unreachedCpu(false) }
       )
     ]),
+    ...starts,
     ...["kernel", "portable"].flatMap((subject) =>
       (["setUp", "registration"] as const).map((what) => besideWorstAttack(results, what, subject))
     )

@@ -97,7 +97,38 @@ const attackTable = (results: Results.Results) => {
   )
 }
 
-/** The figures of each group, one row for each figure and one column for each subject; attacks have a table of their own. */
+/** A figure of (h) against the same of an empty program: a time as a ratio, a peak as a difference. */
+const againstEmpty = (results: Results.Results, { id, unit }: Results.FigureResults, program: string) => {
+  const compared = (
+    how: (rounds: Statistics.Rounds, to: Statistics.Rounds) => Statistics.Rounds,
+    empty: Figure.Figure
+  ) => Statistics.median(how(Results.rounds(results, id, program), Results.rounds(results, empty.id, "node")))
+  if (program === "node" || id.startsWith("restMemory.")) {
+    return "–"
+  }
+  if (id.startsWith("startTime.")) {
+    return withUnit(number(compared(Statistics.ratios, Figure.startTime("node")), 2), "×")
+  }
+  const difference = compared(Statistics.differences, Figure.peakMemory("node"))
+  return `${(difference ?? -1) < 0 ? "" : "+"}${withUnit(number(difference, 1), unit)}`
+}
+
+/** Starts and memory at rest, one row for each: every figure is of one program. */
+const startTable = (results: Results.Results, figures: ReadonlyArray<Results.FigureResults>) =>
+  table(
+    ["figure", "unit", "measured", "least to most of the rounds", `against ${Figure.wholeRuns.node}`],
+    figures.flatMap((figure) =>
+      Object.entries(figure.subjects).map(([program, { max, median, min }]) => [
+        figure.title,
+        figure.unit,
+        number(median ?? undefined, figure.digits),
+        median === null ? "–" : `${number(min!, figure.digits)} – ${number(max!, figure.digits)}`,
+        againstEmpty(results, figure, program)
+      ])
+    )
+  )
+
+/** The figures of each group, one row for each figure and one column for each subject; (h) and attacks have tables of their own. */
 export const figures = (results: Results.Results): string =>
   Object.entries(Figure.groups).flatMap(([group, title]) => {
     const own = results.figures.filter((figure) => figure.group === group)
@@ -105,7 +136,7 @@ export const figures = (results: Results.Results): string =>
       [
         `### (${group}) ${title}`,
         "",
-        group === "j" ? attackTable(results) : table(
+        group === "j" ? attackTable(results) : group === "h" ? startTable(results, own) : table(
           ["figure", "unit", ...results.subjects.map(({ name }) => name)],
           own.map((figure) => [
             figure.title,
@@ -120,6 +151,7 @@ export const figures = (results: Results.Results): string =>
 /** How to read a cell of the figures' tables. */
 export const legend =
   "Each cell: the median of the rounds, and in parentheses its ratio to HAProxy and to the floor, each the median of the ratios within the rounds. " +
+  "Of (h): the ratio to the empty program, or the difference from it, is the median of those within the rounds. " +
   "Of (j): before the attack and beside it, and the ratio of the two."
 
 /** One line for the goals' table: when, where and how it was measured. */
@@ -153,8 +185,10 @@ const measuredHow = (results: Results.Results) => {
     rateRounds,
     rateSeconds,
     rateTurns,
+    restSeconds,
     seconds,
-    splices
+    splices,
+    startRounds
   } = results
   const counts = (values: ReadonlyArray<number>) => values.map((value) => value.toLocaleString("en")).join(", ")
   return list([
@@ -196,6 +230,15 @@ const measuredHow = (results: Results.Results) => {
         counts([Figure.unreachedRate.bandwidthTotal / 1e9])
       } GB/s in all, which is not reached, and of one without a rate, both started for this and taken in turns; ` +
       `the median of ${rateTurns === 1 ? "one turn" : `${rateTurns} turns`} in each round. In ${ofRounds(rateRounds)}.`
+    ],
+    ...startRounds === 0 ? [] : [
+      `(h) Each program as a whole process, as its package ships it, on the Node that runs the benchmark; ${Figure.wholeRuns.node} again right ` +
+      "before each. Wall time is from the start of the process to its end, or to what is said. Peak memory (VmHWM of /proc/self/status) is of a " +
+      "run before that, with a module of ten lines before the program, which reads it at the end and adds less than 1 MB to each. The relay runs " +
+      "with the file that `tx3-relay --init` makes, on free ports of 127.0.0.1, and its admin server listens on its socket and a port. " +
+      "`tx3 connect` goes through such a relay to `tx3 listen`, which sends one byte at once. Memory at rest is what is resident " +
+      `${restSeconds} s after the relay's admin server listens, or \`tx3\` has printed its address. ` +
+      `${startRounds === 1 ? "One round" : `${startRounds} rounds`}. MB is 10⁶ bytes.`
     ],
     ...attackRounds === 0 ? [] : [
       "(j) Our relay with the limits that it has by default, a fresh process for each attack. A set-up as in (c) and a registration (TCP, " +

@@ -6,6 +6,7 @@ import type { BenchError } from "./BenchError.js"
 import * as Figure from "./Figure.js"
 import * as Measure from "./Measure.js"
 import type { Session } from "./Session.js"
+import * as Start from "./Start.js"
 import type { Subject } from "./Subject.js"
 
 export interface Settings {
@@ -27,6 +28,12 @@ export interface Settings {
   /** How long honest peers and nodes are timed before each attack, and as long again beside it. */
   readonly attackSeconds: number
   readonly attacks: ReadonlyArray<Figure.Attack>
+  /** The rounds of (h), which may be more than those of the others: they are short. */
+  readonly startRounds: number
+  /** How long a program is left alone before its memory at rest is read. */
+  readonly restSeconds: number
+  /** What (h) measures beside an empty program. */
+  readonly programs: ReadonlyArray<Start.Measured>
   readonly figures: ReadonlyArray<Figure.Group>
   /** Busy splices of (a), and of (b). */
   readonly splices: ReadonlyArray<number>
@@ -40,15 +47,32 @@ export interface Settings {
   readonly controlStreams: number
 }
 
-export interface Step {
-  readonly subject: Subject
+export type Step = SubjectStep | ProgramStep
+
+interface Described {
   readonly what: string
   /** Rough, for the progress line. */
   readonly seconds: number
+}
+
+/** Measures a running subject. */
+export interface SubjectStep extends Described {
+  readonly subject: Subject
   /** Whether the subject is started for this step alone. */
   readonly fresh: boolean
   readonly measure: (session: Session) => Effect.Effect<Measure.Values, BenchError>
 }
+
+/** Measures a program of (h) from its start on. */
+export interface ProgramStep extends Described {
+  readonly subject: { readonly name: Figure.Program }
+  readonly fresh: true
+  readonly run: (folder: string) => Effect.Effect<Measure.Values, BenchError>
+}
+
+/** How many rounds there are for all that is to be measured. */
+export const rounds = ({ figures, rounds, startRounds }: Settings): number =>
+  figures.includes("h") ? Math.max(rounds, startRounds) : rounds
 
 /** What a subject is not asked for, by figure group, and why. */
 export const leftOut = (subject: Subject, settings: Settings): ReadonlyArray<string> =>
@@ -77,6 +101,41 @@ const rotate = <A>(values: ReadonlyArray<A>, by: number) => {
   return [...values.slice(at), ...values.slice(0, at)]
 }
 
+/** The empty program right before each that is compared with it. */
+const starts = ({ programs, restSeconds }: Settings): ReadonlyArray<ProgramStep> => {
+  const empty: ProgramStep = {
+    subject: { name: "node" },
+    what: "an empty program",
+    seconds: 0.2,
+    fresh: true,
+    run: Start.empty
+  }
+  const tx3 = { subject: { name: "tx3" }, fresh: true } as const
+  const relay: ProgramStep = {
+    subject: { name: "tx3-relay" },
+    what: "its start, and memory at rest",
+    seconds: 1.5 + restSeconds,
+    fresh: true,
+    run: (folder) => Start.relay(folder, restSeconds)
+  }
+  return [
+    ...programs.includes("tx3-relay") ? [empty, relay] : [],
+    ...programs.includes("tx3")
+      ? [
+        empty,
+        { ...tx3, what: "--version and --help", seconds: 0.5, run: Start.answers },
+        empty,
+        {
+          ...tx3,
+          what: "memory at rest, and its start until the first byte",
+          seconds: 3.5 + restSeconds,
+          run: (folder: string) => Start.reach(folder, restSeconds)
+        }
+      ]
+      : []
+  ]
+}
+
 export const round = (settings: Settings, subjects: ReadonlyArray<Subject>, number: number): ReadonlyArray<Step> => {
   const { besideRepeats, figures, idle, inFlight, roundTripSplices, seconds, splices } = settings
   const durations = { warmUpMs: Math.min(300, seconds * 400), measureMs: seconds * 1000 }
@@ -92,10 +151,10 @@ export const round = (settings: Settings, subjects: ReadonlyArray<Subject>, numb
     what: (level: number) => string,
     measure: (session: Session, level: number) => Effect.Effect<Measure.Values, BenchError>
   ) =>
-    !wants(group) ? [] : levels.flatMap((level) =>
+    !wants(group) || number >= settings.rounds ? [] : levels.flatMap((level) =>
       ordered
         .filter(({ forks }) => !forks || level <= mostForks)
-        .map((subject): Step => ({
+        .map((subject): SubjectStep => ({
           subject,
           what: what(level),
           seconds: lasting + 0.1,
@@ -185,6 +244,7 @@ export const round = (settings: Settings, subjects: ReadonlyArray<Subject>, numb
   )
 
   return [
+    ...wants("h") && number < settings.startRounds ? starts(settings) : [],
     ...interleaved(
       "c",
       inFlight,

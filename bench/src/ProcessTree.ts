@@ -67,10 +67,14 @@ export const cpuSeconds = (root: number): number =>
 export const residentBytes = (root: number): number =>
   treeOf(root).reduce((sum, { pid }) => sum + residentBytesOf(pid), 0)
 
-const residentBytesOf = (pid: number) => {
-  const status = tryRead(() => readFileSync(`/proc/${pid}/status`, "utf8")) ?? ""
-  return Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1] ?? 0) * 1024
-}
+const residentBytesOf = (pid: number) =>
+  bytesIn(tryRead(() => readFileSync(`/proc/${pid}/status`, "utf8")) ?? "", "VmRSS")
+
+const bytesIn = (status: string, field: string) =>
+  Number(new RegExp(`^${field}:\\s+(\\d+) kB`, "m").exec(status)?.[1] ?? 0) * 1024
+
+/** The most resident bytes that a process has had so far, from the text of its /proc/PID/status. */
+export const peakBytesIn = (status: string): number => bytesIn(status, "VmHWM")
 
 /** Open descriptors. */
 export const descriptors = (root: number): number =>

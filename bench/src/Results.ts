@@ -28,7 +28,7 @@ export type FigureResults = typeof FigureResults.Type
 
 const attacks = Object.keys(Figure.attacks) as ReadonlyArray<Figure.Attack>
 
-/** Of results from before there was (f), or (j). */
+/** Of results from before there was (f), (h) or (j). */
 const none = { default: () => 0 }
 
 export const Results = Schema.Struct({
@@ -46,6 +46,8 @@ export const Results = Schema.Struct({
   rateTurns: Schema.optionalWith(Schema.Number, none),
   attackSeconds: Schema.optionalWith(Schema.Number, none),
   attacks: Schema.optionalWith(Schema.Array(Schema.Literal(...attacks)), { default: () => [] }),
+  startRounds: Schema.optionalWith(Schema.Number, none),
+  restSeconds: Schema.optionalWith(Schema.Number, none),
   tookSeconds: Schema.Number,
   splices: Schema.Array(Schema.Number),
   roundTripSplices: Schema.Array(Schema.Number),

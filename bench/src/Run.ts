@@ -25,7 +25,7 @@ export interface Outcome {
   readonly failures: Results.Results["failures"]
 }
 
-/** Measures these subjects, with their files in `folder`. `makeProgress` is told how many seconds it will take. */
+/** Measures these subjects, and the programs of (h), with their files in `folder`. `makeProgress` is told how many seconds it will take. */
 export const run = (
   settings: Plan.Settings,
   subjects: ReadonlyArray<Subject>,
@@ -34,14 +34,17 @@ export const run = (
 ): Effect.Effect<Outcome, never, Scope.Scope> =>
   Effect.gen(function*() {
     const scope = yield* Effect.scope
-    const rounds = Array.from({ length: settings.rounds }, (_, number) => Plan.round(settings, subjects, number))
+    const rounds = Array.from({ length: Plan.rounds(settings) }, (_, number) => Plan.round(settings, subjects, number))
     const warmUpMs = settings.quick ? 600 : 1000
     const failures: Array<Results.Results["failures"][number]> = []
     const values = new Map<
       string,
       { readonly figure: Figure.Figure; readonly rounds: Map<string, Array<Array<number>>> }
     >()
-    const sessions = new Map<Subject, { readonly session: Session.Session; readonly scope: Scope.CloseableScope }>()
+    const sessions = new Map<
+      Plan.Step["subject"],
+      { readonly session: Session.Session; readonly scope: Scope.CloseableScope }
+    >()
 
     const steps = rounds.flat()
     const lasting = new Set(steps.filter(({ fresh }) => !fresh).map(({ subject }) => subject))
@@ -67,14 +70,20 @@ export const run = (
         return session
       })
 
-    const endSession = (subject: Subject) =>
+    const endSession = (subject: Plan.Step["subject"]) =>
       Effect.suspend(() => {
         const existing = sessions.get(subject)
         sessions.delete(subject)
         return existing === undefined ? Effect.void : Scope.close(existing.scope, Exit.void)
       })
 
-    const measure = (step: Plan.Step, session: Session.Session) =>
+    const inTime = (step: Plan.Step) =>
+      Effect.timeoutFail({
+        duration: (step.seconds * 4 + 30) * 1000,
+        onTimeout: () => new BenchError({ message: "took far too long" })
+      })
+
+    const measure = (step: Plan.SubjectStep, session: Session.Session) =>
       step.measure(session).pipe(
         // What the load programs saw is often only that the subject has ended.
         Effect.catchAll((error) =>
@@ -84,18 +93,17 @@ export const run = (
               new BenchError({ message: ending ?? `${error.message}; its log: ${session.running.process.log}` })
           )
         ),
-        Effect.timeoutFail({
-          duration: (step.seconds * 4 + 30) * 1000,
-          onTimeout: () => new BenchError({ message: "took far too long" })
-        })
+        inTime(step)
       )
 
     const take = (step: Plan.Step) =>
-      step.fresh
+      "run" in step
+        ? inTime(step)(step.run(folder))
+        : step.fresh
         ? Effect.scoped(Effect.flatMap(Session.start(step.subject, folder), (session) => measure(step, session)))
         : Effect.flatMap(lastingSession(step.subject), (session) => measure(step, session))
 
-    const record = (subject: Subject, round: number, measured: Measure.Values) => {
+    const record = (subject: Plan.Step["subject"], round: number, measured: Measure.Values) => {
       for (const [figure, value] of measured) {
         const entry = values.get(figure.id) ?? { figure, rounds: new Map<string, Array<Array<number>>>() }
         values.set(figure.id, entry)

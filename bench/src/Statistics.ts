@@ -20,6 +20,13 @@ export const spread = (rounds: Rounds): { readonly min: number; readonly max: nu
   return values.length === 0 ? undefined : { min: Math.min(...values), max: Math.max(...values) }
 }
 
+/** Each round's difference. */
+export const differences = (rounds: Rounds, from: Rounds): Rounds =>
+  rounds.map((value, round) => {
+    const base = from[round] ?? null
+    return value === null || base === null ? null : value - base
+  })
+
 /**
  * Each round's ratio. A noisy machine slows down what runs at about the same time alike, so the ratio within a round
  * says more than one of two medians.

@@ -74,7 +74,7 @@ const startMs = 15_000
 const plenty = 100_000
 
 /** The environment without settings that were meant for another relay. */
-const environment = (settings: Record<string, string>) => ({
+export const environment = (settings: Record<string, string>) => ({
   ...Object.fromEntries(Object.entries(process.env).filter(([key]) => !key.startsWith("TX3_"))),
   ...settings
 })
@@ -132,7 +132,8 @@ const writeConfig = (
     return path
   }).pipe(Effect.mapError((error) => new BenchError({ message: error.message })))
 
-const ourRelay = fileURLToPath(new URL("../../packages/tx3-relay/bin/tx3-relay.js", import.meta.url))
+/** The file that starts our relay, as npm installs it. */
+export const ourRelay = fileURLToPath(new URL("../../packages/tx3-relay/bin/tx3-relay.js", import.meta.url))
 
 type OurTransport = "kernel" | "portable"
 

@@ -59,6 +59,34 @@ describe("Goals", () => {
     assert.strictEqual(judged[what], "met")
   })
 
+  it("hold a start and a peak of memory against the empty program of the same round", () => {
+    const judged = Goals.judge(results({
+      figures: [
+        figure(Figure.startTime("node"), { node: [40, 80, null] }),
+        figure(Figure.startTime("help"), { tx3: [100, 208, 90] }),
+        figure(Figure.peakMemory("node"), { node: [40, 44, 42] }),
+        figure(Figure.peakMemory("help"), { tx3: [65, 70, 66] }),
+        figure(Figure.restMemory("relay"), { "tx3-relay": [94, 96, 97] })
+      ]
+    }))
+    const of = (what: string) => {
+      const { median, spread, verdict } = judged.find((goal) => goal.what.startsWith(what))!
+      return { median, spread, verdict }
+    }
+    assert.deepStrictEqual(of("`tx3 connect --help`: wall time, against `node -e 0`"), {
+      median: 2.55,
+      spread: { min: 2.5, max: 2.6 },
+      verdict: "not met"
+    })
+    assert.deepStrictEqual(of("`tx3 connect --help`: peak memory, above that of `node -e 0`"), {
+      median: 25,
+      spread: { min: 24, max: 26 },
+      verdict: "met"
+    })
+    assert.strictEqual(of("`tx3-relay` with its admin server: memory at rest").verdict, "not met")
+    assert.strictEqual(of("`tx3 expose`: memory at rest").verdict, "not measured")
+  })
+
   describe("beside the worst attack", () => {
     const of = (attack: Figure.Attack, ...beside: ReadonlyArray<number | null>) => [
       figure(Figure.honestTime("registration", "p99", attack, false), { kernel: [2, 2, 2] }),
@@ -92,7 +120,7 @@ describe("Goals", () => {
     })
   })
 
-  it("can be judged of results from before there were rates and attacks", () => {
+  it("can be judged of results from before there were rates, starts and attacks", () => {
     const {
       attackRounds: _,
       attackSeconds: __,
@@ -100,12 +128,15 @@ describe("Goals", () => {
       rateRounds: ____,
       rateSeconds: _____,
       rateTurns: ______,
+      restSeconds: _______,
+      startRounds: ________,
       ...before
     } = results({})
     const read = Schema.decodeSync(Results.Json)(JSON.stringify(before))
     assert.strictEqual(read.rateRounds, 0)
     assert.strictEqual(verdicts(read)[`kernel: error of a rate, ${Figure.rates[0]!.what}`], "not measured")
     assert.notInclude(Markdown.page(read, []), "(f)")
+    assert.notInclude(Markdown.page(read, []), "(h) Each program")
     assert.notInclude(Markdown.page(read, []), "(j) Our relay")
   })
 

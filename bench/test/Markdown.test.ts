@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Markdown, Plots } from "../src/index.js"
+import { Figure, Markdown, Plots } from "../src/index.js"
 import { figures, results } from "./utils/results.js"
 
 describe("Markdown", () => {
@@ -33,6 +33,32 @@ describe("Markdown", () => {
       "| carried too much (below 0: too little) of 5 MB/s per splice, 1 splice | % | 0.50 (–, –) | -1.00 (–, –) | – | – |"
     )
     assert.include(Markdown.page(measured, []), "a rate of 1,000 GB/s in all")
+  })
+
+  it("shows starts and memory at rest against the empty program", () => {
+    const measured = results({ figures })
+    const tables = Markdown.figures(measured)
+    for (
+      const row of [
+        "| wall time, `node -e 0` | ms | 50 | 40 – 100 | – |",
+        "| wall time, `tx3 --version` | ms | 100 | 80 – 500 | 2.00× |",
+        "| peak memory, `tx3 --version` | MB | 65.0 | 60.0 – 70.0 | +23.0 MB |",
+        "| wall time, `tx3-relay` until its address list is complete | ms | 200 | 180 – 400 | 4.00× |",
+        "| memory at rest, `tx3 expose` | MB | 71.0 | 70.0 – 80.0 | – |"
+      ]
+    ) {
+      assert.include(tables, row)
+    }
+    assert.include(
+      Markdown.goals(measured),
+      "| `tx3 --version`: peak memory, above that of `node -e 0` | 25 MB | 23.00 MB | 19.00 – 27.00 | met |"
+    )
+    assert.include(Markdown.page(measured, []), "resident 3 s after the relay's admin server listens")
+    const unfloored = figures.filter(({ id }) => id !== Figure.peakMemory("node").id)
+    assert.include(
+      Markdown.figures(results({ figures: unfloored })),
+      "| peak memory, `tx3 --version` | MB | 65.0 | 60.0 – 70.0 | – |"
+    )
   })
 
   it("shows each attack with its rate, and times before and beside it", () => {

@@ -1,9 +1,15 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { Cores, Figure, Measure, Plan, Subject } from "../src/index.js"
+import { Cores, Figure, Measure, Plan, Start, Subject } from "../src/index.js"
 import * as Utils from "./utils/results.js"
 
-const settings: Plan.Settings = { ...Utils.results({}), figures: ["f"], rateRounds: 2, rateTurns: 2 }
+const settings: Plan.Settings = {
+  ...Utils.results({}),
+  programs: Start.measured,
+  figures: ["f"],
+  rateRounds: 2,
+  rateTurns: 2
+}
 
 const plan = (rounds: number) =>
   Effect.map(
@@ -61,6 +67,24 @@ describe("the plan of (j)", () => {
       ])
       assert.isTrue(steps.every(({ fresh }) => fresh))
       assert.deepStrictEqual(of(1), [])
+    }))
+})
+
+describe("the plan of (h)", () => {
+  it.effect("has an empty program right before each program, and may take more rounds than the others", () =>
+    Effect.gen(function*() {
+      const { found } = yield* Subject.discover
+      const wanted: Plan.Settings = { ...settings, figures: ["c", "h"], inFlight: [1], rounds: 1, startRounds: 2 }
+      const names = (number: number, changed: Partial<Plan.Settings> = {}) =>
+        Plan.round({ ...wanted, ...changed }, found, number).map(({ subject }) => subject.name)
+      assert.strictEqual(Plan.rounds(wanted), 2)
+      assert.strictEqual(Plan.rounds({ ...wanted, rounds: 3 }), 3)
+      assert.strictEqual(Plan.rounds({ ...wanted, figures: ["c"] }), 1)
+      const programs = ["node", "tx3-relay", "node", "tx3", "node", "tx3"]
+      assert.deepStrictEqual(names(0), [...programs, ...found.map(({ name }) => name)])
+      assert.deepStrictEqual(names(1), programs)
+      assert.deepStrictEqual(names(2, { rounds: 3 }), names(2, { figures: ["c"], rounds: 3 }))
+      assert.deepStrictEqual(names(1, { programs: ["tx3-relay"] }), ["node", "tx3-relay"])
     }))
 })
 

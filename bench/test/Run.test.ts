@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import type { Plan } from "../src/index.js"
-import { Figure, ProcessTree, Progress, Run, Subject } from "../src/index.js"
+import { Figure, ProcessTree, Progress, Run, Start, Subject } from "../src/index.js"
 
 const folder = Effect.acquireRelease(
   Effect.sync(() => mkdtempSync(join(tmpdir(), "tx3-bench-test-"))),
@@ -25,7 +25,10 @@ const settings: Plan.Settings = {
   attackRounds: 1,
   attackSeconds: 0.3,
   attacks: ["unknown", "hello"],
-  figures: ["a", "b", "c", "d", "e", "f", "j"],
+  startRounds: 1,
+  restSeconds: 0.1,
+  programs: Start.measured,
+  figures: ["a", "b", "c", "d", "e", "f", "h", "j"],
   splices: [1],
   roundTripSplices: [1],
   inFlight: [1],
@@ -46,11 +49,12 @@ const subject = (wanted: string) =>
 const floor = subject("floor")
 
 describe("a run", () => {
-  it.scopedLive("measures every figure of a relay, and leaves no program behind", () =>
+  it.scopedLive("measures every figure of a relay, and of programs from their start, and leaves no program behind", () =>
     Effect.gen(function*() {
       const { failures, figures } = yield* measure({}, yield* floor)
       assert.deepStrictEqual(failures, [])
-      const value = ({ id }: Figure.Figure) => figures.find((figure) => figure.id === id)?.subjects["floor"]?.median
+      const value = ({ id }: Figure.Figure, subject = "floor") =>
+        figures.find((figure) => figure.id === id)?.subjects[subject]?.median
       const positive = [
         Figure.cpuPerGb(1),
         Figure.throughput(1),
@@ -68,6 +72,19 @@ describe("a run", () => {
       }
       assert.strictEqual(value(Figure.spliceDescriptors), 2)
       assert.strictEqual(value(Figure.controlDescriptors), 1)
+      const started = [
+        ...(["version", "help", "connect"] as const).map((what) => [Figure.startTime(what), "tx3"] as const),
+        ...(["version", "help"] as const).map((what) => [Figure.peakMemory(what), "tx3"] as const),
+        ...(["expose", "forward"] as const).map((what) => [Figure.restMemory(what), "tx3"] as const),
+        [Figure.startTime("relay"), "tx3-relay"],
+        [Figure.restMemory("relay"), "tx3-relay"],
+        [Figure.startTime("node"), "node"],
+        [Figure.peakMemory("node"), "node"]
+      ] as const
+      for (const [figure, program] of started) {
+        // Node alone has this many megabytes, and takes this many milliseconds on any machine.
+        assert.isAbove(value(figure, program) ?? 0, 5, figure.id)
+      }
       assert.deepStrictEqual(ProcessTree.pids(process.pid), [process.pid])
     }))
 
@@ -109,6 +126,25 @@ describe("a run", () => {
       assert.lengthOf(failures, 2)
       assert.match(failures[0]!.problem, /^absent ended with exit code 127; its log: \S+ \(.*no-such-relay.*\)$/)
       assert.hasAllKeys(figures[0]!.subjects, ["floor"])
+    }))
+})
+
+describe("the peak memory of a program", () => {
+  it.scopedLive("is the most that it had, however little it has at its end", () =>
+    Effect.gen(function*() {
+      const held = 200_000_000
+      // It ends once the system has this memory again, which a collector may bring about in a thread of its own.
+      const script = `let held = Buffer.alloc(${held}, 1); held = undefined; ` +
+        `const free = () => { gc(); process.memoryUsage.rss() < ${held} || setTimeout(free, 10) }; free()`
+      const peak = yield* Start.peakBytes("peak", yield* folder, ["--expose-gc", "-e", script])
+      assert.isAbove(peak, held)
+      assert.isBelow(peak, 2 * held)
+    }))
+
+  it.scopedLive("is not told of one that fails", () =>
+    Effect.gen(function*() {
+      const failed = yield* Effect.flip(Start.peakBytes("failing", yield* folder, ["-e", "throw new Error('no')"]))
+      assert.match(failed.message, /^failing ended with exit code 1; its log: \S+/)
     }))
 })
 

@@ -13,7 +13,9 @@ export interface Process {
   readonly name: string
   readonly pid: number
   readonly child: ChildProcess
-  /** Where its stdout and stderr go. */
+  /** By `performance.now()`, just before it was started. */
+  readonly startedAt: number
+  /** Where its stdout goes, unless it is read here, and its stderr. */
   readonly output: string
   readonly log: string
 }
@@ -25,16 +27,31 @@ export interface Options {
   readonly env?: NodeJS.ProcessEnv | undefined
 }
 
+export interface CommandOptions extends Options {
+  /** A file to read as its stdin; without it there is nothing to read. */
+  readonly stdin?: string
+  /** Its stdout is a pipe, for `matching`. */
+  readonly isRead?: boolean
+}
+
 /** Runs a command in a process group of its own. */
 export const start = (
   command: string,
   args: ReadonlyArray<string>,
-  options: Options
+  options: CommandOptions
 ): Effect.Effect<Process, BenchError, Scope.Scope> =>
-  run(
-    options,
-    (stdout, stderr) => spawn(command, args, { detached: true, env: options.env, stdio: ["ignore", stdout, stderr] })
-  )
+  run(options, (stdout, stderr) => {
+    const stdin = options.stdin === undefined ? "ignore" : openSync(options.stdin, "r")
+    const child = spawn(command, args, {
+      detached: true,
+      env: options.env,
+      stdio: [stdin, options.isRead ? "pipe" : stdout, stderr]
+    })
+    if (typeof stdin === "number") {
+      closeSync(stdin)
+    }
+    return child
+  })
 
 /** Runs a module with an IPC channel, in a process group of its own. */
 export const startModule = (path: string, options: Options): Effect.Effect<Process, BenchError, Scope.Scope> =>
@@ -53,13 +70,16 @@ const run = (options: Options, open: (stdout: number, stderr: number) => ChildPr
       const output = `${path}.out`
       const log = `${path}.log`
       const [stdout, stderr] = [openSync(output, "w"), openSync(log, "w")]
+      const startedAt = performance.now()
       const child = open(stdout, stderr)
       closeSync(stdout)
       closeSync(stderr)
       child.once("error", (error) =>
         resume(new BenchError({ message: `${options.name} cannot be started: ${error.message}` })))
-      child.once("spawn", () =>
-        resume(Effect.succeed({ name: options.name, pid: child.pid!, child, output, log })))
+      child.once("spawn", () => {
+        const { name } = options
+        resume(Effect.succeed({ name, pid: child.pid!, child, startedAt, output, log }))
+      })
     }),
     (program) =>
       Effect.gen(function*() {
@@ -67,7 +87,9 @@ const run = (options: Options, open: (stdout: number, stderr: number) => ChildPr
         program.child.kill("SIGTERM")
         // A release cannot be interrupted, and what cannot be is waited for beyond its time.
         yield* Effect.timeoutOption(Effect.interruptible(exited(program)), endMs)
-        yield* Effect.sync(() => killGroup(program))
+        yield* Effect.sync(() =>
+          killGroup(program)
+        )
         yield* exited(program)
       })
   )
@@ -108,6 +130,55 @@ const lastLine = (path: string) => {
   return line === "" ? "" : ` (${line.slice(0, 200)})`
 }
 
+/** Waits for its end, which must be a success, and says how many milliseconds it has run. */
+export const ended = (program: Process, timeoutMs: number): Effect.Effect<number, BenchError> =>
+  exited(program).pipe(
+    Effect.map(() => performance.now() - program.startedAt),
+    Effect.filterOrFail(
+      () => program.child.exitCode === 0,
+      () => new BenchError({ message: ending(program)! })
+    ),
+    inTime(program, "ending", timeoutMs)
+  )
+
+/**
+ * Waits until its stdout matches, and says after how many milliseconds it did. The stdout must be read here; what comes
+ * later is read and dropped.
+ */
+export const matching = (
+  program: Process,
+  what: string,
+  timeoutMs: number,
+  pattern: RegExp
+): Effect.Effect<{ readonly match: RegExpExecArray; readonly ms: number }, BenchError> =>
+  Effect.async<{ readonly match: RegExpExecArray; readonly ms: number }, BenchError>((resume) => {
+    const { child } = program
+    const stdout = child.stdout!
+    if (hasEnded(program)) {
+      return resume(Effect.suspend(() => new BenchError({ message: ending(program)! })))
+    }
+    let text = ""
+    const onData = (chunk: Buffer) => {
+      text += chunk.toString("latin1")
+      const match = pattern.exec(text)
+      if (match !== null) {
+        stop()
+        resume(Effect.succeed({ match, ms: performance.now() - program.startedAt }))
+      }
+    }
+    const onClose = () => {
+      stop()
+      resume(Effect.suspend(() => new BenchError({ message: ending(program)! })))
+    }
+    const stop = () => {
+      stdout.off("data", onData).resume()
+      child.off("close", onClose)
+    }
+    stdout.on("data", onData)
+    child.once("close", onClose)
+    return Effect.sync(stop)
+  }).pipe(inTime(program, what, timeoutMs))
+
 /** Looks every few milliseconds until there is something, for as long as the program lives and the time lasts. */
 export const until = <A>(
   program: Process,
@@ -127,12 +198,13 @@ export const until = <A>(
       }
       yield* Effect.sleep(20)
     }
-  }).pipe(
-    Effect.timeoutFail({
-      duration: timeoutMs,
-      onTimeout: () =>
-        new BenchError({
-          message: `${program.name}: ${what} did not happen in ${timeoutMs} ms; its log: ${program.log}`
-        })
-    })
-  )
+  }).pipe(inTime(program, what, timeoutMs))
+
+const inTime = (program: Process, what: string, timeoutMs: number) =>
+  Effect.timeoutFail({
+    duration: timeoutMs,
+    onTimeout: () =>
+      new BenchError({
+        message: `${program.name}: ${what} did not happen in ${timeoutMs} ms; its log: ${program.log}`
+      })
+  })

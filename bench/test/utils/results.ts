@@ -29,6 +29,8 @@ export const results = (changed: Partial<Results.Results>): Results.Results => (
   attackRounds: 3,
   attackSeconds: 3,
   attacks: ["silent", "hello"],
+  startRounds: 3,
+  restSeconds: 3,
   tookSeconds: 100,
   splices: [1, 4, 64],
   roundTripSplices: [1, 64],
@@ -72,6 +74,18 @@ export const figures = [
   ...Figure.rates.map((rate) => figure(Figure.rateError(rate), { kernel: [0.5, -4, 1], portable: [-1, -1, 6] })),
   figure(Figure.unreachedCpu(true), { kernel: [0.21, 0.21, 0.4], portable: [1.05, 1, 1] }),
   figure(Figure.unreachedCpu(false), { kernel: [0.2, 0.2, 0.2], portable: [1, 1, 1] }),
+  ...(["node", "version", "help"] as const).flatMap((what) => {
+    const subject = what === "node" ? "node" : "tx3"
+    return [
+      figure(Figure.startTime(what), { [subject]: subject === "node" ? [40, 50, 100] : [80, 100, 500] }),
+      figure(Figure.peakMemory(what), { [subject]: subject === "node" ? [41, 42, 43] : [60, 65, 70] })
+    ]
+  }),
+  figure(Figure.startTime("connect"), { tx3: [130, 160, 320] }),
+  figure(Figure.startTime("relay"), { "tx3-relay": [180, 200, 400] }),
+  figure(Figure.restMemory("expose"), { tx3: [70, 71, 80] }),
+  figure(Figure.restMemory("forward"), { tx3: [70, 71, 72] }),
+  figure(Figure.restMemory("relay"), { "tx3-relay": [90, 95, 96] }),
   ...(["silent", "hello"] as const).flatMap((attack) => [
     figure(Figure.attackRate(attack), { kernel: [5000, 5100, 4900], portable: [4000, 4000, 4000] }),
     ...(["setUp", "registration"] as const).flatMap((what) => [
