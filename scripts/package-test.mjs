@@ -299,7 +299,7 @@ const steps = {
 
   /** The packages of npm: what would be published, and each program installed by npm alone. */
   npm: () => {
-    const tarballs = join(scratch, "npm")
+    const tarballs = join(scratch, "tarballs")
     mkdirSync(tarballs)
     npm([
       "pack",
