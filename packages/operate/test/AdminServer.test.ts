@@ -14,6 +14,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import type { Values } from "../../policy/test/utils/operated.js"
 import { logTo } from "../../policy/test/utils/operated.js"
+import { hasIpv6 } from "../../relay/test/utils/clients.js"
 import { until, withOperatedRelay } from "./utils/operatedRelay.js"
 
 const withFolder = <A, E>(body: (folder: string) => Effect.Effect<A, E>) =>
@@ -522,28 +523,31 @@ describe("AdminServer", () => {
 
   it.scopedLive("waits at its start for ports that outgoing connections have", () =>
     Effect.gen(function*() {
+      // Connections to different places may share a port, and other tests make thousands over IPv4.
+      const host = hasIpv6 ? "::1" : "127.0.0.1"
+      const hostname = hasIpv6 ? "[::1]" : host
       const server = yield* Effect.acquireRelease(
         Effect.async<ReturnType<typeof createServer>>((resume) => {
           const server = createServer((socket) => void socket.on("error", () => {}))
-            .listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
+            .listen(0, host, () => resume(Effect.succeed(server)))
         }),
         (server) => Effect.sync(() => server.close())
       )
       const outgoing = yield* Effect.acquireRelease(
         Effect.forEach([1, 2], () =>
           Effect.async<ReturnType<typeof connect>>((resume) => {
-            const socket = connect((server.address() as { port: number }).port, "127.0.0.1")
+            const socket = connect((server.address() as { port: number }).port, host)
             socket.once("connect", () => resume(Effect.succeed(socket)))
           })),
         (sockets) => Effect.sync(() => sockets.forEach((socket) => socket.destroy()))
       )
-      const [admin, metrics] = outgoing.map(({ localPort }) => `http://127.0.0.1:${localPort}`) as [string, string]
+      const [admin, metrics] = outgoing.map(({ localPort }) => `http://${hostname}:${localPort}`) as [string, string]
       const waits: Array<string> = []
       // Each port is given back once the relay has said that it is taken.
       const logger = Logger.make<unknown, void>(({ message }) => {
-        const socket = outgoing.find(({ localPort }) => String(message).includes(`127.0.0.1:${localPort}: another`))
+        const socket = outgoing.find(({ localPort }) => String(message).includes(`${hostname}:${localPort}: another`))
         if (socket !== undefined) {
-          waits.push(`http://127.0.0.1:${socket.localPort}`)
+          waits.push(`http://${hostname}:${socket.localPort}`)
           socket.resetAndDestroy()
         }
       })

@@ -88,16 +88,19 @@ describe("Listener", () => {
 
   it.live("waits at its start for a port that an outgoing connection has", () =>
     Effect.scoped(Effect.gen(function*() {
+      // Connections to different places may share a port, and other tests make thousands over IPv4.
+      const host = hasIpv6 ? "::1" : "127.0.0.1"
+      const hostname = hasIpv6 ? "[::1]" : host
       const server = yield* Effect.acquireRelease(
         Effect.async<Net.Server>((resume) => {
           const server = Net.createServer((socket) => void socket.on("error", () => {}))
-          server.listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
+          server.listen(0, host, () => resume(Effect.succeed(server)))
         }),
         (server) => Effect.sync(() => server.close())
       )
       const to = server.address() as Net.AddressInfo
       const outgoing = yield* Effect.async<Net.Socket>((resume) => {
-        const socket = Net.connect(to.port, "127.0.0.1")
+        const socket = Net.connect(to.port, host)
         socket.once("connect", () => resume(Effect.succeed(socket)))
       })
       // Chosen by the system: one that was asked for could be shared with a listener.
@@ -105,13 +108,13 @@ describe("Listener", () => {
       const lines: Array<string> = []
       const logger = Logger.make<unknown, void>(({ message }) => {
         lines.push(String(message))
-        if (lines.at(-1)!.includes(`127.0.0.1:${port}: another program`)) {
+        if (lines.at(-1)!.includes(`${hostname}:${port}: another program`)) {
           outgoing.resetAndDestroy()
         }
       })
       const { address } = yield* Effect.provide(
         testRelay,
-        yield* Layer.build(RelayTest.layer({ transport, bind: [`tx3-rst://127.0.0.1:${port}`] })).pipe(
+        yield* Layer.build(RelayTest.layer({ transport, bind: [`tx3-rst://${hostname}:${port}`] })).pipe(
           Effect.provide(Logger.replace(Logger.defaultLogger, logger)),
           Effect.ensuring(Effect.sync(() => outgoing.destroy()))
         )
