@@ -22,7 +22,7 @@ export const folderOf = (program) => join(packages, program, "bundle")
 const readJson = (file) => JSON.parse(readFileSync(file, "utf8"))
 
 /** The commit of this checkout; none where it is not a checkout, or git is not installed. */
-const commit = () => {
+const commit = (() => {
   try {
     return execFileSync("git", ["rev-parse", "--short=9", "HEAD"], {
       cwd: root,
@@ -32,7 +32,7 @@ const commit = () => {
   } catch {
     return undefined
   }
-}
+})()
 
 /** Packages of CommonJS that esbuild keeps whole, although only modules that nothing uses import them. */
 const unused = /^undici$/
@@ -59,7 +59,7 @@ const plugin = {
         : { ...await build.resolve(path, { ...options, pluginData: "resolved" }), sideEffects: false })
     replaced(build, /packages\/[\w-]+\/dist\/internal\/version\.js$/, (path) => [[
       "createRequire(import.meta.url)(\"../../package.json\")",
-      JSON.stringify({ version: readJson(join(dirname(path), "../../package.json")).version, commit: commit() })
+      JSON.stringify({ version: readJson(join(dirname(path), "../../package.json")).version, commit })
     ]])
     replaced(build, /packages\/transport\/dist\/internal\/kernelThread\.js$/, () => [[
       "\"../../dist/internal/kernelWorker.js\"",
@@ -137,7 +137,6 @@ export const bundle = async (program, outdir = folderOf(program), options = {}) 
     sourcesContent: false,
     metafile: true,
     logLevel: "error",
-    external: ["koffi"],
     // Modules of CommonJS require Node's own.
     banner: {
       js: "import { createRequire as makeRequire } from \"node:module\"; const require = makeRequire(import.meta.url);"

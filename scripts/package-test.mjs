@@ -6,7 +6,8 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
-import { cache, nodeFileOf, npm, programs, root, sha256, version } from "./package/common.mjs"
+import { programs } from "./bundle.mjs"
+import { cache, nodeFileOf, npm, root, sha256, version } from "./package/common.mjs"
 import { makeDebianPackage } from "./package/debian.mjs"
 import { fileName, makeExecutables } from "./package/executables.mjs"
 

@@ -6,8 +6,6 @@ import process from "node:process"
 import { fileURLToPath, URL } from "node:url"
 
 const program = fileURLToPath(new URL("../packages/tx3-relay/bin/tx3-relay.js", import.meta.url))
-const tsc = fileURLToPath(new URL("../node_modules/typescript/bin/tsc", import.meta.url))
-const bundle = fileURLToPath(new URL("bundle.mjs", import.meta.url))
 
 /** Ends this process if Node with these arguments fails. */
 const run = (...args) => {
@@ -17,8 +15,7 @@ const run = (...args) => {
   }
 }
 
-run(tsc, "-b")
-run(bundle)
+run(process.env.npm_execpath, "run", "--silent", "build")
 if (!existsSync("tx3-relay.yml")) {
   run(program, "--init")
 }

@@ -8,8 +8,6 @@ import { fileURLToPath, URL } from "node:url"
 export const root = fileURLToPath(new URL("../../", import.meta.url))
 export const cache = join(root, "node_modules/.cache/tx3-package")
 
-export const programs = ["tx3", "tx3-relay"]
-
 const json = (path) => JSON.parse(readFileSync(join(root, path), "utf8"))
 
 export const { node: nodeVersion, targets } = json("scripts/package/targets.json")

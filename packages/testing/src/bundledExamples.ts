@@ -5,7 +5,6 @@
 import { build } from "esbuild"
 import { readdirSync } from "node:fs"
 import { readFile } from "node:fs/promises"
-import { createRequire } from "node:module"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath, pathToFileURL } from "node:url"
@@ -37,12 +36,7 @@ export default async function setup() {
     },
     plugins: [{
       name: "what stays where it is",
-      setup: ({ onLoad, onResolve }) => {
-        // It loads a native library from its own folder.
-        onResolve({ filter: /^koffi$/ }, ({ importer, path }) => ({
-          path: createRequire(importer).resolve(path),
-          external: true
-        }))
+      setup: ({ onLoad }) => {
         onLoad({ filter: /\.m?js$/ }, async ({ path }) => {
           const text = await readFile(path, "utf8")
           return text.includes("import.meta.url")
