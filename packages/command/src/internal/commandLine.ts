@@ -76,7 +76,6 @@ export const read = <Name extends string, R, E, A>(
 ): Effect.Effect<CommandLine, UsageError> =>
   Effect.gen(function*() {
     const commands = new Map<string, Descriptor>(HashMap.toEntries(Command.getSubcommands(command)))
-    const own = flagsOf(command.descriptor)
     const fail = (message: string) => new UsageError({ message })
 
     /** Walks over flags and their values; returns where the first other argument is. */
@@ -115,18 +114,21 @@ export const read = <Name extends string, R, E, A>(
       return `${unknown("flag", flag, flags.keys())} ${words} --help lists the flags there are`
     }
 
-    const before = yield* walk(0, own, program, true)
+    const helpFor = (word: string | undefined) => ({
+      args: word !== undefined && commands.has(word) ? [word, "--help"] : ["--help"],
+      words: [program]
+    })
+
+    const before = yield* walk(0, flagsOf(command.descriptor), program, true)
     const name = given[before.at]
     if (before.isHelpAsked) {
-      const asked = given.slice(before.at).find((word) => commands.has(word))
-      return { args: asked === undefined ? ["--help"] : [asked, "--help"], words: [program] }
+      return helpFor(given.slice(before.at).find((word) => commands.has(word)))
     }
     if (name === undefined || name === "--") {
       return { args: given, words: [program] }
     }
     if (name === "help") {
-      const asked = given[before.at + 1]
-      return { args: asked !== undefined && commands.has(asked) ? [asked, "--help"] : ["--help"], words: [program] }
+      return helpFor(given[before.at + 1])
     }
     if (name === "version") {
       return { args: ["--version"], words: [program] }
