@@ -4,6 +4,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { AdminClient, RelayStatus } from "@tx3/operate"
 import { Listener, RelayTest } from "@tx3/relay"
+import { outgoingConnections } from "@tx3/testing/loopback"
 import { withPrograms } from "@tx3/testing/withPrograms"
 import { Effect, Fiber, Logger, Option, Redacted, Schedule, Schema } from "effect"
 import { execFileSync } from "node:child_process"
@@ -14,7 +15,6 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import type { Values } from "../../policy/test/utils/operated.js"
 import { logTo } from "../../policy/test/utils/operated.js"
-import { hasIpv6 } from "../../relay/test/utils/clients.js"
 import { until, withOperatedRelay } from "./utils/operatedRelay.js"
 
 const withFolder = <A, E>(body: (folder: string) => Effect.Effect<A, E>) =>
@@ -523,32 +523,15 @@ describe("AdminServer", () => {
 
   it.scopedLive("waits at its start for ports that outgoing connections have", () =>
     Effect.gen(function*() {
-      // Connections to different places may share a port, and other tests make thousands over IPv4.
-      const host = hasIpv6 ? "::1" : "127.0.0.1"
-      const hostname = hasIpv6 ? "[::1]" : host
-      const server = yield* Effect.acquireRelease(
-        Effect.async<ReturnType<typeof createServer>>((resume) => {
-          const server = createServer((socket) => void socket.on("error", () => {}))
-            .listen(0, host, () => resume(Effect.succeed(server)))
-        }),
-        (server) => Effect.sync(() => server.close())
-      )
-      const outgoing = yield* Effect.acquireRelease(
-        Effect.forEach([1, 2], () =>
-          Effect.async<ReturnType<typeof connect>>((resume) => {
-            const socket = connect((server.address() as { port: number }).port, host)
-            socket.once("connect", () => resume(Effect.succeed(socket)))
-          })),
-        (sockets) => Effect.sync(() => sockets.forEach((socket) => socket.destroy()))
-      )
-      const [admin, metrics] = outgoing.map(({ localPort }) => `http://${hostname}:${localPort}`) as [string, string]
+      const outgoing = yield* outgoingConnections(2)
+      const [admin, metrics] = outgoing.map(({ at }) => `http://${at}`) as [string, string]
       const waits: Array<string> = []
       // Each port is given back once the relay has said that it is taken.
       const logger = Logger.make<unknown, void>(({ message }) => {
-        const socket = outgoing.find(({ localPort }) => String(message).includes(`${hostname}:${localPort}: another`))
-        if (socket !== undefined) {
-          waits.push(`http://${hostname}:${socket.localPort}`)
-          socket.resetAndDestroy()
+        const taken = outgoing.find(({ at }) => String(message).includes(`${at}: another`))
+        if (taken !== undefined) {
+          waits.push(`http://${taken.at}`)
+          taken.socket.resetAndDestroy()
         }
       })
       yield* withOperatedRelay({ admin, metrics }, ({ server }) =>

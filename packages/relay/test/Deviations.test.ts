@@ -5,15 +5,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Address, Identity } from "@tx3/protocol"
 import { RelayTest } from "@tx3/relay"
+import { hasIpv6 } from "@tx3/testing/loopback"
 import { Duration, Effect, Exit, Fiber, Layer, Scope, TestClock } from "effect"
-import {
-  carries,
-  controlPreamble,
-  hasIpv6,
-  refusedToConnect,
-  refusedToRegister,
-  stallHandshake
-} from "./utils/clients.js"
+import { carries, controlPreamble, refusedToConnect, refusedToRegister, stallHandshake } from "./utils/clients.js"
 import { memoryRelay, memoryRelayLayer, withMemoryRelay } from "./utils/memoryTransport.js"
 import { relayProcess } from "./utils/relayProcess.js"
 import type { Settings, TestRelay } from "./utils/withRelay.js"

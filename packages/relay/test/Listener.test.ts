@@ -12,10 +12,11 @@ import {
   Statistics
 } from "@tx3/relay"
 import { Interfaces } from "@tx3/sockets"
+import { hasIpv6, outgoingConnections } from "@tx3/testing/loopback"
 import { PortableTransport, Transport } from "@tx3/transport"
 import { Effect, Exit, Layer, Logger, Scope } from "effect"
 import * as Net from "node:net"
-import { carries, hasIpv6, refusedToConnect, refusedToRegister } from "./utils/clients.js"
+import { carries, refusedToConnect, refusedToRegister } from "./utils/clients.js"
 import { empty, testRelay, transport, withoutDefects, withRelay } from "./utils/withRelay.js"
 
 /** Keeps the lines that are logged at Info and above. */
@@ -88,35 +89,19 @@ describe("Listener", () => {
 
   it.live("waits at its start for a port that an outgoing connection has", () =>
     Effect.scoped(Effect.gen(function*() {
-      // Connections to different places may share a port, and other tests make thousands over IPv4.
-      const host = hasIpv6 ? "::1" : "127.0.0.1"
-      const hostname = hasIpv6 ? "[::1]" : host
-      const server = yield* Effect.acquireRelease(
-        Effect.async<Net.Server>((resume) => {
-          const server = Net.createServer((socket) => void socket.on("error", () => {}))
-          server.listen(0, host, () => resume(Effect.succeed(server)))
-        }),
-        (server) => Effect.sync(() => server.close())
-      )
-      const to = server.address() as Net.AddressInfo
-      const outgoing = yield* Effect.async<Net.Socket>((resume) => {
-        const socket = Net.connect(to.port, host)
-        socket.once("connect", () => resume(Effect.succeed(socket)))
-      })
-      // Chosen by the system: one that was asked for could be shared with a listener.
-      const port = outgoing.localPort!
+      const [outgoing] = yield* outgoingConnections(1)
+      const { at, socket } = outgoing!
       const lines: Array<string> = []
       const logger = Logger.make<unknown, void>(({ message }) => {
         lines.push(String(message))
-        if (lines.at(-1)!.includes(`${hostname}:${port}: another program`)) {
-          outgoing.resetAndDestroy()
+        if (lines.at(-1)!.includes(`${at}: another program`)) {
+          socket.resetAndDestroy()
         }
       })
       const { address } = yield* Effect.provide(
         testRelay,
-        yield* Layer.build(RelayTest.layer({ transport, bind: [`tx3-rst://${hostname}:${port}`] })).pipe(
-          Effect.provide(Logger.replace(Logger.defaultLogger, logger)),
-          Effect.ensuring(Effect.sync(() => outgoing.destroy()))
+        yield* Layer.build(RelayTest.layer({ transport, bind: [`tx3-rst://${at}`] })).pipe(
+          Effect.provide(Logger.replace(Logger.defaultLogger, logger))
         )
       )
       assert.strictEqual(lines.filter((line) => line.includes("another program")).length, 1)

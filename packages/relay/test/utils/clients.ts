@@ -6,10 +6,6 @@ import type { Address } from "@tx3/protocol"
 import { CertDigest } from "@tx3/protocol"
 import { RelayTest } from "@tx3/relay"
 import { Effect, Option } from "effect"
-import * as Os from "node:os"
-
-/** Whether this machine has IPv6, loopback at least. */
-export const hasIpv6 = Object.values(Os.networkInterfaces()).flat().some((address) => address?.family === "IPv6")
 
 /** The preamble of a control stream: the relay's digest. */
 export const controlPreamble = (address: Address.Address) => CertDigest.toBytes(Option.getOrThrow(address.digest))
