@@ -71,7 +71,7 @@ const abovePeak = (what: Figure.WholeRun, atMost: number, subject: Start.Measure
 const rest = (what: Figure.Resting, atMost: number, subject: Start.Measured): Goal =>
   bound(`${Figure.resting[what]}: memory at rest`, atMost, Figure.restMemory(what), subject)
 
-/** What somebody waits for a program, and what it keeps of a machine while it does nothing. */
+/** How long a program takes to start, and the memory that it holds at rest. */
 const starts: ReadonlyArray<Goal> = [
   ...(["help", "version"] as const).flatMap((what) => [start(what, 2.5, "tx3"), abovePeak(what, 25, "tx3")]),
   start("connect", 3.5, "tx3"),

@@ -122,7 +122,7 @@ export const relay = (folder: string, restSeconds: number): Effect.Effect<Measur
     ] satisfies Measure.Values
   }).pipe(Effect.scoped)
 
-/** A port where nothing is, for a service that nobody connects to. */
+/** A service without a listener: the measurement opens no connection to it. */
 const noService = "127.0.0.1:1"
 
 /** `tx3 expose` and `tx3 forward` at rest, and then `tx3 connect` until the first byte, all through one relay. */

@@ -31,9 +31,9 @@ import type * as Tx3Connection from "./Tx3Connection.js"
  * Where a registration stands:
  *
  * - `Connecting`: registering, for the `attempt`th time (from 1) since the start or since it was last live;
- * - `Live`: the relay has it and sends it peers, since then; `age` is for how many milliseconds, whatever becomes of the wall
- *   clock. `contested` is the error that ended it before, where that says that another machine seems to use the identity, until
- *   it has been live for `reconnectStableMs`;
+ * - `Live`: registered since `since`; `age` returns the milliseconds since then, by a monotonic clock. `contested` is the error
+ *   of the registration before, where that error says that another machine seems to use the identity. It is kept until this
+ *   registration has been live for `reconnectStableMs`;
  * - `Lost`: not registered, why, and when the next try begins at the latest.
  *
  * @since 0.1.0

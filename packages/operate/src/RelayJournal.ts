@@ -34,7 +34,7 @@ export class RelayJournal extends Context.Tag("@tx3/operate/RelayJournal")<Relay
 
 const kept = 100
 
-/** An event whose text is written when it is kept. Most are repetitions, of which the last is. */
+/** An event without its text. The journal keeps the first and the last of repeated events, and writes the text of those only. */
 interface Unwritten extends Omit<Event, "text"> {
   readonly text: () => string
 }

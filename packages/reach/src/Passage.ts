@@ -33,7 +33,7 @@ export interface Passage {
   /** Milliseconds since 1970. */
   readonly since: number
 
-  /** For how many milliseconds it has run, whatever becomes of the wall clock. */
+  /** Milliseconds since it began, by a monotonic clock. */
   readonly age: () => number
 
   /** Bytes carried so far, without what TLS adds. */

@@ -20,7 +20,7 @@ import { afterEach, beforeEach } from "vitest"
 import { load } from "../src/internal/nativeLibrary.js"
 
 const library = Buffer.from("a library")
-const somebody = 12345
+const otherUser = 12345
 const isRoot = process.geteuid?.() === 0
 
 let root: string
@@ -116,13 +116,13 @@ describe.skipIf(process.platform !== "linux")("a native library that an executab
 
   it.skipIf(!isRoot)("does not go into another user's folder, and does not take another user's file", () => {
     mkdirSync(join(root, "theirs"), { mode: 0o700 })
-    chownSync(join(root, "theirs"), somebody, somebody)
+    chownSync(join(root, "theirs"), otherUser, otherUser)
     const installed = join(root, "installed.node")
     writeFileSync(installed, library)
-    chownSync(installed, somebody, somebody)
+    chownSync(installed, otherUser, otherUser)
     mkdirSync(join(root, "ours"), { mode: 0o700 })
     writeFileSync(cached("ours"), library)
-    chownSync(cached("ours"), somebody, somebody)
+    chownSync(cached("ours"), otherUser, otherUser)
     assert.strictEqual(loadFrom(["theirs", "ours"], { installed }), cached("ours"))
     assert.strictEqual(statSync(cached("ours")).uid, 0)
     assert.deepStrictEqual(readdirSync(join(root, "theirs")), [])

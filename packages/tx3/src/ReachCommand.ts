@@ -88,7 +88,7 @@ const config = Options.text("config").pipe(
 const up = Command.make("up", { config }, later(() => import("./internal/commands/up.js"))).pipe(
   Command.withDescription(
     "Exposes and forwards all that a file says, and prints the addresses of what it exposes and the endpoints of what it " +
-      "forwards. Runs until a signal ends it, whatever becomes of relays and services."
+      "forwards. Runs until a signal ends it, also while relays and services are down."
   )
 )
 

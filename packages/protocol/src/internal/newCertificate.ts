@@ -19,7 +19,7 @@ const extendedKeyUsage = "2.5.29.37"
 const extension = (type: string, value: Asn1.AsnType) =>
   sequence(identifier(type), new Asn1.OctetString({ valueHex: value.toBER() }))
 
-/** A positive number of 16 bytes, the first of which is not zero. */
+/** Returns a random positive integer of exactly 16 bytes, as DER encodes it. */
 const serialNumber = () => {
   const bytes = randomBytes(16)
   bytes[0] = bytes[0]! & 0x7f | 0x40

@@ -1,4 +1,4 @@
-// For `node --import`: nobody finds koffi, which our modules require.
+// For `node --import`: hides koffi from require(), by which our modules load it.
 import Module from "node:module"
 
 const resolveFilename = Module._resolveFilename
