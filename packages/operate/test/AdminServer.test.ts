@@ -4,7 +4,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { AdminClient, RelayStatus } from "@tx3/operate"
 import { Listener, RelayTest } from "@tx3/relay"
-import { outgoingConnections } from "@tx3/testing/loopback"
 import { withPrograms } from "@tx3/testing/withPrograms"
 import { Effect, Fiber, Logger, Option, Redacted, Schedule, Schema } from "effect"
 import { execFileSync } from "node:child_process"
@@ -15,6 +14,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import type { Values } from "../../policy/test/utils/operated.js"
 import { logTo } from "../../policy/test/utils/operated.js"
+import { outgoingConnections } from "../../relay/test/utils/loopback.js"
 import { until, withOperatedRelay } from "./utils/operatedRelay.js"
 
 const withFolder = <A, E>(body: (folder: string) => Effect.Effect<A, E>) =>

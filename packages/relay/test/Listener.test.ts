@@ -12,11 +12,11 @@ import {
   Statistics
 } from "@tx3/relay"
 import { Interfaces } from "@tx3/sockets"
-import { hasIpv6, outgoingConnections } from "@tx3/testing/loopback"
 import { PortableTransport, Transport } from "@tx3/transport"
 import { Effect, Exit, Layer, Logger, Scope } from "effect"
 import * as Net from "node:net"
 import { carries, refusedToConnect, refusedToRegister } from "./utils/clients.js"
+import { hasIpv6, outgoingConnections } from "./utils/loopback.js"
 import { empty, testRelay, transport, withoutDefects, withRelay } from "./utils/withRelay.js"
 
 /** Keeps the lines that are logged at Info and above. */
