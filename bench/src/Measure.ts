@@ -33,6 +33,9 @@ const cpu = ({ running }: Session) => Effect.sync(() => ProcessTree.cpuSeconds(r
 
 const pumped = "pump"
 
+/** So many windows without a byte lengthen a measurement; after that the subject carries nothing. */
+const emptyWindows = 20
+
 /** Has peers send as much as they can, one way, and goes on with it; the far ends count. */
 const pump = (session: Session, level: number, durations: Durations) =>
   Effect.gen(function*() {
@@ -41,16 +44,20 @@ const pump = (session: Session, level: number, durations: Durations) =>
     yield* open(session, pumped, "sink", level)
     yield* peers.request<void>({ type: "startPumping", group: pumped })
     yield* Effect.sleep(durations.warmUpMs)
-    const [cpuBefore, before] = [yield* cpu(session), yield* received]
-    yield* Effect.sleep(durations.measureMs)
-    const [cpuAfter, after] = [yield* cpu(session), yield* received]
-    const gigabytes = (after.bytes - before.bytes) / bytesPerGb
+    const counts = Effect.all({ cpuSeconds: cpu(session), received })
+    const before = yield* counts
+    // On a busy machine a program may not run for longer than a short window.
+    const after = yield* Effect.repeat(Effect.delay(counts, durations.measureMs), {
+      times: emptyWindows,
+      until: ({ received }) => received.bytes > before.received.bytes
+    })
+    const gigabytes = (after.received.bytes - before.received.bytes) / bytesPerGb
     if (gigabytes === 0) {
       return yield* new BenchError({ message: "no byte came through" })
     }
     return {
-      cpuPerGb: (cpuAfter - cpuBefore) / gigabytes,
-      gbPerSecond: gigabytes / ((after.atMs - before.atMs) / 1000)
+      cpuPerGb: (after.cpuSeconds - before.cpuSeconds) / gigabytes,
+      gbPerSecond: gigabytes / ((after.received.atMs - before.received.atMs) / 1000)
     }
   })
 
