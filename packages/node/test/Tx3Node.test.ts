@@ -4,6 +4,7 @@ import * as Tx3Node from "@tx3/node/Tx3Node"
 import * as Tls from "@tx3/protocol/Tls"
 import { Interfaces } from "@tx3/sockets/Interfaces"
 import { Lookup, LookupError } from "@tx3/sockets/Lookup"
+import { socketsOpenedFromNow } from "@tx3/testing/openSockets"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -376,17 +377,12 @@ describe("serve", () => {
     }))
 })
 
-/** The sockets and servers of this process. Those of another test file may be among them. */
-const openSockets = () =>
-  (process as unknown as { readonly _getActiveHandles: () => ReadonlyArray<unknown> })._getActiveHandles()
-    .filter((handle) => handle instanceof net.Socket || handle instanceof net.Server)
-
 describe("the end", () => {
   live(
     "of the scope closes listener, handshakes, backlog and what was taken; streams of connections end",
     () =>
       Effect.gen(function*() {
-        const before = new Set(openSockets())
+        const opened = socketsOpenedFromNow()
         const scope = yield* Scope.make()
         const context = yield* Layer.buildWithScope(Tx3Node.layer({ bind, identity: alice }), scope)
         const node = yield* Effect.provide(Tx3Node.Tx3Node, context)
@@ -405,7 +401,7 @@ describe("the end", () => {
         yield* served.close
         yield* waiting.close
         yield* Stream.runDrain(node.connections)
-        yield* eventually(() => openSockets().every((socket) => before.has(socket)))
+        yield* eventually(() => opened() === 0)
         const error = yield* Effect.flip(bobs.connect(addressOf(node)))
         assert.strictEqual(error._tag, "DialError")
       })

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Dial from "@tx3/sockets/Dial"
 import { Lookup, LookupError } from "@tx3/sockets/Lookup"
+import { socketsOpenedFromNow } from "@tx3/testing/openSockets"
 import { Effect, Exit, Scope } from "effect"
 import { readdirSync, readFileSync } from "node:fs"
 import * as net from "node:net"
@@ -59,8 +60,6 @@ const to = (addresses: ReadonlyArray<string>, port: number, options: Partial<Dia
     )
   )
 
-const openSockets = () => process.getActiveResourcesInfo().filter((kind) => kind === "TCPSocketWrap").length
-
 /** Turns the event loop until a condition holds: a handle is closed in a later turn. */
 const eventually = (condition: () => boolean) =>
   Effect.promise(async () => {
@@ -77,12 +76,12 @@ describe("a connect", () => {
     Effect.gen(function*() {
       const port = yield* deafPort
       yield* listener("127.0.0.2", port)
-      const before = openSockets()
+      const opened = socketsOpenedFromNow()
       const { remoteAddress, socket } = yield* to(["127.0.0.1", "127.0.0.2"], port)
       assert.deepEqual(remoteAddress, { host: "127.0.0.2", port })
       assert.isFalse(socket.destroyed)
       // Its own and the listener's.
-      yield* eventually(() => openSockets() === before + 2)
+      yield* eventually(() => opened() === 2)
     }))
 
   it.scopedLive("tries the families in turns, the resolver's first one first, and says what became of each address", () =>
@@ -100,10 +99,10 @@ describe("a connect", () => {
   it.scopedLive("ends at its deadline, with what is known of each address by then", () =>
     Effect.gen(function*() {
       const port = yield* deafPort
-      const before = openSockets()
+      const opened = socketsOpenedFromNow()
       const error = yield* Effect.flip(to(["::1", "127.0.0.1"], port, { timeoutMs: 500 }))
       assert.strictEqual(error.reasons(), "::1: connection refused; 127.0.0.1: no answer within 500 ms")
-      yield* eventually(() => openSockets() === before)
+      yield* eventually(() => opened() === 0)
     }))
 
   it.scopedLive("gives one address attemptTimeoutMs", () =>
