@@ -1,7 +1,7 @@
 /**
- * Opens outgoing TCP connections. All of them are opened here: a name is resolved by {@link Lookup}, and its addresses are
- * tried as RFC 8305 (Happy Eyeballs) says. A socket is closed with the scope it was opened in, and an attempt that is not
- * taken is closed before the connect returns.
+ * Opens outgoing TCP connections. All are opened here but those that a relay's `Transport` dials: a name is resolved by
+ * {@link Lookup}, and its addresses are tried as RFC 8305 (Happy Eyeballs) says. A socket is closed with the scope it was
+ * opened in, and an attempt that is not taken is closed before the connect returns.
  *
  * @since 0.1.0
  */

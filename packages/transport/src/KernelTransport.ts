@@ -17,6 +17,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type * as Os from "./internal/descriptors.js"
+import { dial } from "./internal/dialing.js"
 import type { Common, ThreadConnection } from "./internal/kernelThread.js"
 import { KernelThread } from "./internal/kernelThread.js"
 import { proxiesOf, refused } from "./internal/proxies.js"
@@ -79,6 +80,9 @@ const loadSystem: Effect.Effect<typeof Os, KernelUnavailable> = Effect.suspend((
 /** A thread that has died at once may do so again; not more than four times a second. */
 const restartMs = 250
 
+/** `EAGAIN`: the one thread has died, and the next has not started. */
+const noThread = -11
+
 /** A thread that does not stop within this time never will. */
 const stopMs = 5_000
 
@@ -96,6 +100,7 @@ const make = (threadCount: number): Effect.Effect<Transport["Type"], KernelUnava
     let ready = false
     let lastListener = 0
     let lastOwner = 0
+    let dialed = 0
 
     const common: Common = {
       os,
@@ -201,6 +206,20 @@ const make = (threadCount: number): Effect.Effect<Transport["Type"], KernelUnava
           })
       ).pipe(Effect.map(({ host, port }) => ({ host, port })))
 
+    const connect = dial(({ first, host, port }, { connected, failed }) => {
+      const thread = Array.from(threads)[++dialed % Math.max(1, threads.size)]
+      if (thread === undefined) {
+        failed(os.systemError("connect", noThread))
+        return () => {}
+      }
+      return thread.dial(
+        // As a worker's own keys, with the main thread as their owner.
+        dialed * 256 + mainThread,
+        { host, port, connected, failed: (negativeErrno) => failed(os.systemError("connect", negativeErrno)) },
+        first
+      )
+    })
+
     const splice: Transport["Type"]["splice"] = (left, right, options, onEnd) => {
       const [kernelLeft, kernelRight] = [left as ThreadConnection, right as ThreadConnection]
       if (kernelLeft.isClosed || kernelRight.isClosed) {
@@ -228,7 +247,7 @@ const make = (threadCount: number): Effect.Effect<Transport["Type"], KernelUnava
       yield* Effect.forkScoped(Effect.forever(oneThread))
     }
     const ownDescriptors = 2 * pipesMax + 3 * threadCount
-    const transport: Transport["Type"] = { kind: "kernel", listen, ownDescriptors, splice }
+    const transport: Transport["Type"] = { dial: connect, kind: "kernel", listen, ownDescriptors, splice }
     yield* selfTest(transport).pipe(
       Effect.mapError((cause) => failedSelfTest(cause.message, cause)),
       Effect.raceFirst(Deferred.await(unavailable))

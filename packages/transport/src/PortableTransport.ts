@@ -12,6 +12,7 @@ import * as DeadPeers from "@tx3/sockets/DeadPeers"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Net from "node:net"
+import { dial } from "./internal/dialing.js"
 import type { Named } from "./internal/portableHeader.js"
 import { readHeader } from "./internal/portableHeader.js"
 import { PortableSplice } from "./internal/portableSplice.js"
@@ -112,13 +113,17 @@ class PortableConnection extends UndecidedConnection {
     private readonly socket: Net.Socket,
     readonly remoteAddress: string,
     readonly remotePort: number,
-    deliver: (connection: PortableConnection) => void,
+    /** Takes the connection when its preamble has come, or is late; undefined: it has none, and its owner has it. */
+    deliver: ((connection: PortableConnection) => void) | undefined,
     /** What has been read of it. */
     begun: Buffer = noBytes
   ) {
     super()
     Tcp.keepAlive(socket)
     socket.on("data", this.hold).on("end", this.onEnd).on("close", this.onClose).on("error", Tcp.ignoreError)
+    if (deliver === undefined) {
+      return
+    }
     const report = () => {
       clearTimeout(timer)
       this.awaitDecision(undefined)
@@ -195,6 +200,27 @@ class PortableConnection extends UndecidedConnection {
   }
 }
 
+/** A connection that this end opened. It has no preamble. */
+class PortableDialed extends PortableConnection {
+  protected override get hasPreamble() {
+    return true
+  }
+
+  protected override takePreamble() {
+    return noBytes
+  }
+}
+
+const connect = dial(({ first, host, port }, { connected, failed }) => {
+  const socket = Net.connect({ allowHalfOpen: true, host, noDelay: true, port })
+  socket.on("error", failed).once("connect", () => {
+    socket.off("error", failed)
+    connected(new PortableDialed(socket, host, port, undefined))
+  })
+  socket.write(first)
+  return () => socket.off("error", failed).on("error", Tcp.ignoreError).destroy()
+})
+
 const splice: typeof Transport.Service["splice"] = (left, right, options, onEnd) => {
   const [portableLeft, portableRight] = [left as PortableConnection, right as PortableConnection]
   const splice = new PortableSplice(portableLeft.release(), portableRight.release(), options, onEnd)
@@ -212,5 +238,5 @@ const splice: typeof Transport.Service["splice"] = (left, right, options, onEnd)
  */
 export const layer: Layer.Layer<Transport> = Layer.effect(
   Transport,
-  Effect.as(DeadPeers.explain, { kind: "portable" as const, listen, ownDescriptors: 0, splice })
+  Effect.as(DeadPeers.explain, { dial: connect, kind: "portable" as const, listen, ownDescriptors: 0, splice })
 )

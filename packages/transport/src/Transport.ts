@@ -1,9 +1,10 @@
 /**
- * The TCP underneath a relay: listens, accepts, reads each connection's 32-byte preamble, notices hang-ups, hands a
+ * The TCP underneath a relay: listens, accepts, reads each connection's 32-byte preamble, dials, notices hang-ups, hands a
  * connection over as a Node Duplex, and splices two connections into one. It knows nothing of digests, limits or nodes.
  *
- * It owns every descriptor it accepts until the connection is closed. Listeners end with the scope they were opened in;
- * connections end when their owner closes them, or when the splice they were given to ends.
+ * It owns every descriptor it opens until the connection is closed. Listeners end with the scope they were opened in;
+ * accepted connections end when their owner closes them, dialed ones also with the scope they were dialed in, and both when
+ * the splice they were given to ends.
  *
  * Two things are callbacks on purpose. An accept cannot wait for a fiber, and an idle splice must not hold one: a
  * relay keeps thousands of them. Everything that is awaited is an Effect.
@@ -35,6 +36,12 @@ export class Transport extends Context.Tag("@tx3/transport/Transport")<Transport
    * each connection that it gets, and has to close it.
    */
   readonly listen: (options: ListenOptions) => Effect.Effect<Bound, ListenError, Scope.Scope>
+
+  /**
+   * Connects to a numeric address, sends the first bytes, and gives a connection that has no preamble to read: its
+   * `preamble` is empty. The scope closes it. Interruption and the deadline close it at once.
+   */
+  readonly dial: (options: DialOptions) => Effect.Effect<Connection, DialError, Scope.Scope>
 
   /**
    * Joins two connections whose preambles have been read: bytes that followed a preamble go first, half-close is
@@ -86,7 +93,20 @@ export interface Bound {
 }
 
 /**
- * One accepted TCP connection. TCP_NODELAY is set, and keep-alive, which finds a dead end within half a minute while
+ * Where to connect to, for how long to try, and the first bytes to send.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface DialOptions extends Bound {
+  /** What the other end reads first; at least one byte, and few enough to fit into an empty socket. */
+  readonly first: Uint8Array
+  /** Milliseconds from the call until the other end must have accepted. */
+  readonly timeoutMs: number
+}
+
+/**
+ * One TCP connection, accepted or dialed. TCP_NODELAY is set, and keep-alive, which finds a dead end within half a minute while
  * nothing is unacknowledged. Where something is, on a splice or a Duplex, Linux' tcp_info tells within the same time,
  * on either implementation, if koffi can be loaded (`DeadPeers` of @tx3/sockets).
  *
@@ -210,6 +230,23 @@ export class ListenError extends Data.TaggedError("ListenError")<{
   override get message() {
     const at = this.host.includes(":") ? `[${this.host}]:${this.port}` : `${this.host}:${this.port}`
     return `cannot listen on ${at}: ${listenAdvice[this.cause.code ?? ""] ?? this.cause.message}`
+  }
+}
+
+/**
+ * An address did not take a connection: refused, unreachable, no answer in time (`ETIMEDOUT`), or no descriptor left.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class DialError extends Data.TaggedError("DialError")<{
+  readonly host: string
+  readonly port: number
+  readonly cause: NodeJS.ErrnoException
+}> {
+  override get message() {
+    const at = this.host.includes(":") ? `[${this.host}]:${this.port}` : `${this.host}:${this.port}`
+    return `cannot connect to ${at}: ${this.cause.message}`
   }
 }
 

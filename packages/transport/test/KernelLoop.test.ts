@@ -42,6 +42,38 @@ const ended = (outcome: string): ReadonlyArray<Report> => [["ended", 0, outcome]
 
 afterEach(() => worker.finish())
 
+describe("dials", () => {
+  const dial = (connection: number) => ["dial", connection, "192.0.2.7", 38143, preamble.toString("latin1")] as const
+
+  it("send the first bytes, however the kernel takes them, and report the connection once", () => {
+    start()
+    worker.kernel.partly = () => 1
+    worker.order(dial(511))
+    const [report, ...rest] = worker.takeReports()
+    assert.deepStrictEqual(rest, [])
+    assert(report?.[0] === "dialed" && report[1] === 511)
+    const [peer] = worker.kernel.dialed
+    assert.strictEqual(peer!.bytes.toString(), preamble.toString())
+    peer!.end()
+    worker.settle()
+    assert.deepStrictEqual(worker.takeReports(), [["hungUp", 511, false]])
+    worker.closeArrived({ peer: peer!, connection: 511, socket: report[2][0] })
+  })
+
+  it("that are given up before they are reported leave no descriptor", () => {
+    start()
+    worker.order(dial(511), ["close", 511])
+    assert.strictEqual(worker.kernel.dialed[0]!.ending, "end")
+    assert.deepStrictEqual(worker.takeReports(), [])
+  })
+
+  it("fail with the system's error where there is no descriptor", () => {
+    start({ descriptorsMax: 5 })
+    worker.order(dial(511))
+    assert.deepStrictEqual(worker.takeReports(), [["dialFailed", 511, -24]])
+  })
+})
+
 describe("arrivals", () => {
   it("report a preamble that comes at once with the connection, and leave what follows it in the socket", () => {
     start()

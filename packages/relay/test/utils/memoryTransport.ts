@@ -158,6 +158,8 @@ const layer = Layer.effectContext(Effect.sync(() => {
   const transport: typeof Transport.Transport.Service = {
     kind: "portable",
     ownDescriptors: 0,
+    dial: ({ host, port }) =>
+      new Transport.DialError({ host, port, cause: Object.assign(new Error("refused"), { code: "ECONNREFUSED" }) }),
     listen: (options) =>
       Effect.acquireRelease(
         Effect.sync(() => {

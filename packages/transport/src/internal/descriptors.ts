@@ -53,6 +53,7 @@ const c = {
   accept4: libc.func("int accept4(int fd, void *address, void *length, int flags)"),
   bind: libc.func("int bind(int fd, void *address, uint32_t length)"),
   close: libc.func("int close(int fd)"),
+  connect: libc.func("int connect(int fd, void *address, uint32_t length)"),
   epollCreate: libc.func("int epoll_create1(int flags)"),
   epollCtl: libc.func("int epoll_ctl(int epoll, int operation, int fd, void *event)"),
   epollWait: libc.func("int epoll_wait(int epoll, void *events, int max, int timeout)"),
@@ -85,6 +86,8 @@ const c = {
 
 /** `EADDRNOTAVAIL`. */
 const noSuchAddress = -99
+/** `EINPROGRESS`. */
+const inProgress = -115
 
 const ai = { passive: 0x1, numericHost: 0x4, numericService: 0x400 }
 const ni = { numericHost: 0x1, numericService: 0x2 }
@@ -131,6 +134,23 @@ const intOption = Buffer.alloc(4)
 const setOption = (fd: number, level: number, option: number, value: number) => {
   intOption.writeInt32LE(value)
   orThrow("setsockopt", c.setsockopt(fd, level, option, intOption, intOption.length))
+}
+
+/** What listeners give to the sockets that they accept, and what dialed sockets have themselves. */
+const setTcpOptions = (fd: number) => {
+  setOption(fd, ipprotoTcp, tcp.noDelay, 1)
+  setOption(fd, ipprotoTcp, tcp.keepIdle, keepAliveSeconds)
+  setOption(fd, ipprotoTcp, tcp.keepInterval, keepAliveSeconds)
+  setOption(fd, ipprotoTcp, tcp.keepCount, keepAliveProbes)
+  setOption(fd, solSocket, so.keepAlive, 1)
+  socketCalls.setProbeInterval(fd, probeIntervalMs)
+}
+
+/** What of an addrinfo a socket needs. */
+interface ResolvedAddress {
+  readonly address: unknown
+  readonly addressLength: number
+  readonly family: number
 }
 
 /** struct linger { on, 0 seconds }: close(2) sends a reset. */
@@ -244,6 +264,31 @@ export class Descriptors implements DescriptorCalls {
    * between two probes, where the kernel has one.
    */
   listen(host: string, port: number, ipv6Only: boolean, backlog: number): Incoming {
+    return this.socketFor(host, port, (fd, { address, addressLength, family }, socket) => {
+      try {
+        setOption(fd, solSocket, so.reuseAddress, 1)
+        if (family === addressFamily.inet6) {
+          setOption(fd, ipprotoIpv6, ipv6V6Only, ipv6Only ? 1 : 0)
+        }
+        setTcpOptions(fd)
+        orThrow("bind", c.bind(fd, address, addressLength))
+        orThrow("listen", c.listen(fd, backlog))
+        socketAddressLength[0] = socketAddress.length
+        orThrow("getsockname", c.getsockname(fd, socketAddress, socketAddressLength))
+        return { socket, ...nameOfSocketAddress() }
+      } catch (cause) {
+        this.close(socket)
+        throw cause
+      }
+    })
+  }
+
+  /** Opens a socket for a numeric address, and uses both. */
+  private socketFor<A>(
+    host: string,
+    port: number,
+    use: (fd: number, address: ResolvedAddress, socket: Descriptor) => A
+  ): A {
     const list: [unknown] = [null]
     const hints = {
       flags: ai.passive | ai.numericHost | ai.numericService,
@@ -256,31 +301,32 @@ export class Descriptors implements DescriptorCalls {
       throw systemError("getaddrinfo", noSuchAddress)
     }
     try {
-      const { address, addressLength, family } = koffi.decode(list[0], addrinfo)
-      const fd = c.socket(family, sockStream | nonBlocking | closeOnExec, 0)
-      const socket = this.opened("socket", fd)
-      try {
-        setOption(fd, solSocket, so.reuseAddress, 1)
-        if (family === addressFamily.inet6) {
-          setOption(fd, ipprotoIpv6, ipv6V6Only, ipv6Only ? 1 : 0)
-        }
-        setOption(fd, ipprotoTcp, tcp.noDelay, 1)
-        setOption(fd, ipprotoTcp, tcp.keepIdle, keepAliveSeconds)
-        setOption(fd, ipprotoTcp, tcp.keepInterval, keepAliveSeconds)
-        setOption(fd, ipprotoTcp, tcp.keepCount, keepAliveProbes)
-        setOption(fd, solSocket, so.keepAlive, 1)
-        socketCalls.setProbeInterval(fd, probeIntervalMs)
-        orThrow("bind", c.bind(fd, address, addressLength))
-        orThrow("listen", c.listen(fd, backlog))
-        socketAddressLength[0] = socketAddress.length
-        orThrow("getsockname", c.getsockname(fd, socketAddress, socketAddressLength))
-        return { socket, ...nameOfSocketAddress() }
-      } catch (cause) {
-        this.close(socket)
-        throw cause
-      }
+      const address = koffi.decode(list[0], addrinfo) as ResolvedAddress
+      const fd = c.socket(address.family, sockStream | nonBlocking | closeOnExec, 0)
+      return use(fd, address, this.opened("socket", fd))
     } finally {
       c.freeaddrinfo(list[0])
+    }
+  }
+
+  /** A socket that connects, with the options of a listener's; or the negative errno. */
+  connect(host: string, port: number): Descriptor | number {
+    try {
+      return this.socketFor(host, port, (fd, { address, addressLength }, socket) => {
+        setTcpOptions(fd)
+        const result = orErrno(c.connect(fd, address, addressLength))
+        if (result === 0 || result === inProgress) {
+          return socket
+        }
+        this.close(socket)
+        return result
+      })
+    } catch (error) {
+      const { errno } = error as NodeJS.ErrnoException
+      if (errno === undefined) {
+        throw error
+      }
+      return errno
     }
   }
 

@@ -155,32 +155,54 @@ class Headless implements Watched {
 }
 
 /** A connection that the main thread has not decided about yet. */
-export class Arrival implements Watched {
+export class Undecided implements Watched {
   failed = false
   urgent = false
-  private reported = false
   private hungUp = false
+
+  constructor(private readonly worker: WorkerContext, protected readonly connection: number) {}
+
+  onEvents(bits: number) {
+    this.note(bits, (bits & hangUps) !== 0)
+  }
+
+  /** Tells the main thread of a hang-up, and of a failure behind it. */
+  protected note(bits: number, ended: boolean) {
+    const failed = (bits & epollErr) !== 0
+    this.urgent ||= (bits & epollUrgent) !== 0
+    if (ended && !this.hungUp || failed && !this.failed) {
+      this.hungUp = true
+      this.failed ||= failed
+      this.beforeHangUp()
+      this.worker.report(["hungUp", this.connection, this.failed])
+    }
+  }
+
+  protected beforeHangUp() {}
+}
+
+/** An undecided connection that was accepted. */
+class Arrival extends Undecided {
+  private reported = false
   /** What has come of the preamble; undefined when that is complete, and the socket the main thread's. */
   private preamble: Uint8Array | undefined = new Uint8Array(Preamble.length)
   private preambleBytes = 0
 
   constructor(
     private readonly arrivals: Arrivals,
-    private readonly connection: number,
+    connection: number,
     private readonly listener: number,
     private readonly incoming: Incoming
-  ) {}
+  ) {
+    super(arrivals.worker, connection)
+  }
 
-  onEvents(bits: number) {
-    const ended = !this.readPreamble() || (bits & hangUps) !== 0
-    const failed = (bits & epollErr) !== 0
-    this.urgent ||= (bits & epollUrgent) !== 0
-    if (ended && !this.hungUp || failed && !this.failed) {
-      this.hungUp = true
-      this.failed ||= failed
-      this.report()
-      this.arrivals.worker.report(["hungUp", this.connection, this.failed])
-    }
+  override onEvents(bits: number) {
+    this.note(bits, !this.readPreamble() || (bits & hangUps) !== 0)
+  }
+
+  protected override beforeHangUp() {
+    this.report()
   }
 
   /** Whether there may come more. */

@@ -5,6 +5,7 @@
  */
 import { Arrivals } from "./kernelArrivals.js"
 import type { System, Watched, WorkerContext } from "./kernelContext.js"
+import * as Dialing from "./kernelDialing.js"
 import { Listeners } from "./kernelListeners.js"
 import type { Order, Report, WorkerData } from "./kernelMessages.js"
 import { Signal } from "./kernelMessages.js"
@@ -18,6 +19,7 @@ export class KernelLoop {
   private readonly listeners: Listeners
   private readonly arrivals: Arrivals
   private readonly splices: Splices
+  private readonly worker: WorkerContext
   private readonly signals: Int32Array
   private reports: Array<Report> = []
 
@@ -26,11 +28,11 @@ export class KernelLoop {
     private readonly system: System
   ) {
     this.signals = signals
-    const worker: WorkerContext = {
+    const worker: WorkerContext = this.worker = {
       system,
       signals,
       watched: this.watched,
-      // Owners are from 1 to 254.
+      // Owners are from 1 to 254. The main thread, 255, gives the keys of dialed connections.
       listenerKey: (listener) => listener * 256,
       connectionKey: (count) => count * 256 + owner,
       report: (report) => this.reports.push(report)
@@ -98,8 +100,14 @@ export class KernelLoop {
         this.reports.push(["stoppedAccepting", listener])
         return
       }
+      case "dial": {
+        const [, connection, host, port, first] = order
+        Dialing.dial(this.worker, connection, host, port, Buffer.from(first, "latin1"))
+        return
+      }
       case "close": {
         this.arrivals.close(order[1])
+        Dialing.close(this.worker, order[1])
         return
       }
       case "forget": {
@@ -128,7 +136,11 @@ export class KernelLoop {
     const { reports, system } = this
     if (reports.length > 0) {
       for (const report of reports) {
-        const arrived = report[0] === "preamble" ? report[2] : report[0] === "accepted" ? report[5] : undefined
+        const arrived = report[0] === "preamble" || report[0] === "dialed"
+          ? report[2]
+          : report[0] === "accepted"
+          ? report[5]
+          : undefined
         if (arrived !== undefined) {
           system.descriptors.give(arrived[0], mainThread)
         }

@@ -35,7 +35,9 @@ export type Arrived = readonly [socket: Descriptor, preamble: string]
 export type Order =
   | readonly ["accept", listener: number, socket: Descriptor, proxies: Proxies | undefined]
   | readonly ["stopAccepting", listener: number]
-  /** Closes a connection that is still sending its preamble. */
+  /** Connects, and sends the first bytes, given as latin1. */
+  | readonly ["dial", connection: number, host: string, port: number, first: string]
+  /** Closes a connection that is still sending its preamble, or still connects. */
   | readonly ["close", connection: number]
   /** The connection has left this worker. */
   | readonly ["forget", connection: number]
@@ -61,6 +63,9 @@ export type Report =
     arrived: Arrived | undefined
   ]
   | readonly ["preamble", connection: number, arrived: Arrived]
+  /** A dialed connection, with an empty preamble. */
+  | readonly ["dialed", connection: number, arrived: Arrived]
+  | readonly ["dialFailed", connection: number, negativeErrno: number]
   | readonly ["hungUp", connection: number, failed: boolean]
   | readonly ["acceptFailed", listener: number, negativeErrno: number]
   /** A proxy's connection, for what is wrong with its header. */

@@ -3,7 +3,7 @@
  * it could have gone on, when its rates allow it, and when it has been silent. It owns the splices until they have ended.
  */
 import { lookEveryMs } from "@tx3/sockets/TcpInfo"
-import { Arrival } from "./kernelArrivals.js"
+import { Undecided } from "./kernelArrivals.js"
 import type { Watched, WorkerContext } from "./kernelContext.js"
 import type { Side } from "./kernelMessages.js"
 import type { SpliceHost } from "./kernelSplice.js"
@@ -96,8 +96,8 @@ export class Splices {
 
   /** A failure may have come after the main thread was told of a hang-up, or before the socket came to this thread. */
   private endOf([connection, socket, , failed]: Side) {
-    const arrival = this.worker.watched.get(connection)
-    const before = arrival instanceof Arrival ? arrival : undefined
+    const watched = this.worker.watched.get(connection)
+    const before = watched instanceof Undecided ? watched : undefined
     return new End(connection, socket, failed || before?.failed === true, before?.urgent === true)
   }
 

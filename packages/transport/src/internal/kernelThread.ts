@@ -38,6 +38,17 @@ interface Carrying {
   readonly ended: (outcome: SpliceOutcome) => void
 }
 
+/** A connection that the thread opens. */
+interface Dial {
+  readonly host: string
+  readonly port: number
+  readonly connected: (connection: ThreadConnection) => void
+  readonly failed: (negativeErrno: number) => void
+}
+
+/** `ECANCELED`: the thread that was to connect is no more. */
+const cancelled = -125
+
 /** The compiled worker, whether this is the compiled module or its source in a test, or the code that an executable carries. */
 const workerFile = new URL("../../dist/internal/kernelWorker.js", import.meta.url)
 const workerCode = asset("kernelWorker.js")?.toString()
@@ -51,6 +62,7 @@ export class KernelThread implements AcceptingThread {
   private readonly signals = new Int32Array(new SharedArrayBuffer(8))
   private readonly connections = new Map<number, ThreadConnection>()
   private readonly splices = new Map<number, Carrying>()
+  private readonly dials = new Map<number, Dial>()
   private readonly stoppingToAccept = new Map<number, () => void>()
   private orders: Array<Order> = []
   private failure: unknown
@@ -113,6 +125,28 @@ export class KernelThread implements AcceptingThread {
         }
         return
       }
+      case "dialed": {
+        const [, id, arrived] = report
+        const dial = this.dials.get(id)
+        if (dial === undefined) {
+          // Given up while the report was under way.
+          this.order(["forget", id])
+          this.common.descriptors.close(arrived[0])
+        } else {
+          this.dials.delete(id)
+          const connection: ThreadConnection = new KernelConnection(this, id, dial.host, dial.port, arrived)
+          this.connections.set(id, connection)
+          dial.connected(connection)
+        }
+        return
+      }
+      case "dialFailed": {
+        const [, id, negativeErrno] = report
+        const dial = this.dials.get(id)
+        this.dials.delete(id)
+        dial?.failed(negativeErrno)
+        return
+      }
       case "hungUp": {
         const [, id, failed] = report
         this.connections.get(id)?.remoteEnded(failed)
@@ -154,6 +188,11 @@ export class KernelThread implements AcceptingThread {
     descriptors.close(this.bell)
     for (const stopped of Array.from(this.stoppingToAccept.values())) {
       stopped()
+    }
+    const dials = Array.from(this.dials.values())
+    this.dials.clear()
+    for (const dial of dials) {
+      dial.failed(cancelled)
     }
     const splices = Array.from(this.splices.values())
     this.splices.clear()
@@ -210,6 +249,17 @@ export class KernelThread implements AcceptingThread {
       this.stoppingToAccept.delete(listener)
       onStopped()
     })
+  }
+
+  /** Connects and sends the first bytes, unless what it returns is called before it has. */
+  dial(id: number, dial: Dial, first: Uint8Array): () => void {
+    this.dials.set(id, dial)
+    this.order(["dial", id, dial.host, dial.port, Buffer.from(first).toString("latin1")])
+    return () => {
+      if (this.dials.delete(id)) {
+        this.order(["close", id])
+      }
+    }
   }
 
   close(connection: number) {

@@ -53,6 +53,8 @@ export const pipeBytes = 1024 * 1024
 /** The calls that one thread makes with descriptors that it owns. */
 export interface DescriptorCalls {
   readonly accept: (listener: Descriptor) => Incoming | number
+  /** A socket that connects to a numeric address, and can send when it has; or the negative errno. */
+  readonly connect: (host: string, port: number) => Descriptor | number
   /** Bytes read into the buffer, `most` of them, 0 at the end. */
   readonly receive: (socket: Descriptor, into: Uint8Array, most?: number) => number
   /** The same, and the bytes stay in the socket. */

@@ -551,6 +551,8 @@ export class SimulatedKernel {
   readonly clock: Clock = { nowMs: () => this.nowMs, nowNs: () => this.nowMs * 1e6 }
   /** How many of the bytes that a call could move it moves, 1 at least. */
   partly: (bytes: number) => number = (bytes) => bytes
+  /** The other ends of sockets that were connected, in that order. */
+  readonly dialed: Array<Peer> = []
   /** What the next calls of accept(2) fail with. */
   readonly acceptErrors: Array<number> = []
   private readonly opened = new Map<number, Opened>()
@@ -656,15 +658,21 @@ export class SimulatedKernel {
 
   /** A peer connects; it waits in the backlog until it is accepted. */
   connect(listener: Descriptor, host = "192.0.2.1", port = 4001): Peer {
+    const { peer, socket } = this.connection()
+    const listening = this.fileOf(listener) as SimulatedListener
+    listening.backlog.push({ socket, host, port })
+    listening.wake?.("in")
+    return peer
+  }
+
+  /** The two ends of a connection. */
+  connection(): { readonly peer: Peer; readonly socket: Endpoint } {
     const { receiveMax, sendMax } = this.limits
     const peer = new Peer(this, receiveMax)
     const socket = new Endpoint(this, receiveMax, sendMax)
     peer.socket.other = socket
     socket.other = peer.socket
-    const listening = this.fileOf(listener) as SimulatedListener
-    listening.backlog.push({ socket, host, port })
-    listening.wake?.("in")
-    return peer
+    return { peer, socket }
   }
 }
 
@@ -706,6 +714,16 @@ export class SimulatedDescriptors implements DescriptorCalls {
       return again
     }
     return { socket: number as Descriptor, host: incoming.host, port: incoming.port }
+  }
+
+  /** Connects at once. */
+  connect(): Descriptor | number {
+    const { peer, socket } = this.kernel.connection()
+    const number = this.kernel.open(socket, this.owner)
+    if (number >= 0) {
+      this.kernel.dialed.push(peer)
+    }
+    return number
   }
 
   receive(socket: Descriptor, into: Uint8Array, most = into.length): number {

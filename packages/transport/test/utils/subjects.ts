@@ -1,5 +1,6 @@
 /** The subjects of the transports' suite, in three groups of test files that can run beside each other. */
 import { closingTests } from "./suite/closing.js"
+import { dialTests } from "./suite/dialing.js"
 import { duplexTests } from "./suite/duplex.js"
 import { endingTests } from "./suite/endings.js"
 import { hangUpTests } from "./suite/hangUp.js"
@@ -20,6 +21,7 @@ export const connectionSubjects = {
   onHangUp: hangUpTests,
   toDuplex: duplexTests,
   close: closingTests,
+  dial: dialTests,
   sockets: socketTests
 }
 
