@@ -48,9 +48,17 @@ export const urgentByte = Buffer.of(0xff)
 export const withoutUrgent = (bytes: Buffer): Buffer =>
   bytes.includes(urgentByte) ? Buffer.from(bytes.filter((byte) => byte !== urgentByte[0])) : bytes
 
-/** Sends an urgent byte if the kernel takes it at once, and returns whether it did. */
-export const sendUrgentByte = (socket: net.Socket): boolean =>
-  send(descriptorOf(socket)!, urgentByte, 1, msgOob | msgDontWait) === 1
+/**
+ * Sends an urgent byte if the kernel takes it at once, and returns whether it did. A call that fails for any other reason takes
+ * the socket's error with it: later reads give an end. `onError` hears of it.
+ */
+export const sendUrgentByte = (socket: net.Socket, onError?: () => void): boolean => {
+  const isSent = send(descriptorOf(socket)!, urgentByte, 1, msgOob | msgDontWait) === 1
+  if (!isSent && koffi.errno() !== koffi.os.errno["EAGAIN"]) {
+    onError?.()
+  }
+  return isSent
+}
 
 /**
  * Sends bytes, an urgent one, more bytes and the end, so that a receiver in this process finds all of it at once. What is sent

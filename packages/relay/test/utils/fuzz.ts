@@ -132,7 +132,10 @@ class End {
       return
     }
     if (urgent && this.random.chance(0.2)) {
-      this.urgentSent += process.platform === "linux" && sendUrgentByte(this.socket) ? 1 : 0
+      const onError = () => {
+        this.ending ??= "reset"
+      }
+      this.urgentSent += process.platform === "linux" && sendUrgentByte(this.socket, onError) ? 1 : 0
     }
     if (this.sent === bytes) {
       this.ended = true

@@ -37,7 +37,13 @@ export const relayProcess = (options: { readonly descriptors: number; readonly o
     const line = Effect.promise(async () => {
       const { value } = await lines.next()
       return String(value)
-    })
+    }).pipe(
+      Effect.timeoutFail({
+        duration: "60 seconds",
+        onTimeout: () => new Error(`the relay's process has not said anything for 60 s (exit code: ${child.exitCode})`)
+      }),
+      Effect.orDie
+    )
     return {
       address: Either.getOrThrow(Address.parse(yield* line)),
       snapshot: Effect.suspend(() => {
