@@ -11,7 +11,7 @@
 import * as Effect from "effect/Effect"
 import type * as Net from "node:net"
 import type { SocketCalls } from "./SocketCalls.js"
-import { descriptorOf, load, loaded } from "./SocketCalls.js"
+import { descriptorOf, load } from "./SocketCalls.js"
 import { deadAfterMs, isDead, lookEveryMs, probeIntervalMs } from "./TcpInfo.js"
 
 /** Sockets looked at before the event loop gets its turn: about a millisecond. */
@@ -79,16 +79,6 @@ export class Watch {
 
 let processWatch: Watch | undefined
 
-/** Calls at once if the calls are loaded, later if they can be and the socket is still open then. */
-const withCalls = (socket: Net.Socket, use: (calls: SocketCalls) => void) => {
-  const calls = loaded()
-  if (calls !== undefined) {
-    use(calls)
-  } else {
-    void load().then((calls) => calls !== undefined && !socket.destroyed && use(calls))
-  }
-}
-
 /**
  * Watches a connected TCP socket, or a TLSSocket over one, until it closes, and ends it if its other end is dead: it is
  * destroyed with an ETIMEDOUT error. A reader that has paused is alive as long as its system answers window probes.
@@ -97,11 +87,13 @@ const withCalls = (socket: Net.Socket, use: (calls: SocketCalls) => void) => {
  * @since 0.1.0
  * @category combinators
  */
-export const watch = (socket: Net.Socket): void =>
-  withCalls(socket, (calls) => {
+export const watch = (socket: Net.Socket): void => {
+  const calls = load()
+  if (calls !== undefined) {
     processWatch ??= new Watch(calls)
     processWatch.add(socket)
-  })
+  }
+}
 
 /**
  * Sets TCP_USER_TIMEOUT to `TcpInfo.deadAfterMs` on a connected socket. Only for control streams and handshakes, whose
@@ -110,13 +102,12 @@ export const watch = (socket: Net.Socket): void =>
  * @since 0.1.0
  * @category combinators
  */
-export const limitUnacknowledged = (socket: Net.Socket): void =>
-  withCalls(socket, (calls) => {
-    const fd = descriptorOf(socket)
-    if (fd !== undefined) {
-      calls.setUserTimeout(fd, deadAfterMs)
-    }
-  })
+export const limitUnacknowledged = (socket: Net.Socket): void => {
+  const fd = descriptorOf(socket)
+  if (fd !== undefined) {
+    load()?.setUserTimeout(fd, deadAfterMs)
+  }
+}
 
 let explained = false
 
@@ -126,7 +117,7 @@ let explained = false
  * @since 0.1.0
  * @category combinators
  */
-export const explain: Effect.Effect<void> = Effect.flatMap(Effect.promise(load), (calls) => {
+export const explain: Effect.Effect<void> = Effect.flatMap(Effect.sync(load), (calls) => {
   if (calls !== undefined || explained) {
     return Effect.void
   }

@@ -5,6 +5,7 @@
  * @since 0.1.0
  */
 import type * as Net from "node:net"
+import { linuxCalls } from "./internal/linuxCalls.js"
 import type { TcpInfo } from "./TcpInfo.js"
 
 /**
@@ -33,7 +34,7 @@ export interface SocketCalls {
 }
 
 let calls: SocketCalls | undefined
-let loading: Promise<SocketCalls | undefined> | undefined
+let isLoaded = false
 
 /**
  * Loads the calls, once in a process. Undefined on other systems than Linux on x64 and arm64, and without koffi.
@@ -41,21 +42,17 @@ let loading: Promise<SocketCalls | undefined> | undefined
  * @since 0.1.0
  * @category constructors
  */
-export const load = (): Promise<SocketCalls | undefined> =>
-  loading ??= process.platform === "linux" && ["arm64", "x64"].includes(process.arch)
-    ? import("./internal/linuxCalls.js").then(
-      ({ linuxCalls }) => calls = linuxCalls,
-      () => undefined
-    )
-    : Promise.resolve(undefined)
-
-/**
- * Returns the calls if `load` has loaded them.
- *
- * @since 0.1.0
- * @category getters
- */
-export const loaded = (): SocketCalls | undefined => calls
+export const load = (): SocketCalls | undefined => {
+  if (!isLoaded) {
+    isLoaded = true
+    try {
+      calls = process.platform === "linux" && ["arm64", "x64"].includes(process.arch) ? linuxCalls() : undefined
+    } catch {
+      // There is no koffi.
+    }
+  }
+  return calls
+}
 
 /**
  * Returns the descriptor of an open socket. A TLSSocket has that of the TCP socket below it.
@@ -70,12 +67,12 @@ export const descriptorOf = (socket: Net.Socket): number | undefined => {
 
 /**
  * Returns how many bytes the kernel has for a socket's other end that it has not acknowledged; undefined where the system
- * does not tell, or `load` has not loaded the calls.
+ * does not tell, or `load` cannot load the calls.
  *
  * @since 0.1.0
  * @category getters
  */
 export const unacknowledgedBytes = (socket: Net.Socket): number | undefined => {
   const fd = descriptorOf(socket)
-  return fd === undefined ? undefined : loaded()?.unacknowledgedBytes(fd)
+  return fd === undefined ? undefined : load()?.unacknowledgedBytes(fd)
 }

@@ -31,7 +31,7 @@ const callsOf = (infos: (fd: number) => typeof alive | undefined): SocketCalls.S
   resetOnClose: () => true
 })
 
-const realCalls = Effect.promise(SocketCalls.load).pipe(
+const realCalls = Effect.sync(SocketCalls.load).pipe(
   Effect.filterOrDieMessage((calls) => calls !== undefined, "koffi is there")
 )
 

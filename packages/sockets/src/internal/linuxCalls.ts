@@ -1,13 +1,7 @@
-/** The system calls of `SocketCalls`, through koffi and libc. Imported only where `SocketCalls.load` finds koffi. */
+/** The system calls of `SocketCalls`, through koffi and libc. */
 import * as Koffi from "../Koffi.js"
+import type { SocketCalls } from "../SocketCalls.js"
 import { infoBytes, parse } from "../TcpInfo.js"
-
-const libc = Koffi.load().load(null)
-const c = {
-  getsockopt: libc.func("int getsockopt(int fd, int level, int option, void *value, void *length)"),
-  ioctl: libc.func("int ioctl(int fd, unsigned long request, ...)"),
-  setsockopt: libc.func("int setsockopt(int fd, int level, int option, void *value, uint32_t length)")
-}
 
 const solSocket = 1
 const soLinger = 13
@@ -18,22 +12,32 @@ const tcpUserTimeout = 18
 const tcpRtoMaxMs = 44
 const siocOutq = 0x5411
 
-const info = new DataView(new ArrayBuffer(infoBytes))
-const infoLength = new Uint32Array(1)
-const queued = new Int32Array(1)
+/** Loads koffi; throws where there is none. */
+export const linuxCalls = (): SocketCalls => {
+  const libc = Koffi.load().load(null)
+  const c = {
+    getsockopt: libc.func("int getsockopt(int fd, int level, int option, void *value, void *length)"),
+    ioctl: libc.func("int ioctl(int fd, unsigned long request, ...)"),
+    setsockopt: libc.func("int setsockopt(int fd, int level, int option, void *value, uint32_t length)")
+  }
 
-const set = (fd: number, level: number, option: number, value: Int32Array) =>
-  c.setsockopt(fd, level, option, value, value.byteLength) === 0
+  const info = new DataView(new ArrayBuffer(infoBytes))
+  const infoLength = new Uint32Array(1)
+  const queued = new Int32Array(1)
 
-export const linuxCalls = {
-  tcpInfo: (fd: number) => {
-    infoLength[0] = infoBytes
-    return c.getsockopt(fd, ipprotoTcp, tcpInfoOption, info, infoLength) === 0
-      ? parse(info, infoLength[0])
-      : undefined
-  },
-  unacknowledgedBytes: (fd: number) => c.ioctl(fd, siocOutq, "void *", queued) === 0 ? queued[0] : undefined,
-  setUserTimeout: (fd: number, ms: number) => set(fd, ipprotoTcp, tcpUserTimeout, Int32Array.of(ms)),
-  setProbeInterval: (fd: number, ms: number) => set(fd, ipprotoTcp, tcpRtoMaxMs, Int32Array.of(ms)),
-  resetOnClose: (fd: number) => set(fd, solSocket, soLinger, Int32Array.of(1, 0))
+  const set = (fd: number, level: number, option: number, value: Int32Array) =>
+    c.setsockopt(fd, level, option, value, value.byteLength) === 0
+
+  return {
+    tcpInfo: (fd: number) => {
+      infoLength[0] = infoBytes
+      return c.getsockopt(fd, ipprotoTcp, tcpInfoOption, info, infoLength) === 0
+        ? parse(info, infoLength[0])
+        : undefined
+    },
+    unacknowledgedBytes: (fd: number) => c.ioctl(fd, siocOutq, "void *", queued) === 0 ? queued[0] : undefined,
+    setUserTimeout: (fd: number, ms: number) => set(fd, ipprotoTcp, tcpUserTimeout, Int32Array.of(ms)),
+    setProbeInterval: (fd: number, ms: number) => set(fd, ipprotoTcp, tcpRtoMaxMs, Int32Array.of(ms)),
+    resetOnClose: (fd: number) => set(fd, solSocket, soLinger, Int32Array.of(1, 0))
+  }
 }

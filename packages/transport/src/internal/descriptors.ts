@@ -33,7 +33,7 @@ const epollExclusive = 2 ** 28
 const epollEdgeTriggered = 2 ** 31
 
 // Both go through koffi, which this module needs at once.
-const socketCalls = (await SocketCalls.load())!
+const socketCalls = SocketCalls.load()!
 
 const koffi = Koffi.load()
 const libc = koffi.load(null)
