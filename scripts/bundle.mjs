@@ -1,5 +1,6 @@
 // Bundles the programs: node scripts/bundle.mjs, after `tsc -b`. Each program's package ships what this writes to its folder
-// bundle/, which has no dependency but koffi and loads in a few reads. A command loads the chunks that it uses.
+// bundle/, which has no dependency but koffi: a small module that starts it, and the program as one file of CommonJS, whose
+// modules are evaluated when they are first imported. V8's code of it can be kept, on Node 20 as well (@tx3/command/Compiled).
 import * as Command from "@effect/cli/Command"
 import * as Program from "@tx3/command/Program"
 import * as Effect from "effect/Effect"
@@ -8,7 +9,7 @@ import { build } from "esbuild"
 import { execFileSync } from "node:child_process"
 import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { createRequire } from "node:module"
-import { dirname, join } from "node:path"
+import { basename, dirname, join } from "node:path"
 import { fileURLToPath, URL } from "node:url"
 
 const root = fileURLToPath(new URL("../", import.meta.url))
@@ -114,37 +115,70 @@ const helpOf = async (program) => {
   return Object.fromEntries(await Promise.all(texts))
 }
 
-/** Writes a program's bundle, and returns esbuild's account of it. Some options of esbuild may differ. */
-export const bundle = async (program, outdir = folderOf(program), options = {}) => {
+/** A module's own require and address in the two formats. */
+const banners = {
+  esm: "import { createRequire as makeRequire } from \"node:module\"; const require = makeRequire(import.meta.url);",
+  cjs: "const importMetaUrl = require(\"node:url\").pathToFileURL(__filename).href;"
+}
+
+/**
+ * Writes a program's bundle, and returns esbuild's account of it. Some options of esbuild may differ. With `isOneFile`, for an
+ * executable, in which no file can be imported, the module that starts the program holds it.
+ */
+export const bundle = async (program, outdir = folderOf(program), { isOneFile = false, ...options } = {}) => {
   const isRelay = program === "tx3-relay"
   const dist = join(packages, program, "dist")
   rmSync(outdir, { force: true, recursive: true })
-  const { metafile } = await build({
-    absWorkingDir: root,
-    entryPoints: {
-      main: join(dist, "main.js"),
-      ...isRelay ? { kernelWorker: join(packages, "transport/dist/internal/kernelWorker.js") } : {}
-    },
-    outdir,
-    bundle: true,
-    splitting: true,
-    chunkNames: "[name]-[hash]",
-    format: "esm",
-    platform: "node",
-    target: "node20",
-    minify: true,
-    sourcemap: true,
-    sourcesContent: false,
-    metafile: true,
-    logLevel: "error",
-    // Modules of CommonJS require Node's own.
-    banner: {
-      js: "import { createRequire as makeRequire } from \"node:module\"; const require = makeRequire(import.meta.url);"
-    },
-    plugins: [plugin],
-    ...options
-  })
-  const folders = new Set(composition(metafile).keys())
+  const outputs = {}
+  const write = async (format, entryPoints, more = {}) => {
+    const { metafile } = await build({
+      absWorkingDir: root,
+      entryPoints,
+      outdir,
+      bundle: true,
+      format,
+      platform: "node",
+      target: "node20",
+      minify: true,
+      sourcemap: true,
+      sourcesContent: false,
+      metafile: true,
+      logLevel: "error",
+      // Modules of CommonJS require Node's own.
+      banner: { js: banners[format] },
+      plugins: [plugin],
+      ...more,
+      ...options
+    })
+    Object.assign(outputs, metafile.outputs)
+    return Object.keys(metafile.outputs).filter((file) => !file.endsWith(".map")).map((file) => basename(file))
+  }
+
+  if (isRelay) {
+    await write("esm", { kernelWorker: join(packages, "transport/dist/internal/kernelWorker.js") })
+  }
+  const main = { main: join(dist, "main.js") }
+  if (isOneFile) {
+    await write("esm", main)
+  } else {
+    const [file] = await write("cjs", { [program]: join(dist, `${program}.js`) }, {
+      define: { "import.meta.url": "importMetaUrl" },
+      entryNames: "[name]-[hash]",
+      outExtension: { ".js": ".cjs" },
+      supported: { "dynamic-import": false }
+    })
+    const start = {
+      name: "start",
+      setup: (build) =>
+        replaced(build, /\/dist\/main\.js$/, () => [[
+          `import("./${program}.js")`,
+          `import("@tx3/command/Compiled").then(({ run }) => run(new URL("./${file}", import.meta.url)))`
+        ]])
+    }
+    await write("esm", main, { plugins: [plugin, start] })
+  }
+
+  const folders = new Set(composition({ outputs }).keys())
   folders.delete("ours")
   if (isRelay) {
     folders.add("node_modules/uplot")
@@ -156,7 +190,7 @@ export const bundle = async (program, outdir = folderOf(program), options = {}) 
   }
   writeFileSync(join(outdir, "LICENSES.txt"), licencesOf(Array.from(folders)))
   writeFileSync(join(outdir, "help.json"), JSON.stringify(await helpOf(program)))
-  return metafile
+  return { outputs }
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

@@ -85,7 +85,8 @@ describe("the packages", { timeout: 300_000 }, () => {
           assertContents(tarball, "bundle/main.js", [
             about,
             new RegExp(`^package/bin/${program}\\.js$`),
-            /^package\/bundle\/[\w.-]+\.js(\.map)?$/,
+            /^package\/bundle\/(main|kernelWorker)\.js(\.map)?$/,
+            new RegExp(`^package/bundle/${program}-[A-Z0-9]{8}\\.cjs(\\.map)?$`),
             /^package\/bundle\/(help\.json|LICENSES\.txt)$/,
             ...program === "tx3-relay" ? [page] : []
           ])

@@ -59,8 +59,7 @@ const contentsOf = (folder, metafile) => {
 export const makeExecutables = async (program, wanted, out) => {
   const folder = join(cache, "bundles", program)
   const metafile = await bundle(program, folder, {
-    // Inside an executable no file can be imported.
-    splitting: false,
+    isOneFile: true,
     // When a program fails, Node prints the line, and finds no map.
     minify: false,
     sourcemap: false,

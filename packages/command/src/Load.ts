@@ -7,8 +7,6 @@
  */
 import { asset } from "@tx3/sockets/Executable"
 import { readFileSync } from "node:fs"
-import module from "node:module"
-import { join } from "node:path"
 import { stripVTControlCharacters } from "node:util"
 import type { Build } from "./Version.js"
 
@@ -33,7 +31,6 @@ export const load = async (options: {
   try {
     const text = await inStore(options)
     if (text === undefined) {
-      keepCompiled()
       await options.program()
     } else {
       process.stdout.on("error", (error: NodeJS.ErrnoException) => {
@@ -68,19 +65,6 @@ const inStore = async ({ build, help }: { readonly build: Build; readonly help: 
     return (JSON.parse(texts) as Record<string, string>)[asked.join(" ")]
   } catch {
     return undefined
-  }
-}
-
-/**
- * Lets Node keep the code that it compiles, where it can (22.8 and newer), for the next start. The folder is the user's own:
- * Node takes what it finds there for code.
- */
-const keepCompiled = () => {
-  const { enableCompileCache } = module as { readonly enableCompileCache?: (folder: string) => void }
-  const { HOME, XDG_CACHE_HOME } = process.env
-  const caches = XDG_CACHE_HOME || (HOME && join(HOME, ".cache"))
-  if (caches) {
-    enableCompileCache?.(join(caches, "tx3/compiled"))
   }
 }
 

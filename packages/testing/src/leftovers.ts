@@ -10,8 +10,8 @@ import { basename, join } from "node:path"
 /** The name of the variable by which a run's processes are found. */
 const mark = "TX3_TEST_RUN"
 
-/** Node's and vitest's own, made by the workers that run the tests, and what `bundledExamples` made. */
-const expected = /^(node-compile-cache|vitest|ssr$|examples$)/
+/** Node's and vitest's own, made by the workers that run the tests, what `bundledExamples` made, and the programs' caches. */
+const expected = /^(node-compile-cache|vitest|ssr$|examples$|cache$)/
 
 const read = (path: string) => {
   try {
@@ -52,6 +52,7 @@ export default function setup() {
   chmodSync(folder, 0o755)
   const run = basename(folder)
   process.env["TMPDIR"] = folder
+  process.env["XDG_CACHE_HOME"] = join(folder, "cache")
   process.env[mark] = run
 
   const clear = () => {
