@@ -10,9 +10,10 @@ const leftovers = `${packages}testing/src/leftovers.ts`
 const project = (
   name: string,
   folders: ReadonlyArray<string>,
-  { env = {}, exclude = [], setup = [] }: {
+  { env = {}, exclude = [], include = [], setup = [] }: {
     readonly env?: Record<string, string>
     readonly exclude?: Array<string>
+    readonly include?: ReadonlyArray<string>
     readonly setup?: ReadonlyArray<string>
   } = {}
 ) => ({
@@ -22,9 +23,12 @@ const project = (
     env,
     exclude,
     globalSetup: [leftovers, ...setup],
-    include: folders.map((folder) => `${folder}/test/**/*.test.ts`)
+    include: [...folders.map((folder) => `${folder}/test/**/*.test.ts`), ...include]
   }
 })
+
+/** Tests of the relay that wait for most of their time: they are among the first, and name their transports themselves. */
+const waiting = ["KernelDeadEnds", "PortableDeadEnds"].map((name) => `packages/relay/test/${name}.test.ts`)
 
 /** Tests of the relay that use no sockets: they run once. */
 const withoutSockets = [
@@ -77,17 +81,17 @@ export default defineConfig({
     // A worker process runs one file after another: half of the time would go into starting processes and importing modules.
     // So a file finds what earlier files of its project left in modules, metrics and globals.
     poolOptions: { forks: { isolate: false } },
-    // Tests wait for sockets and for programs, so three files share the two cores of a small machine. The minimum is the
+    // Tests wait for sockets and for programs, so five files share the two cores of a small machine. The minimum is the
     // maximum because Vitest 3.2 ends idle workers above the minimum while it gives them files: "Terminating worker thread".
-    minWorkers: 3,
-    maxWorkers: 3,
+    minWorkers: 5,
+    maxWorkers: 5,
     projects: [
-      project("packages", ["packages/*", "bench", "."], { exclude: ["packages/relay/**"] }),
+      project("packages", ["packages/!(relay)", "bench", "."], { include: waiting }),
       project("examples", ["examples"], { setup: [`${packages}testing/src/bundledExamples.ts`] }),
-      project("relay, kernel", ["packages/relay"], { env: { TX3_TEST_TRANSPORT: "kernel" } }),
+      project("relay, kernel", ["packages/relay"], { env: { TX3_TEST_TRANSPORT: "kernel" }, exclude: waiting }),
       project("relay, portable", ["packages/relay"], {
         env: { TX3_TEST_TRANSPORT: "portable" },
-        exclude: withoutSockets
+        exclude: [...waiting, ...withoutSockets]
       })
     ]
   }

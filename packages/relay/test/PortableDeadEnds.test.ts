@@ -1,0 +1,3 @@
+import { deadEnds } from "./utils/deadEnds.js"
+
+deadEnds("portable")
