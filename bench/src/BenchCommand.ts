@@ -198,7 +198,8 @@ const bench = Command.make(
         attackSeconds: quick ? 1 : 4,
         attacks: quick ? ["silent", "unknown", "hello", "peers"] : Object.keys(Figure.attacks) as Array<Figure.Attack>,
         startRounds: chosenFigures.includes("h") ? startRounds : 0,
-        restSeconds: quick ? 1 : 3,
+        // V8 gives memory back when it has seen little work for a while.
+        restSeconds: quick ? 1 : 40,
         programs: chosen.programs,
         figures: chosenFigures,
         splices: [1, 4, 64],

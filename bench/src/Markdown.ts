@@ -238,6 +238,7 @@ const measuredHow = (results: Results.Results) => {
       "with the file that `tx3-relay --init` makes, on free ports of 127.0.0.1, and its admin server listens on its socket and a port. " +
       "`tx3 connect` goes through such a relay to `tx3 listen`, which sends one byte at once. Memory at rest is what is resident " +
       `${restSeconds} s after the relay's admin server listens, or \`tx3\` has printed its address. ` +
+      "From the second round on, each program finds the code that V8 compiled in an earlier one. " +
       `${startRounds === 1 ? "One round" : `${startRounds} rounds`}. MB is 10⁶ bytes.`
     ],
     ...attackRounds === 0 ? [] : [

@@ -40,7 +40,12 @@ const start = (
     ...options,
     name,
     folder,
-    env: Subject.environment({ TX3_KNOWN: join(folder, "known"), ...options.env })
+    env: Subject.environment({
+      TX3_KNOWN: join(folder, "known"),
+      // The code that V8 compiled is kept from round to round, as it is for a user from start to start.
+      XDG_CACHE_HOME: join(folder, "cache"),
+      ...options.env
+    })
   })
 
 const toItsEnd = (name: string, folder: string, args: ReadonlyArray<string>, env: Record<string, string> = {}) =>

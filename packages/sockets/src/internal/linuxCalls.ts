@@ -1,6 +1,5 @@
 /** The system calls of `SocketCalls`, through koffi and libc. */
 import * as Koffi from "../Koffi.js"
-import type { SocketCalls } from "../SocketCalls.js"
 import { infoBytes, parse } from "../TcpInfo.js"
 
 const solSocket = 1
@@ -13,7 +12,7 @@ const tcpRtoMaxMs = 44
 const siocOutq = 0x5411
 
 /** Loads koffi; throws where there is none. */
-export const linuxCalls = (): SocketCalls => {
+export const linuxCalls = () => {
   const libc = Koffi.load().load(null)
   const c = {
     getsockopt: libc.func("int getsockopt(int fd, int level, int option, void *value, void *length)"),
