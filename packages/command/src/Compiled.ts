@@ -45,8 +45,8 @@ export const run = (program: URL): void => {
 }
 
 const runKeeping = (file: string, folder: string) => {
-  // A command's name, and nothing else that a user may write.
-  const command = /^[a-z]{1,20}$/.exec(process.argv[2] ?? "")?.[0] ?? ""
+  // The first word is a command, or a flag like --init, which does other work than the program without it.
+  const command = /^-*([a-z]{1,20})$/.exec(process.argv[2] ?? "")?.[1] ?? ""
   const name = basename(file)
   const path = join(folder, [name.replace(/-[^-]*$/, ""), command].filter(Boolean).join("-"))
   const digestOf = (code: Uint8Array) =>

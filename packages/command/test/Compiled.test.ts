@@ -60,7 +60,7 @@ describe("Compiled", () => {
         assert.strictEqual(run(["--flag"]), "/ --flag", start)
       }
       if (isOurs) {
-        assert.deepStrictEqual(kept(), ["program", "program-send"])
+        assert.deepStrictEqual(kept(), ["program", "program-flag", "program-send"])
         assert.strictEqual(statSync(join(folder, "cache/tx3/compiled/program")).mode & 0o777, 0o600)
       }
     }))
