@@ -20,5 +20,8 @@ const row = async (...checks) => {
   return true
 }
 
-const passed = await Promise.all([row("lint", "docs"), row("types", "effect", "cycles", "bundle", "changeset")])
+const passed = await Promise.all([
+  row("lint", "docs"),
+  row("types", "effect", "cycles", "bundle", "publish", "changeset")
+])
 process.exitCode = passed.every(Boolean) ? 0 : 1
