@@ -28,12 +28,14 @@ const assert = (condition, message) => {
 const show = (command, args) =>
   console.log(`$ ${[command, ...args].join(" ").replaceAll(scratch, "SCRATCH").replaceAll(root, "")}`)
 
-const run = (command, args, options = {}) => {
+const run = (command, args, { code = 0, lines = 12, seconds = 300, ...options } = {}) => {
   show(command, args)
-  const { error, status, stderr, stdout } = spawnSync(command, args, {
+  // It ends the command's process group, and so what a shell in a chroot waits for.
+  const { error, status, stderr, stdout } = spawnSync("timeout", [`${seconds}`, command, ...args], {
     encoding: "utf8",
     env,
     maxBuffer: 2 ** 26,
+    stdio: ["ignore", "pipe", "pipe"],
     ...options
   })
   if (error !== undefined) {
@@ -41,9 +43,9 @@ const run = (command, args, options = {}) => {
   }
   const said = `${stdout ?? ""}${stderr ?? ""}`.trim()
   if (said !== "") {
-    console.log(said.split("\n").slice(-(options.lines ?? 12)).join("\n"))
+    console.log(said.split("\n").slice(-lines).join("\n"))
   }
-  assert(status === (options.code ?? 0), `it ended with ${status}`)
+  assert(status === code, status === 124 ? `it did not end in ${seconds} s` : `it ended with ${status}`)
   return said
 }
 
@@ -83,7 +85,10 @@ const chroot = (name) => {
   const base = join(cache, "bookworm")
   if (!existsSync(base)) {
     const made = join(scratch, "bookworm")
-    run("debootstrap", ["--variant=minbase", "bookworm", made, "http://deb.debian.org/debian"], { lines: 2 })
+    run("debootstrap", ["--variant=minbase", "bookworm", made, "http://deb.debian.org/debian"], {
+      lines: 2,
+      seconds: 900
+    })
     execFileSync("mv", [made, base])
   }
   const folder = join(scratch, name)
@@ -156,6 +161,7 @@ const steps = {
     run("npx", ["vitest", "run", "--config", "vitest.workspace.ts", "packages/tx3/test", "packages/tx3-relay/test"], {
       cwd: root,
       env: { ...process.env, TX3_TEST_EXECUTABLES: dist },
+      seconds: 900,
       stdio: ["ignore", "inherit", "inherit"]
     })
   },
@@ -311,26 +317,38 @@ const steps = {
     ])
     const folder = chroot("npm")
     const nodePackage = join(nodeFileOf("linux-x64"), "../..")
-    run("cp", ["-r", nodePackage, join(folder.folder, "opt/node")])
-    run("cp", [
-      "-r",
-      join(
-        process.env.npm_execpath ??
-          execFileSync("npm", ["root", "-g"], { encoding: "utf8" }).trim() + "/npm/bin/npm-cli.js",
-        "../.."
-      ),
-      join(folder.folder, "opt/npm")
-    ])
+    const ownNpm = process.env.npm_execpath === undefined
+      ? join(execFileSync("npm", ["root", "--global"], { encoding: "utf8" }).trim(), "npm")
+      : join(process.env.npm_execpath, "../..")
+    for (const [from, to] of [[nodePackage, "opt/node"], [ownNpm, "opt/npm"]]) {
+      execFileSync("cp", ["-r", from, join(folder.folder, to)])
+    }
     folder.run(
-      "apt-get -qq update; apt-get -qq install --yes --no-install-recommends libatomic1 libstdc++6 ca-certificates 2>&1 | tail -1"
+      "apt-get -qq update; apt-get -qq install --yes --no-install-recommends libatomic1 libstdc++6 2>&1 | tail -1"
     )
+    // Behind a proxy that signs for others, npm trusts the registry only with the certificates that this process is given.
+    const certificates = process.env.NODE_EXTRA_CA_CERTS
+    if (certificates !== undefined) {
+      execFileSync("cp", [certificates, join(folder.folder, "opt/certificates.pem")])
+    }
+    /** Installs a program in a folder of its own and asks it for its version. */
+    const installed = (program, prefix, ...options) =>
+      [
+        "export PATH=/opt/node/bin:$PATH",
+        ...certificates === undefined ? [] : ["export NODE_EXTRA_CA_CERTS=/opt/certificates.pem"],
+        ["node /opt/npm/bin/npm-cli.js install --global --no-audit --no-fund", "--fetch-retries=0 --prefix", prefix]
+          .concat(options, `/root/${program}-${version}.tgz`).join(" "),
+        `cd /; ${prefix}/bin/${program} --version`
+      ].join("; ")
     for (const program of programs) {
       folder.put(join(tarballs, `${program}-${version}.tgz`))
-      folder.run(
-        `export PATH=/opt/node/bin:$PATH; node /opt/npm/bin/npm-cli.js install --global --prefix /usr/local /root/${program}-${version}.tgz; cd /; ${program} --version`
-      )
+      const said = folder.run(installed(program, "/usr/local"), { seconds: 60 })
+      assert(said.includes("kernel transport"), "npm did not install koffi")
+      // koffi is all that npm fetches, and optional.
+      const offline = installed(program, "/opt/offline", "--offline --cache=/opt/cache")
+      const without = run("unshare", ["--net", "chroot", folder.folder, "sh", "-ec", offline], { seconds: 60 })
+      assert(without.includes("no koffi"), "npm has installed koffi from somewhere")
     }
-    run("npm", ["publish", "--dry-run", "--workspaces", "--if-present"], { cwd: root, env: process.env, lines: 40 })
   },
 
   /** The files of the image: distroless has those of these packages, and the Dockerfile adds the rest. */
