@@ -22,6 +22,6 @@ const row = async (...checks) => {
 
 const passed = await Promise.all([
   row("lint", "docs"),
-  row("types", "effect", "cycles", "bundle", "publish", "changeset")
+  row("types", "effect", "cycles", "bundle", "publish", "workflows", "changeset")
 ])
 process.exitCode = passed.every(Boolean) ? 0 : 1
