@@ -86,6 +86,9 @@ const noThread = -11
 /** A thread that does not stop within this time never will. */
 const stopMs = 5_000
 
+/** How long a process that exits waits for each thread to leave the kernel. */
+const leaveMs = 1_000
+
 const make = (threadCount: number): Effect.Effect<Transport["Type"], KernelUnavailable, Scope.Scope> =>
   Effect.gen(function*() {
     const os = yield* loadSystem
@@ -234,10 +237,14 @@ const make = (threadCount: number): Effect.Effect<Transport["Type"], KernelUnava
       return running
     }
 
-    // Node ends its threads when the process exits, and waits for one that waits in the kernel: for ever.
+    // Node ends its threads when the process exits, and waits for one that waits in the kernel: for ever. From version 24 it
+    // aborts the process if koffi returns to a thread that is being ended.
     yield* Effect.acquireRelease(
       Effect.sync(() => {
-        const stopAll = () => threads.forEach((thread) => thread.stop())
+        const stopAll = () => {
+          threads.forEach((thread) => thread.stop())
+          threads.forEach((thread) => thread.awaitLeft(leaveMs))
+        }
         process.on("exit", stopAll)
         return stopAll
       }),

@@ -23,7 +23,9 @@ export const Signal = {
   /** Not 0: the worker ends what it has, and itself. */
   stop: 0,
   /** How many of the worker's connections the main thread has heard of, or never will. */
-  heard: 1
+  heard: 1,
+  /** Not 0: the worker has left its loop, and makes no more native calls. */
+  left: 2
 } as const
 
 /** One side of a splice, whether it is in the worker's epoll already, and whether its connection has failed. */

@@ -59,7 +59,7 @@ export class KernelThread implements AcceptingThread {
   private readonly worker: Worker
   private readonly poll: Descriptor
   private readonly bell: Descriptor
-  private readonly signals = new Int32Array(new SharedArrayBuffer(8))
+  private readonly signals = new Int32Array(new SharedArrayBuffer(12))
   private readonly connections = new Map<number, ThreadConnection>()
   private readonly splices = new Map<number, Carrying>()
   private readonly dials = new Map<number, Dial>()
@@ -225,6 +225,13 @@ export class KernelThread implements AcceptingThread {
     if (!this.over) {
       Atomics.store(this.signals, Signal.stop, 1)
       this.ring()
+    }
+  }
+
+  /** Blocks until a thread that was told to stop makes no more native calls, at most this long. */
+  awaitLeft(ms: number) {
+    if (!this.over) {
+      Atomics.wait(this.signals, Signal.left, 0, ms)
     }
   }
 

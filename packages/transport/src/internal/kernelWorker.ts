@@ -9,6 +9,7 @@ import { Descriptors, Epoll } from "./descriptors.js"
 import type { Port } from "./kernelContext.js"
 import { KernelLoop } from "./kernelLoop.js"
 import type { WorkerData } from "./kernelMessages.js"
+import { Signal } from "./kernelMessages.js"
 
 const data = workerData as WorkerData
 const messages = parentPort!
@@ -19,9 +20,14 @@ const port: Port = {
   close: () => messages.close()
 }
 
-new KernelLoop(data, {
-  descriptors: new Descriptors(data.ledger, data.owner, data.pipesMax),
-  poll: new Epoll(data.poll, data.bell),
-  clock: { nowMs: () => performance.now(), nowNs },
-  port
-}).run()
+try {
+  new KernelLoop(data, {
+    descriptors: new Descriptors(data.ledger, data.owner, data.pipesMax),
+    poll: new Epoll(data.poll, data.bell),
+    clock: { nowMs: () => performance.now(), nowNs },
+    port
+  }).run()
+} finally {
+  Atomics.store(data.signals, Signal.left, 1)
+  Atomics.notify(data.signals, Signal.left)
+}
