@@ -185,7 +185,8 @@ export const run = <E extends Reportable>(options: {
       if (!error.isClosed) {
         process.stderr.write(`${name}: ${error.message}\n`)
       }
-      codeOfInterruption = error.isClosed ? endedBy("SIGPIPE") : failed
+      // As by SIGPIPE, which Windows does not have.
+      codeOfInterruption = error.isClosed ? 141 : failed
       fiber.unsafeInterruptAsFork(fiber.id())
     })
     // A message that cannot be written must not end the program.

@@ -5,8 +5,20 @@
  */
 import type * as PlatformError from "@effect/platform/Error"
 import * as FileSystem from "@effect/platform/FileSystem"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+
+/**
+ * Whether files have modes. On Windows they have access control lists, which Node does not read: there no file counts as open
+ * to others.
+ *
+ * @since 0.1.0
+ * @category references
+ */
+export class HasModes extends Context.Reference<HasModes>()("@tx3/files/SecretFile/HasModes", {
+  defaultValue: () => process.platform !== "win32"
+}) {}
 
 /**
  * Tells whether others than its owner may read a file, by its mode; `allowed` are further mode bits that may be set. A file
@@ -23,7 +35,7 @@ export const isOpenToOthers = (
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
     const { mode, uid } = yield* fs.stat(path)
-    if ((mode & 0o077 & ~allowed) === 0) {
+    if (!(yield* HasModes) || (mode & 0o077 & ~allowed) === 0) {
       return false
     }
     const isOurs = Option.exists(uid, (uid) => uid === 0 || uid === process.getuid?.())

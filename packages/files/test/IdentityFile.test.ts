@@ -1,7 +1,7 @@
 import { Error as PlatformError, FileSystem } from "@effect/platform"
 import { NodeContext } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { IdentityFile } from "@tx3/files"
+import { IdentityFile, SecretFile } from "@tx3/files"
 import * as programs from "@tx3/testing/builtPrograms"
 import { ConfigProvider, Effect, Option } from "effect"
 import { chmodSync, mkdirSync } from "node:fs"
@@ -47,6 +47,9 @@ const readMounted = (mode: number, uid: number) =>
 
 describe("IdentityFile.read", () => {
   for (const mode of [0o440, 0o444, 0o644]) {
+    it.scopedLive("where files have no modes, as on Windows, none counts as open to others", () =>
+      read("any", 0o666).pipe(Effect.provideService(SecretFile.HasModes, false)))
+
     it.scopedLive(`reads mode ${mode.toString(8)} on a read-only mount, where it is root's or this user's`, () =>
       Effect.gen(function*() {
         yield* readMounted(mode, 0)

@@ -15,7 +15,7 @@ import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
-import { bindPrivately, longestPath, removeStaleSocket } from "@tx3/sockets/UnixSocket"
+import { bindPrivately, problemOf, removeStaleSocket } from "@tx3/sockets/UnixSocket"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Http from "node:http"
@@ -102,12 +102,9 @@ export const server = (
     httpServer.timeout = silenceMs
     bound(httpServer, connections as Places, path !== undefined)
     if (path !== undefined) {
-      if (Buffer.byteLength(path) > longestPath) {
-        const cause = Object.assign(
-          new Error(`its path is longer than the ${longestPath} bytes that a socket's can have; choose another`),
-          { code: "ENAMETOOLONG" }
-        )
-        return yield* new HttpServerError.ServeError({ cause })
+      const problem = problemOf(path)
+      if (problem !== undefined) {
+        return yield* new HttpServerError.ServeError({ cause: Object.assign(new Error(problem), { code: "ENOTSUP" }) })
       }
       yield* removeStaleSocket(path)
       const listen: Http.Server["listen"] = httpServer.listen.bind(httpServer)

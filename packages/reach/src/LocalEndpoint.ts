@@ -7,7 +7,7 @@ import * as DeadPeers from "@tx3/sockets/DeadPeers"
 import * as Dial from "@tx3/sockets/Dial"
 import * as Listen from "@tx3/sockets/Listen"
 import * as Reset from "@tx3/sockets/Reset"
-import { bindPrivately, longestPath } from "@tx3/sockets/UnixSocket"
+import { bindPrivately, problemOf as problemOfPath } from "@tx3/sockets/UnixSocket"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -110,18 +110,12 @@ export const format: (endpoint: LocalEndpoint) => string = $match({
   Unix: ({ path }) => `unix:${path}`
 })
 
-const refuseLongPath = (action: LocalError["action"], endpoint: LocalEndpoint) =>
-  $is("Unix")(endpoint) && Buffer.byteLength(endpoint.path) > longestPath
-    ? Effect.fail(
-      new LocalError({
-        action,
-        endpoint: format(endpoint),
-        cause: new Error(
-          `its path is longer than the ${longestPath} bytes that a socket's can have; choose a shorter one`
-        )
-      })
-    )
-    : Effect.void
+const refusePath = (action: LocalError["action"], endpoint: LocalEndpoint) => {
+  const problem = $is("Unix")(endpoint) ? problemOfPath(endpoint.path) : undefined
+  return problem === undefined
+    ? Effect.void
+    : Effect.fail(new LocalError({ action, endpoint: format(endpoint), cause: new Error(problem) }))
+}
 
 /**
  * Opens a connection, half-open and unread. `timeoutMs` is for all of it; of several addresses of a name the first that answers
@@ -134,7 +128,7 @@ export const connect = (
   endpoint: LocalEndpoint,
   timeoutMs: number
 ): Effect.Effect<net.Socket, LocalError, Scope.Scope> =>
-  refuseLongPath("connect to", endpoint).pipe(
+  refusePath("connect to", endpoint).pipe(
     Effect.zipRight(
       $match(endpoint, {
         Tcp: (endpoint) =>
@@ -208,7 +202,7 @@ export const listen = (
   })
 
 const listenAt = (endpoint: LocalEndpoint, onConnection: (socket: net.Socket) => void) =>
-  refuseLongPath("listen at", endpoint).pipe(Effect.zipRight(Effect.acquireRelease(
+  refusePath("listen at", endpoint).pipe(Effect.zipRight(Effect.acquireRelease(
     Effect.async<net.Server, LocalError>((resume) => {
       const server = net.createServer(
         { allowHalfOpen: true, noDelay: true, pauseOnConnect: true },

@@ -9,6 +9,7 @@ import * as Path from "@effect/platform/Path"
 import { FileError } from "@tx3/files/FileError"
 import { inheritedKeyIn } from "@tx3/files/InheritedKey"
 import * as Address from "@tx3/protocol/Address"
+import { localPath } from "@tx3/sockets/UnixSocket"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
@@ -220,12 +221,12 @@ export const read = (
   })
 
 /**
- * The unix socket that a file has where it does not say so itself.
+ * The unix socket, or on Windows the named pipe, that a file has where it does not say so itself.
  *
  * @since 0.1.0
  * @category getters
  */
-export const socketOf = (path: string): string => `${path.replace(/\.ya?ml$/, "")}.sock`
+export const socketOf = (path: string): string => localPath(`${path.replace(/\.ya?ml$/, "")}.sock`)
 
 const problemIn = (error: ParseResult.ParseError) => {
   const issue = ParseResult.ArrayFormatter.formatErrorSync(error)[0]!

@@ -17,6 +17,36 @@ import { isMainThread } from "node:worker_threads"
  */
 export const longestPath: number = Os.platform() === "darwin" ? 103 : 107
 
+const pipePrefix = "\\\\.\\pipe\\"
+
+/**
+ * Tells why no unix socket can have this path here, and what to use instead; undefined where one can. On Windows Node has named
+ * pipes in their place.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const problemOf = (path: string, platform: NodeJS.Platform = process.platform): string | undefined => {
+  if (platform === "win32") {
+    return path.startsWith(pipePrefix)
+      ? undefined
+      : `Windows has no unix sockets; use a port of 127.0.0.1, or a named pipe, ${pipePrefix}NAME`
+  }
+  return Buffer.byteLength(path) > longestPath
+    ? `its path is longer than the ${longestPath} bytes that a socket's can have; choose a shorter one`
+    : undefined
+}
+
+/**
+ * Returns the path where a program listens for others of this machine: the path itself, or on Windows a named pipe that is
+ * called like it.
+ *
+ * @since 0.1.0
+ * @category conversions
+ */
+export const localPath = (path: string, platform: NodeJS.Platform = process.platform): string =>
+  platform === "win32" ? pipePrefix + path.replaceAll("\\", "/") : path
+
 /**
  * Removes a unix socket without a listener, as a killed process leaves it behind; it would be in the
  * way of the next. Anything else that has this name stays.

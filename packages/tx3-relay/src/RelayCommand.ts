@@ -42,12 +42,12 @@ interface Which {
   readonly identity: Option.Option<string>
 }
 
-/** The unix socket beside a relay's file, for its commands; none where its path would be longer than a socket's can be. */
+/** The unix socket beside a relay's file, for its commands; none where it cannot have that path. */
 const socketBeside = (file: string) =>
   Effect.map(Path.Path, ({ resolve }) =>
     Option.liftPredicate(
       `${resolve(file).replace(/\.ya?ml$/, "")}.sock`,
-      (path) => Buffer.byteLength(path) <= UnixSocket.longestPath
+      (path) => UnixSocket.problemOf(path) === undefined
     ))
 
 /** The port behind the relay's, so that the pages of several relays on one machine do not collide. */
