@@ -10,7 +10,7 @@ import { execFileSync } from "node:child_process"
 import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { createRequire } from "node:module"
 import { basename, dirname, join } from "node:path"
-import { fileURLToPath, URL } from "node:url"
+import { fileURLToPath, pathToFileURL, URL } from "node:url"
 
 const root = fileURLToPath(new URL("../", import.meta.url))
 const packages = join(root, "packages")
@@ -58,15 +58,15 @@ const plugin = {
       pluginData === "resolved"
         ? undefined
         : { ...await build.resolve(path, { ...options, pluginData: "resolved" }), sideEffects: false })
-    replaced(build, /packages\/[\w-]+\/dist\/internal\/version\.js$/, (path) => [[
+    replaced(build, /packages[\\/][\w-]+[\\/]dist[\\/]internal[\\/]version\.js$/, (path) => [[
       "createRequire(import.meta.url)(\"../../package.json\")",
       JSON.stringify({ version: readJson(join(dirname(path), "../../package.json")).version, commit })
     ]])
-    replaced(build, /packages\/transport\/dist\/internal\/kernelThread\.js$/, () => [[
+    replaced(build, /packages[\\/]transport[\\/]dist[\\/]internal[\\/]kernelThread\.js$/, () => [[
       "\"../../dist/internal/kernelWorker.js\"",
       "\"./kernelWorker.js\""
     ]])
-    replaced(build, /packages\/operate\/dist\/AdminPage\.js$/, () => [
+    replaced(build, /packages[\\/]operate[\\/]dist[\\/]AdminPage\.js$/, () => [
       ["new URL(`../page/${name}`, import.meta.url)", "new URL(`./page/${name}`, import.meta.url)"],
       ["createRequire(import.meta.url).resolve(`uplot/dist/${name}`)", "page(name)"]
     ])
@@ -108,7 +108,7 @@ const licencesOf = (folders) =>
 /** What a program prints for --help, itself and each of its commands, by the arguments. */
 const helpOf = async (program) => {
   const module = program === "tx3" ? "Tx3Command" : "RelayCommand"
-  const { cli, command } = await import(join(packages, program, "dist", `${module}.js`))
+  const { cli, command } = await import(pathToFileURL(join(packages, program, "dist", `${module}.js`)).href)
   const commands = Array.from(HashMap.keys(Command.getSubcommands(command))).sort()
   const asked = ["--help", ...commands.map((name) => `${name} --help`)]
   const texts = asked.map(async (args) => [args, await Effect.runPromise(Program.printed(cli, args.split(" ")))])
