@@ -170,7 +170,7 @@ export const bundle = async (program, outdir = folderOf(program), { isOneFile = 
     const start = {
       name: "start",
       setup: (build) =>
-        replaced(build, /\/dist\/main\.js$/, () => [[
+        replaced(build, /[\\/]dist[\\/]main\.js$/, () => [[
           `import("./${program}.js")`,
           `import("@tx3/command/Compiled").then(({ run }) => run(new URL("./${file}", import.meta.url)))`
         ]])

@@ -1,6 +1,6 @@
 // `npm run test:node -- 24 [vitest arguments]` runs `npm test` on another version of Node, fetched from npm.
 import { spawnSync } from "node:child_process"
-import { mkdtempSync, rmSync } from "node:fs"
+import { chmodSync, mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { delimiter, join } from "node:path"
 
@@ -13,6 +13,8 @@ if (version === undefined) {
 // The package `node` fetches one of these in an install script; taken directly, they need none.
 const name = `${process.platform === "darwin" ? "node-bin" : "node"}-${process.platform}-${process.arch}`
 const folder = mkdtempSync(join(tmpdir(), "tx3-node-"))
+// A test runs a program as another user.
+chmodSync(folder, 0o755)
 const bin = join(folder, "node_modules", name, "bin")
 const path = `${bin}${delimiter}${process.env.PATH}`
 

@@ -32,11 +32,10 @@ const event = (socket: Net.Socket, name: string) =>
 
 /** What a socket gives from now on, and what is behind its end. */
 const readToEnd = (socket: Net.Socket) =>
-  Effect.async<Reset.BehindEnd & { readonly read: number }>((resume) => {
-    let read = 0
-    socket.on("data", (chunk: Buffer) => {
-      read += chunk.length
-    }).once("end", () => resume(Effect.succeed({ ...Reset.behindEnd(socket), read })))
+  Effect.async<Reset.BehindEnd & { readonly read: Buffer }>((resume) => {
+    const chunks: Array<Buffer> = []
+    socket.on("data", (chunk: Buffer) => chunks.push(chunk))
+      .once("end", () => resume(Effect.succeed({ ...Reset.behindEnd(socket), read: Buffer.concat(chunks) })))
   })
 
 describe("Reset.behindEnd", () => {
@@ -45,7 +44,7 @@ describe("Reset.behindEnd", () => {
       const { far, near } = yield* connected
       near.end(Buffer.alloc(1_000))
       const { bytes, isReset, read } = yield* readToEnd(far)
-      assert.deepEqual([read, bytes.length, isReset], [1_000, 0, false])
+      assert.deepEqual([read.length, bytes.length, isReset], [1_000, 0, false])
     }))
 
   it.scopedLive("bytes that urgent data keep from libuv", () =>
@@ -56,8 +55,11 @@ describe("Reset.behindEnd", () => {
       yield* event(near, "end")
       sendUrgentAndEnd(near, Buffer.alloc(1_000, 1), Buffer.alloc(100_000, 2))
       const { bytes, isReset, read } = yield* readToEnd(far)
-      assert.deepEqual([read, isReset], [1_000, false])
-      assert.isTrue(bytes.equals(Buffer.alloc(100_000, 2)), `${bytes.length} bytes`)
+      assert.isFalse(isReset)
+      // From Node 24, libuv reads on by itself.
+      assert.include([1_000, 101_000], read.length)
+      const sent = Buffer.concat([Buffer.alloc(1_000, 1), Buffer.alloc(100_000, 2)])
+      assert.isTrue(Buffer.concat([read, bytes]).equals(sent), `${read.length} and ${bytes.length} bytes`)
     }))
 
   it.scopedLive("a socket that is closed has nothing behind it", () =>

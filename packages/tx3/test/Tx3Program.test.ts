@@ -455,8 +455,9 @@ describe.runIf(process.platform === "linux")("few descriptors", { timeout: 180_0
             ends.push("Node does not")
           } else {
             assert.strictEqual(code, 1)
+            // The limit is in a file: where no descriptor is left, the program cannot read it.
             assert.strictEqual(
-              stderr,
+              stderr.replace("with so few", `with ${descriptors}`),
               `${name}: cannot start with ${descriptors} descriptors; ` +
                 "raise the limit to 256 or more (ulimit -n 256, LimitNOFILE= of the unit)\n"
             )
