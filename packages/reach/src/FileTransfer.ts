@@ -29,6 +29,7 @@ import { createHash, randomUUID } from "node:crypto"
 import * as fs from "node:fs/promises"
 import * as path from "node:path"
 import { put, readExactly, Short, take } from "./internal/bytes.js"
+import { isFileName } from "./internal/fileName.js"
 
 /** How long an end that is to speak may be silent. */
 const patienceMs = 60_000
@@ -311,6 +312,9 @@ export const receive = (
         path: target,
         problem: `has ${size} bytes, and at most ${options.maxSize} are taken`
       })
+    }
+    if (!isFileName(name)) {
+      return yield* new TransferError({ path: target, problem: "is no name of a file on Windows" })
     }
     const unwritable = (cause: unknown) => new FileError({ action: "write", path: target, cause })
     const there = () => new TransferError({ path: target, problem: "exists already and is left as it is" })

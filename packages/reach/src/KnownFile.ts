@@ -40,7 +40,8 @@ export interface Known {
 }
 
 /**
- * Where names are kept unless something else is said: at `$TX3_KNOWN`, else `tx3/known` in `$XDG_CONFIG_HOME` or `~/.config`.
+ * Where names are kept unless something else is said: at `$TX3_KNOWN`, else `tx3/known` in `$XDG_CONFIG_HOME` or `~/.config`,
+ * where `~` is `$HOME`, else `$USERPROFILE`.
  * Fails where none of these is set.
  *
  * @since 0.1.0
@@ -48,10 +49,11 @@ export interface Known {
  */
 export const defaultPath: Effect.Effect<string, NoKnownFile, Path.Path> = Effect.gen(function*() {
   const { join } = yield* Path.Path
-  const [known, configHome, home] = yield* Effect.all(
-    ["TX3_KNOWN", "XDG_CONFIG_HOME", "HOME"].map((name) => Config.option(Config.nonEmptyString(name)))
+  const [known, configHome, homeOfPosix, homeOfWindows] = yield* Effect.all(
+    ["TX3_KNOWN", "XDG_CONFIG_HOME", "HOME", "USERPROFILE"].map((name) => Config.option(Config.nonEmptyString(name)))
   ).pipe(Effect.orDie)
-  const folder = Option.orElse(configHome!, () => Option.map(home!, (home) => join(home, ".config")))
+  const home = Option.orElse(homeOfPosix!, () => homeOfWindows!)
+  const folder = Option.orElse(configHome!, () => Option.map(home, (home) => join(home, ".config")))
   return yield* Option.orElse(known!, () => Option.map(folder, (folder) => join(folder, "tx3", "known"))).pipe(
     // Another user may own the current folder, and the file decides which peers are trusted.
     Effect.mapError(() => new NoKnownFile())

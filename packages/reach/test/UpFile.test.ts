@@ -200,6 +200,8 @@ describe("who may connect", () => {
       assert.include(error.message, "name one with --known FILE")
       assert.strictEqual(yield* pathWith(["HOME", "/h"]), "/h/.config/tx3/known")
       assert.strictEqual(yield* pathWith(["HOME", "/h"], ["XDG_CONFIG_HOME", "/c"]), "/c/tx3/known")
+      assert.strictEqual(yield* pathWith(["USERPROFILE", "/u"]), "/u/.config/tx3/known")
+      assert.strictEqual(yield* pathWith(["HOME", "/h"], ["USERPROFILE", "/u"]), "/h/.config/tx3/known")
       assert.strictEqual(yield* pathWith(["TX3_KNOWN", "/k"]), "/k")
     }).pipe(Effect.provide(NodeContext.layer)))
 })
