@@ -22,7 +22,7 @@ export const failureOf = (error: Error): ConnectionError =>
   error instanceof ConnectionError
     ? error
     : error instanceof Handshake.Truncated
-    ? new ConnectionError({ reason: "truncated" })
+    ? new ConnectionError({ reason: "truncated", cause: error })
     : lost(error)
 
 /** Why a stream that is closed is closed. A write that this end's close cut off is no loss; Node 24 reports it as one. */

@@ -4,7 +4,7 @@
 import type { AddressError } from "@tx3/protocol/Address"
 import { hostPort } from "@tx3/protocol/Address"
 import { CertDigest } from "@tx3/protocol/CertDigest"
-import type { HandshakeError } from "@tx3/protocol/Handshake"
+import { type HandshakeError, Truncated } from "@tx3/protocol/Handshake"
 import { DialError } from "@tx3/sockets/Dial"
 import * as Schema from "effect/Schema"
 
@@ -129,12 +129,28 @@ export class NoneReachable extends Schema.TaggedError<NoneReachable>("@tx3/node/
  */
 export type ConnectError = AddressError | ConnectToOneError | NoneReachable
 
+const ofOtherEnd =
+  "use the address that the other end printed (tx3 listen, tx3 expose), not the one that the relay printed"
+
+const truncatedText: Record<Truncated["came"], string> = {
+  nothing:
+    "the connection was cut off before anything came: the other end, a relay or the network ended it; try again, and if " +
+    `the address is that of a relay, ${ofOtherEnd}`,
+  "all-clear":
+    "what answered is most likely a relay, and no node: it sent a relay's all-clear, and ended the connection; " +
+    ofOtherEnd,
+  data:
+    "the connection was cut off, so what came may be incomplete: the other end, a relay or the network ended it without " +
+    "TLS's close_notify; try again, or allow truncation if the data itself says where it ends"
+}
+
 /**
  * A connection can no longer be read or written:
  *
  * - `lost`: reset by the other end, a relay or the network, as `cause` says;
  * - `truncated`: it ended, but not by the other end's `end`, which TLS marks with a close_notify (RFC 8446, section 6.1): the
- *   other end failed, or a relay or the network cut the connection off. All that came before has been read;
+ *   other end failed, or a relay or the network cut the connection off. All that came before has been read; `cause`, a
+ *   `Truncated` of `@tx3/protocol/Handshake`, says whether that was nothing, or a relay's all-clear;
  * - `closed`: by this end;
  * - `ended`: written to after its `end`; reading goes on.
  *
@@ -150,8 +166,7 @@ export class ConnectionError extends Schema.TaggedError<ConnectionError>("@tx3/n
       case "lost":
         return `the connection is lost: ${textOf(this.cause)}`
       case "truncated":
-        return "the connection was cut off, so what came may be incomplete: the other end, a relay or the network ended it " +
-          "without TLS's close_notify; try again, or allow truncation if the data itself says where it ends"
+        return truncatedText[this.cause instanceof Truncated ? this.cause.came : "data"]
       case "closed":
         return "the connection is closed; read and write before closing it"
       case "ended":
@@ -222,9 +237,11 @@ export class RegistrationError extends Schema.TaggedError<RegistrationError>("@t
           "or from this network address (4, unless its operator sets maxControlStreamsPerIp), or its operator does not allow " +
           "this node; serve several services under one identity, or ask the operator to raise the limit"
       case "silent":
-        return `${this.relay} did not confirm the registration in time; is it a tx3 relay, and not overloaded?`
+        return `${this.relay} did not confirm the registration in time; is it the address of a relay, as tx3-relay prints it, ` +
+          "and not one of a node, and is the relay not overloaded?"
       case "violation":
-        return `${this.relay} sent something else than the all-clear; is it a tx3 relay?`
+        return `${this.relay} sent something else than the all-clear; is it the address of a relay, as tx3-relay prints it, ` +
+          "and not one of a node?"
       case "lost":
         return this.isContested
           ? `${this.relay} has ended the registration ${this.endsInARow} times in a row soon after it began: probably ` +

@@ -59,12 +59,15 @@ const textOf = (cause: unknown) => cause instanceof Error ? cause.message : Stri
 
 /**
  * A connection ended without the other end's close_notify (RFC 8446, section 6.1): the other end failed or was ended, or a relay
- * or the network cut the connection off. What came before may be a part of what was sent.
+ * or the network cut the connection off. What came before may be a part of what was sent: `nothing`, `data`, or
+ * one byte of 0, the `all-clear` of a relay that took this end for a node (protocol, section 4).
  *
  * @since 0.1.0
  * @category errors
  */
-export class Truncated extends Schema.TaggedError<Truncated>("@tx3/protocol/Truncated")("Truncated", {}) {
+export class Truncated extends Schema.TaggedError<Truncated>("@tx3/protocol/Truncated")("Truncated", {
+  came: Schema.Literal("nothing", "all-clear", "data")
+}) {
   override get message(): string {
     return "the connection ended without TLS's close_notify"
   }
@@ -187,12 +190,16 @@ const endInNextTurn = (socket: tls.TLSSocket) => {
  */
 const tellEnds = (socket: tls.TLSSocket, tap: Tap, allowTruncated: boolean) => {
   const { emit, push } = socket
+  let received = 0
+  let came: Truncated["came"] = "nothing"
   socket.push = (chunk: Buffer | null, encoding) => {
     if (chunk !== null) {
       tap.gaveData(chunk.length)
+      received += chunk.length
+      came = received === 1 && chunk[0] === 0 ? "all-clear" : "data"
     }
     if (chunk === null && tap.secured && tap.readableEnded) {
-      const error = tap.failure ?? (allowTruncated ? undefined : new Truncated())
+      const error = tap.failure ?? (allowTruncated ? undefined : new Truncated({ came }))
       if (error !== undefined) {
         socket.emit = (event: string, ...args: Array<unknown>) =>
           event === "end" ? socket.destroy(error).destroyed : Reflect.apply(emit, socket, [event, ...args])

@@ -151,6 +151,26 @@ describe("Handshake", () => {
     }
   }
 
+  it.scopedLive("says whether nothing came, or no more than a relay's all-clear", () =>
+    Effect.gen(function*() {
+      for (
+        const [sent, came] of [
+          [Buffer.of(0), "all-clear"],
+          [Buffer.of(1), "data"],
+          [Buffer.of(0, 0), "data"],
+          [Buffer.of(), "nothing"]
+        ] as const
+      ) {
+        const { peer, socket } = yield* secured()
+        peer.raw.end(yield* peer.encrypted(sent, { end: false }))
+        const error = yield* Effect.async<Error>((resume) =>
+          void socket.resume().once("error", (error) => resume(Effect.succeed(error)))
+        )
+        assert.instanceOf(error, Handshake.Truncated)
+        assert.strictEqual((error as Handshake.Truncated).came, came, sent.toString("hex"))
+      }
+    }))
+
   it.scopedLive("fails after a reset that nobody writes into, also when this end has ended", () =>
     Effect.gen(function*() {
       const { peer, socket } = yield* secured()

@@ -200,6 +200,28 @@ withPrograms(["curl"], () => {
 })
 
 describe("who may connect", { timeout: 180_000 }, () => {
+  it.scopedLive("a relay's address in place of a node's is recognised, whichever command has it", () =>
+    Effect.gen(function*() {
+      const relay = yield* programs.startRelay()
+      const { path } = makeFile(yield* programs.temporaryFolder, "file", 100)
+      const remedy =
+        "use the address that the other end printed (tx3 listen, tx3 expose), not the one that the relay printed"
+      const connect = yield* programs.start("tx3", ["connect", relay.address], { stdin: "pipe" })
+      yield* connect.untilStdout(/^\0$/)
+      // A few bytes, which the relay reads before it ends the connection.
+      connect.stdin.write("hello\n")
+      const { code, stderr } = yield* connect.ended
+      assert.strictEqual(code, 1)
+      assert.include(stderr, "tx3: what answered is most likely a relay, and no node: ")
+      assert.include(stderr, remedy)
+      // These two send at once, and the relay may reset them before it says anything.
+      for (const args of [["ping", relay.address], ["send", path, relay.address]]) {
+        const { code, stderr } = yield* programs.run("tx3", args)
+        assert.strictEqual(code, 1)
+        assert.isTrue(stderr.includes(remedy) || stderr.includes("tx3: the connection is lost: "), stderr)
+      }
+    }))
+
   it.scopedLive("a peer that is not allowed is told so at both of its ends, and the service never sees it", () =>
     Effect.gen(function*() {
       const { count, endpoint } = yield* greeter
