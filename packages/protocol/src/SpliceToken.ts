@@ -39,15 +39,19 @@ export type SpliceToken = typeof SpliceToken.Type
 export const fromBytes = (bytes: Uint8Array): SpliceToken => base64url32.encode(bytes) as SpliceToken
 
 /**
- * A new token from the operating system's cryptographic random number generator.
+ * A new token from the operating system's cryptographic random number generator. It begins with `prefix`, if there is one: a
+ * relay of a cluster puts its name there, and the bytes behind it are still too many to guess.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const random = (): SpliceToken => {
+export const random = (prefix?: Uint8Array): SpliceToken => {
   if (unusedAt === pool.length) {
     randomFillSync(pool)
     unusedAt = 0
+  }
+  if (prefix !== undefined) {
+    pool.set(prefix, unusedAt)
   }
   return fromBytes(pool.subarray(unusedAt, unusedAt += 32))
 }

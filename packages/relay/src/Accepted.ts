@@ -7,7 +7,7 @@
  * @since 0.1.0
  */
 import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
-import type { Source } from "@tx3/protocol/Source"
+import * as Source from "@tx3/protocol/Source"
 import type * as Transport from "@tx3/transport/Transport"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -28,12 +28,12 @@ import { Rejected } from "./RelayError.js"
 
 /**
  * What a connection is doing: sending its `preamble`, in the TLS `handshake` of a node, a registered node's `control`
- * stream, a `pending` peer, or one side of a splice (`spliced`).
+ * stream, a `pending` peer, one side of a splice (`spliced`), or `forwarded` to another relay of a cluster.
  *
  * @since 0.1.0
  * @category models
  */
-export const stages = ["preamble", "handshake", "control", "pending", "spliced"] as const
+export const stages = ["preamble", "handshake", "control", "pending", "spliced", "forwarded"] as const
 
 /**
  * One of {@link stages}.
@@ -50,13 +50,21 @@ const deadlineOf: { readonly [S in Stage]?: RejectionReason } = {
 }
 
 /** The stages in which a connection no longer counts to `maxInboundPerIp` of its source. */
-const isSettled = (stage: Stage) => stage === "control" || stage === "spliced"
+const isSettled = (stage: Stage) => stage === "control" || isCarried(stage)
 
 /**
  * The stages that go on when the connection's program is over: a peer waits for its node, and a splice carries, without a
  * fiber.
  */
-const outlivesProgram = (stage: Stage) => stage === "pending" || stage === "spliced"
+const outlivesProgram = (stage: Stage) => stage === "pending" || isCarried(stage)
+
+/**
+ * Whether bytes of a connection in this stage are carried, here or to another relay: a drain waits for it.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isCarried = (stage: Stage): boolean => stage === "spliced" || stage === "forwarded"
 
 /**
  * A connection that the relay has accepted and not closed yet. Only its `stage` changes.
@@ -67,8 +75,12 @@ const outlivesProgram = (stage: Stage) => stage === "pending" || stage === "spli
 export interface Accepted {
   /** Counts up from 1 in each relay; names the connection in logs. */
   readonly id: number
-  readonly source: Source
+  readonly source: Source.Source
+  /** The numeric address that it comes from, an IPv4 one without the mapping of a dual-stack listener. */
+  readonly address: string
   readonly socket: Transport.Connection
+  /** Of a connection that another relay has forwarded, what that found out of it, and the places that it has already. */
+  readonly referral: Referral | undefined
   /** When it was accepted, in milliseconds since the epoch. */
   readonly since: number
   /** The same by `MonotonicTime`, to measure by. */
@@ -84,6 +96,24 @@ export interface Accepted {
 }
 
 /**
+ * A connection that another relay accepted and forwards to this one, before its link comes.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Referral {
+  /** Where it really comes from. */
+  readonly address: string
+  /** What it sent to the other relay first: the digest of a node, or a token. */
+  readonly preamble: Uint8Array
+  /** The source that registered the node, of a peer. */
+  readonly host: Source.Source | undefined
+  /** Has its places. It becomes the scope of the connection. */
+  readonly scope: Scope.CloseableScope
+  readonly place: InboundPlace
+}
+
+/**
  * The connections of one relay.
  *
  * @since 0.1.0
@@ -91,7 +121,7 @@ export interface Accepted {
  */
 export interface Connections {
   /** Runs the program of a socket that has been accepted, in a fiber and a scope of its own. */
-  readonly open: (id: number, source: Source, socket: Transport.Connection) => void
+  readonly open: (id: number, source: Source.Source, socket: Transport.Connection, referral?: Referral) => void
 
   /** Every connection that is not closed yet. */
   readonly all: ReadonlySet<Accepted>
@@ -139,7 +169,11 @@ export const make = (options: {
         all.delete(connection)
         return connection.socket.close
       }).pipe(
-        Effect.zipRight(limiter.inbound(connection.source)),
+        Effect.zipRight(
+          connection.referral === undefined
+            ? limiter.inbound(connection.source)
+            : Effect.succeed(connection.referral.place)
+        ),
         Effect.flatMap((place) => {
           connection.place = place
           return options.program(connection)
@@ -166,12 +200,13 @@ export const make = (options: {
     }
 
     return {
-      open: (id, source, socket) => {
-        const scope = runSync(Scope.make())
+      open: (id, source, socket, referral) => {
+        const scope = referral?.scope ?? runSync(Scope.make())
         const connection = new Live(
           id,
           source,
           socket,
+          referral,
           clock.unsafeCurrentTimeMillis(),
           currentTimeMillis(),
           scope,
@@ -200,8 +235,9 @@ class Live implements Accepted {
 
   constructor(
     readonly id: number,
-    readonly source: Source,
+    readonly source: Source.Source,
     readonly socket: Transport.Connection,
+    readonly referral: Referral | undefined,
     readonly since: number,
     readonly sinceMonotonicMs: number,
     readonly scope: Scope.CloseableScope,
@@ -209,6 +245,10 @@ class Live implements Accepted {
     private readonly onTurnedAway: (connection: Live, reason: RejectionReason) => void
   ) {
     deadlines.start(this)
+  }
+
+  get address() {
+    return this.referral?.address ?? Source.addressOf(this.socket.remoteAddress)
   }
 
   /** Its program has begun. The fiber is kept until it is over, and not with the splice that may come of it. */

@@ -8,15 +8,16 @@
 import * as CertDigest from "@tx3/protocol/CertDigest"
 import * as Handshake from "@tx3/protocol/Handshake"
 import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
-import * as Source from "@tx3/protocol/Source"
+import type * as Source from "@tx3/protocol/Source"
 import * as SpliceToken from "@tx3/protocol/SpliceToken"
 import * as Tls from "@tx3/protocol/Tls"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import type { Accepted } from "./Accepted.js"
+import type { Accepted, Referral } from "./Accepted.js"
 import { Access } from "./Access.js"
 import * as ControlSession from "./ControlSession.js"
 import { ControlSessions } from "./ControlSessions.js"
+import type { Membership } from "./Elsewhere.js"
 import * as Deadlines from "./internal/deadlines.js"
 import * as ThrottledLog from "./internal/throttledLog.js"
 import { TokenBuckets } from "./internal/tokenBuckets.js"
@@ -52,16 +53,16 @@ const handshakesPerControlStream = 2
 const handshakeBurstSeconds = 10
 
 /**
- * The program, over the relay's components.
+ * The program, over the relay's components, and of the other relays' of a cluster if there is one.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const make: Effect.Effect<
+export const make = Effect.fnUntraced(function*(membership: Membership | undefined): Effect.fn.Return<
   Serve,
   never,
   Access | ControlSessions | Limiter | PendingSplices | RelayConfig | Scope.Scope | Splices | Statistics
-> = Effect.gen(function*() {
+> {
   const access = yield* Access
   const config = yield* RelayConfig
   const limiter = yield* Limiter
@@ -96,7 +97,7 @@ export const make: Effect.Effect<
 
   /** Proves who a node is, and asks whether it may register, in what is left of the connection's time. */
   const authenticated = (connection: Accepted) => {
-    const address = Source.addressOf(connection.socket.remoteAddress)
+    const { address } = connection
     return access.controlStream(address).pipe(
       Effect.zipRight(
         limiter.handshake(connection.source)(
@@ -131,13 +132,16 @@ export const make: Effect.Effect<
     statistics.controlStreamBegan(session)
     session.onEnd((reason) => statistics.controlStreamEnded(session, reason))
     const who = { connection: connection.id, node: CertDigest.short(node), source: connection.source }
+    if (membership !== undefined) {
+      yield* membership.announce(session)
+    }
     yield* log.info("control stream registered", who)
     yield* Effect.catchAll(session.serve, ({ reason }) => log.info("control stream ended", { ...who, reason }))
   })
 
   const peer = (connection: Accepted, session: ControlSession.ControlSession) =>
-    access.peer(session.node, Source.addressOf(connection.socket.remoteAddress)).pipe(
-      Effect.zipRight(limiter.relay(session, connection.source)),
+    access.peer(session.node, connection.address).pipe(
+      Effect.zipRight(connection.referral === undefined ? limiter.relay(session, connection.source) : Effect.void),
       Effect.map(() => pendingSplices.offer(connection, session))
     )
 
@@ -148,7 +152,25 @@ export const make: Effect.Effect<
       return splices.begin(peer, connection, session)
     })
 
-  return (connection) =>
+  /** Takes in a connection that another relay has forwarded, after a time in which all may have changed. */
+  const referred = (connection: Accepted, { host, preamble }: Referral): ReturnType<Serve> => {
+    if (host !== undefined) {
+      const session = sessions.find(CertDigest.fromBytes(preamble))
+      // Its place as a guest is of the source that had registered the node.
+      return session?.source === host
+        ? peer(connection, session)
+        : new Rejected({ reason: "controlStreamEnded" })
+    }
+    const pending = pendingSplices.claim(SpliceToken.fromBytes(preamble))
+    return pending === undefined ? new Rejected({ reason: "unknownPreamble" }) : dialBack(connection, pending)
+  }
+
+  const unknown = (connection: Accepted, preamble: Uint8Array): ReturnType<Serve> =>
+    membership === undefined
+      ? new Rejected({ reason: "unknownPreamble" })
+      : membership.forward(connection, preamble)
+
+  const accepted = (connection: Accepted) =>
     Effect.flatMap(
       Effect.mapError(connection.socket.preamble, () => new Rejected({ reason: "hungUp" })),
       (preamble): ReturnType<Serve> => {
@@ -161,9 +183,10 @@ export const make: Effect.Effect<
           return peer(connection, session)
         }
         const pending = pendingSplices.claim(SpliceToken.fromBytes(preamble))
-        return pending === undefined
-          ? new Rejected({ reason: "unknownPreamble" })
-          : dialBack(connection, pending)
+        return pending === undefined ? unknown(connection, preamble) : dialBack(connection, pending)
       }
     )
+
+  return (connection) =>
+    connection.referral === undefined ? accepted(connection) : referred(connection, connection.referral)
 })

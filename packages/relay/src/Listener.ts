@@ -3,15 +3,18 @@
  * came in by them, until its layer's scope closes. A socket that a limit of its source refuses is closed at once, before it gets
  * a scope and a fiber: that keeps a flood cheap. The others come in one of each source in turns.
  *
- * Shutdown is here and nowhere else, in this order: stop accepting; end every connection that is not spliced, since
- * nothing can come of it any more; wait for the splices, at most `drainTimeoutMs`; end those that are left.
+ * Shutdown is here and nowhere else, in this order: stop accepting; let the other relays of a cluster know; end every
+ * connection whose bytes are not carried, since nothing can come of it any more; wait for the splices and forwarded
+ * connections, at most `drainTimeoutMs`; end those that are left.
  *
  * @since 0.1.0
  */
 import * as Address from "@tx3/protocol/Address"
+import * as CertDigest from "@tx3/protocol/CertDigest"
 import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
 import * as PublishedHosts from "@tx3/protocol/PublishedHosts"
 import * as Source from "@tx3/protocol/Source"
+import * as SpliceToken from "@tx3/protocol/SpliceToken"
 import * as Interfaces from "@tx3/sockets/Interfaces"
 import * as Listen from "@tx3/sockets/Listen"
 import * as Transport from "@tx3/transport/Transport"
@@ -27,11 +30,14 @@ import * as Net from "node:net"
 import * as Accepted from "./Accepted.js"
 import type { Access } from "./Access.js"
 import * as Connection from "./Connection.js"
-import type { ControlSessions } from "./ControlSessions.js"
+import type { ControlSession } from "./ControlSession.js"
+import { ControlSessions } from "./ControlSessions.js"
+import type { Here, Membership } from "./Elsewhere.js"
+import { Elsewhere } from "./Elsewhere.js"
 import * as ThrottledLog from "./internal/throttledLog.js"
 import { Turns } from "./internal/turns.js"
 import * as Limiter from "./Limiter.js"
-import type { PendingSplices } from "./PendingSplices.js"
+import { PendingSplices } from "./PendingSplices.js"
 import { RelayConfig } from "./RelayConfig.js"
 import type { RejectionReason } from "./RelayError.js"
 import { isLimit, Rejected } from "./RelayError.js"
@@ -54,6 +60,12 @@ export class Listener extends Context.Tag("@tx3/relay/Listener")<Listener, {
   /** Every connection that is not closed yet. */
   readonly connections: () => Iterable<Accepted.Accepted>
 
+  /** The places of connections that another relay of a cluster has still to forward. */
+  readonly reserved: () => Iterable<Reserved>
+
+  /** The relay's membership in a cluster, if it is in one. */
+  readonly membership: Membership | undefined
+
   /** How many connections have a deadline running. */
   readonly deadlines: () => number
 
@@ -63,6 +75,17 @@ export class Listener extends Context.Tag("@tx3/relay/Listener")<Listener, {
   /** Stops accepting, ends everything but splices, and waits for those as long as they last. */
   readonly drain: Effect.Effect<void>
 }>() {}
+
+/**
+ * The source of a connection that is still to come, and the session of the node that it is a peer of.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Reserved {
+  readonly source: Source.Source
+  readonly session: ControlSession | undefined
+}
 
 /**
  * For how many milliseconds a relay that starts tries again to listen on a port that another socket has
@@ -97,14 +120,18 @@ export const layer: Layer.Layer<
   Listener,
   Effect.gen(function*() {
     const config = yield* RelayConfig
+    const { join } = yield* Elsewhere
+    const pendingSplices = yield* PendingSplices
     const portPatienceMs = yield* PortPatience
     const currentTimeMillis = MonotonicTime.millis(yield* Effect.clock)
     const limiter = yield* Limiter.Limiter
     const log = yield* ThrottledLog.make
     const run = Runtime.runFork(yield* Effect.runtime())
+    const sessions = yield* ControlSessions
     const splices = yield* Splices
     const statistics = yield* Statistics
     const transport = yield* Transport.Transport
+    let reserved: Set<Reserved> | undefined
     let lastId = 0
     let state: "listening" | "draining" = "listening"
 
@@ -167,7 +194,57 @@ export const layer: Layer.Layer<
       return true
     }
 
-    const connections = yield* Accepted.make({ program: yield* Connection.make, onRejected: reject })
+    const reserve = (preamble: Uint8Array, address: string, all: Set<Reserved>) =>
+      Effect.gen(function*() {
+        const session = sessions.find(CertDigest.fromBytes(preamble))
+        const token = SpliceToken.fromBytes(preamble)
+        if (session === undefined && !pendingSplices.has(token)) {
+          // A node that comes back with a void token is alive.
+          pendingSplices.claim(token)
+          return undefined
+        }
+        const entry: Reserved = { source: Source.fromAddress(address), session }
+        const arrival = { id: ++lastId, source: entry.source }
+        statistics.accepted()
+        const scope = yield* Scope.make()
+        const place = yield* limiter.inbound(entry.source).pipe(
+          Effect.tap(() => session === undefined ? Effect.void : limiter.relay(session, entry.source)),
+          Scope.extend(scope),
+          Effect.tapError((error) => Effect.zipRight(reject(arrival, error), Scope.close(scope, Exit.void)))
+        )
+        all.add(entry)
+        return {
+          open: (socket: Transport.Connection) => {
+            all.delete(entry)
+            connections.open(arrival.id, entry.source, socket, {
+              address,
+              host: session?.source,
+              place,
+              preamble,
+              scope
+            })
+          },
+          giveBack: Effect.suspend(() =>
+            all.delete(entry)
+              ? Effect.zipRight(reject(arrival, new Rejected({ reason: "hungUp" })), Scope.close(scope, Exit.void))
+              : Effect.void
+          )
+        }
+      }).pipe(Effect.uninterruptible)
+
+    const here = (all: Set<Reserved>): Here => ({
+      relay: config.identity.digest,
+      config,
+      transport,
+      session: sessions.find,
+      sessions: sessions.all,
+      hasWaiting: () => all.size > 0 || pendingSplices.all()[Symbol.iterator]().next().done !== true,
+      reserve: (preamble, address) => reserve(preamble, address, all)
+    })
+
+    const membership = join === undefined ? undefined : yield* join(here(reserved = new Set()))
+
+    const connections = yield* Accepted.make({ program: yield* Connection.make(membership), onRejected: reject })
 
     const listening = yield* Scope.make()
 
@@ -175,8 +252,13 @@ export const layer: Layer.Layer<
       state = "draining"
       yield* Scope.close(listening, Exit.void)
       yield* Effect.forEach(turns.clear(), ({ socket }) => socket.close, { discard: true })
-      yield* connections.end((connection) => connection.stage !== "spliced")
+      yield* membership?.drain ?? Effect.void
+      yield* connections.end(({ stage }) => !Accepted.isCarried(stage))
     }).pipe(Effect.uninterruptible)
+
+    const awaitNone = membership === undefined
+      ? splices.awaitNone
+      : Effect.zipRight(splices.awaitNone, membership.awaitNone)
 
     const logSplices = (message: string) =>
       Effect.suspend(() => Effect.annotateLogs(Effect.logInfo(message), { splices: Array.from(splices.all()).length }))
@@ -185,10 +267,10 @@ export const layer: Layer.Layer<
       yield* stopAccepting
       yield* logSplices("shutting down")
       // Interruptible first: in a finalizer a timeout cannot cut off what is uninterruptible.
-      yield* splices.awaitNone.pipe(Effect.interruptible, Effect.timeoutOption(config.drainTimeoutMs))
+      yield* awaitNone.pipe(Effect.interruptible, Effect.timeoutOption(config.drainTimeoutMs))
       yield* connections.end(() => true)
       // The transport reports each of those when its sockets are closed, and the totals are complete only then.
-      yield* splices.awaitNone
+      yield* awaitNone
     })
 
     const listen = (host: string, port: number, ipv6Only: boolean) =>
@@ -237,9 +319,11 @@ export const layer: Layer.Layer<
       addresses,
       bound,
       connections: () => connections.all,
+      reserved: () => reserved ?? [],
+      membership,
       deadlines: connections.deadlines,
       state: () => state,
-      drain: Effect.all([stopAccepting, logSplices("draining"), splices.awaitNone], { discard: true })
+      drain: Effect.all([stopAccepting, logSplices("draining"), awaitNone], { discard: true })
     })
   })
 )

@@ -13,6 +13,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { Accepted } from "./Accepted.js"
 import type { ControlSession } from "./ControlSession.js"
+import { Elsewhere } from "./Elsewhere.js"
 import { Suspicion } from "./internal/suspicion.js"
 import { Limiter } from "./Limiter.js"
 import { Statistics } from "./Statistics.js"
@@ -26,6 +27,9 @@ import { Statistics } from "./Statistics.js"
 export class PendingSplices extends Context.Tag("@tx3/relay/PendingSplices")<PendingSplices, {
   /** Sends the node a new token. The peer is `pending` until that is claimed, or is turned away. */
   readonly offer: (peer: Accepted, session: ControlSession) => void
+
+  /** Whether a peer waits under a token. */
+  readonly has: (token: SpliceToken.SpliceToken) => boolean
 
   /** Removes and returns the entry of a token, if there is one. The caller splices or closes the peer. */
   readonly claim: (token: SpliceToken.SpliceToken) => Pending | undefined
@@ -73,6 +77,7 @@ export const layer: Layer.Layer<PendingSplices, never, Limiter | Statistics> = L
   PendingSplices,
   Effect.gen(function*() {
     const limiter = yield* Limiter
+    const { tokenPrefix } = yield* Elsewhere
     const statistics = yield* Statistics
     const entries = new Map<SpliceToken.SpliceToken, Entry>()
     const watches = new Map<ControlSession, Watch>()
@@ -144,7 +149,7 @@ export const layer: Layer.Layer<PendingSplices, never, Limiter | Statistics> = L
 
     return {
       offer: (peer, session) => {
-        const token = SpliceToken.random()
+        const token = SpliceToken.random(tokenPrefix)
         const waiting = () => entries.has(token)
         let delivered = false
         let stopWatching = () => {}
@@ -168,6 +173,8 @@ export const layer: Layer.Layer<PendingSplices, never, Limiter | Statistics> = L
           someToWatch.unsafeOpen()
         }
       },
+
+      has: (token) => entries.has(token),
 
       claim: (token) => {
         const entry = entries.get(token)

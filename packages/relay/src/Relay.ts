@@ -15,11 +15,12 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
 import type { Stage } from "./Accepted.js"
-import { stages } from "./Accepted.js"
+import { isCarried, stages } from "./Accepted.js"
 import * as Access from "./Access.js"
 import * as Bandwidth from "./Bandwidth.js"
 import type { ControlSession } from "./ControlSession.js"
 import * as ControlSessions from "./ControlSessions.js"
+import type { Membership } from "./Elsewhere.js"
 import { Tally } from "./internal/tally.js"
 import * as Limiter from "./Limiter.js"
 import * as Listener from "./Listener.js"
@@ -54,6 +55,9 @@ export class Relay extends Context.Tag("@tx3/relay/Relay")<Relay, {
 
   /** What the relay is doing and has done, at one moment. */
   readonly snapshot: Effect.Effect<Snapshot>
+
+  /** Its membership in a cluster, if it is in one. */
+  readonly membership: Membership | undefined
 
   /** The registered nodes' control streams. */
   readonly controlStreams: () => Iterable<ControlSession>
@@ -155,6 +159,7 @@ export const layerNoDependencies: Layer.Layer<
           }
         }
       }),
+      membership: listener.membership,
       controlStreams: controlSessions.all,
       splices: splices.all,
       pending: pendingSplices.all,
@@ -164,16 +169,29 @@ export const layerNoDependencies: Layer.Layer<
       inconsistencies: Effect.sync(() => {
         const counts = limiter.counts()
         const connections = Array.from(listener.connections())
-        const unsettled = connections.filter(({ stage }) => stage !== "control" && stage !== "spliced")
+        const reserved = Array.from(listener.reserved())
+        const sources = [...connections, ...reserved].map(({ source }) => source)
+        const unsettled = [
+          ...connections.filter(({ stage }) => stage !== "control" && !isCarried(stage)),
+          ...reserved
+        ]
+        const reservedPeers = reserved.flatMap(({ session, source }) =>
+          session === undefined ? [] : [{ session, source }]
+        )
         const pending = Array.from(pendingSplices.all())
         const running = Array.from(splices.all())
         const stage = inStage()
         return [
           ...difference("deadlines", listener.deadlines(), stage.preamble + stage.pending),
-          ...difference("relays", total(counts.relays), stage.pending + running.length),
-          ...difference("shares of nodes", total(counts.shares), stage.pending + running.length),
+          ...difference("relays", total(counts.relays), stage.pending + running.length + reservedPeers.length),
+          ...difference("shares of nodes", total(counts.shares), stage.pending + running.length + reservedPeers.length),
           ...difference("spliced connections", stage.spliced, 2 * running.length),
-          ...differences("sockets of source", counts.sockets, connections.map(({ source }) => source)),
+          ...difference(
+            "forwarded connections",
+            stage.forwarded,
+            Array.from(listener.membership?.forwards() ?? []).length
+          ),
+          ...differences("sockets of source", counts.sockets, sources),
           ...differences("unsettled of source", counts.unsettled, unsettled.map(({ source }) => source)),
           ...differences(
             "control streams of source",
@@ -190,6 +208,7 @@ export const layerNoDependencies: Layer.Layer<
             counts.guests,
             [
               ...pending.map(({ peer, session }) => ({ host: session.source, source: peer.source })),
+              ...reservedPeers.map(({ session, source }) => ({ host: session.source, source })),
               ...running
             ].filter(({ host, source }) => host !== source).map(({ host }) => host),
             // A peer that is being closed waits no more, and has its place still.

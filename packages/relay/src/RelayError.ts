@@ -38,7 +38,11 @@ export const limits = [
  * - `preambleTimeout`, `handshakeTimeout`, `pendingTimeout`: that stage was not done `connectionTimeoutMs` after accept,
  * - `unknownPreamble`: its 32 bytes name neither the relay, nor a live node, nor a waiting peer,
  * - `handshakeFailed`: TLS with a node did not come about,
- * - `controlStreamEnded`: the node that a peer waited for was gone.
+ * - `controlStreamEnded`: the node that a peer waited for was gone,
+ * - `clusterUnavailable`: whether another relay of the cluster has its preamble could not be found out, or that relay
+ *   could not be reached,
+ * - `maxLookUps`: too many connections, in all or of its source, were being looked for at other relays,
+ * - `refusedElsewhere`: the relay that has the node refused it.
  *
  * @since 0.1.0
  * @category models
@@ -53,7 +57,10 @@ export const rejectionReasons = [
   "pendingTimeout",
   "unknownPreamble",
   "handshakeFailed",
-  "controlStreamEnded"
+  "controlStreamEnded",
+  "clusterUnavailable",
+  "maxLookUps",
+  "refusedElsewhere"
 ] as const
 
 /**

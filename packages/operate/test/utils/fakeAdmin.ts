@@ -105,7 +105,7 @@ export const status = (changes: Partial<RelayStatus.Status> = {}): RelayStatus.S
   bound: ["tx3-rst://192.0.2.2:38141/1QcFGPwYeiJyjqVeuDYTZoCRjvFBD_e9gbWLhDBkdrI"],
   transport: "kernel",
   logLevel: "INFO",
-  connections: { preamble: 0, handshake: 0, control: 0, pending: 0, spliced: 0 },
+  connections: { preamble: 0, handshake: 0, control: 0, pending: 0, spliced: 0, forwarded: 0 },
   splices: 0,
   totals: {
     accepted: 0,
@@ -194,7 +194,8 @@ export const busy = (() => {
         handshake: 1,
         control: last.controlStreams,
         pending: last.pending,
-        spliced: last.splices * 2
+        spliced: last.splices * 2,
+        forwarded: 0
       },
       splices: last.splices,
       totals: {

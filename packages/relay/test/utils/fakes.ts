@@ -65,7 +65,9 @@ export const fakePeer = Effect.map(Scope.make(), (scope) => {
   const peer: Accepted.Accepted = {
     id: 1,
     source: Source.fromAddress("192.0.2.2"),
+    address: "192.0.2.2",
     socket,
+    referral: undefined,
     since: 0,
     sinceMonotonicMs: 0,
     scope,
