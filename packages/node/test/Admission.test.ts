@@ -10,6 +10,7 @@ import { Effect, Fiber, Logger } from "effect"
 import { spawn } from "node:child_process"
 import * as net from "node:net"
 import { fileURLToPath } from "node:url"
+import { kernelSocket } from "../../transport/test/utils/system.js"
 import * as Admission from "../src/internal/admission.js"
 import { ThrottledLog } from "../src/internal/throttledLog.js"
 import * as FakeRelay from "./utils/FakeRelay.js"
@@ -184,6 +185,8 @@ describe("connections through a relay", () => {
         const spoken = yield* comes(1)
         // The beginning of a ClientHello.
         spoken.socket.write(Uint8Array.of(22, 3, 1, 2, 0, 1))
+        // The node has read it when the kernel holds none of it any more.
+        yield* eventually(() => (kernelSocket(spoken.socket.remotePort!, spoken.socket.localPort!)?.unread ?? 0) === 0)
         yield* atRest(() => 0)
         const silent = yield* comes(2)
         yield* comes(3)
