@@ -103,6 +103,23 @@ const chroot = (name) => {
 }
 
 const steps = {
+  /** An executable carries bytes in the kernel, with all that it holds; made for this step, and not stripped. */
+  smoke: async () => {
+    const out = join(scratch, "smoke")
+    for (const program of programs) {
+      await makeExecutables(program, ["linux-x64"], out, { strip: false })
+    }
+    const [tx3, relay] = programs.map((program) => join(out, fileName(program, "linux-x64")))
+    const file = join(out, "relay.yml")
+    run(relay, ["--init", "--config", file, "--bind", "tx3-rst://127.0.0.1:0"])
+    const serving = await start(relay, ["--config", file], /address list end/)
+    assert(run(relay, ["status", "--config", file]).includes("kernel transport"), "not the kernel transport")
+    const echo = await start(tx3, ["listen", "--echo", address.exec(serving.said())[0]], address)
+    run(tx3, ["ping", "--count", "1", address.exec(echo.said())[0]])
+    echo.stop()
+    serving.stop()
+  },
+
   /** Made once more elsewhere, a program is the same. */
   reproducible: async () => {
     for (const program of programs) {
@@ -261,16 +278,14 @@ const steps = {
 
   /** The programs for arm64, under qemu. */
   arm64: async () => {
-    const libraries = join(scratch, "arm64")
-    mkdirSync(libraries)
-    run("dpkg", ["--add-architecture", "arm64"])
-    undo.unshift(() => spawnSync("dpkg", ["--remove-architecture", "arm64"]))
-    run("apt-get", ["-qq", "update"])
-    run("apt-get", ["-qq", "download", "libc6:arm64", "libgcc-s1:arm64", "libstdc++6:arm64", "libatomic1:arm64"], {
-      cwd: libraries
-    })
-    for (const file of readdirSync(libraries)) {
-      run("dpkg", ["-x", file, "."], { cwd: libraries })
+    const foreign = chroot("arm64")
+    foreign.run(
+      "dpkg --add-architecture arm64; apt-get -qq update; cd /root; apt-get -qq download " +
+        ["libc6", "libgcc-s1", "libstdc++6", "libatomic1"].map((name) => `${name}:arm64`).join(" ")
+    )
+    const libraries = join(scratch, "arm64-libraries")
+    for (const file of readdirSync(join(foreign.folder, "root")).filter((name) => name.endsWith(".deb"))) {
+      execFileSync("dpkg-deb", ["--extract", join(foreign.folder, "root", file), libraries])
     }
     const qemu = (
       program,
@@ -354,7 +369,8 @@ const steps = {
   /** The files of the image: distroless has those of these packages, and the Dockerfile adds the rest. */
   image: () => {
     const folder = join(scratch, "image")
-    const packages = join(scratch, "image-packages")
+    const debian = chroot("image-debian")
+    const packages = join(debian.folder, "root/packages")
     const base = [
       "base-files",
       "ca-certificates",
@@ -369,12 +385,7 @@ const steps = {
     for (const path of [folder, packages]) {
       mkdirSync(path)
     }
-    run("apt-get", [
-      "-qq",
-      "download",
-      ...base.map((name) => `${name}:amd64`).map((name) => name.replace("ca-certificates:amd64", "ca-certificates")),
-      "libatomic1:amd64"
-    ], { cwd: packages })
+    debian.run(`apt-get -qq update; cd /root/packages; apt-get -qq download ${[...base, "libatomic1"].join(" ")}`)
     for (const file of readdirSync(packages).filter((name) => !name.startsWith("libatomic1"))) {
       execFileSync("dpkg-deb", ["--extract", join(packages, file), folder])
     }

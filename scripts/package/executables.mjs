@@ -56,7 +56,7 @@ const contentsOf = (folder, metafile) => {
 }
 
 /** Makes a program for some targets, in a folder; returns what it is made of. */
-export const makeExecutables = async (program, wanted, out) => {
+export const makeExecutables = async (program, wanted, out, { strip = true } = {}) => {
   const folder = join(cache, "bundles", program)
   const metafile = await bundle(program, folder, {
     isOneFile: true,
@@ -76,7 +76,7 @@ export const makeExecutables = async (program, wanted, out) => {
         main: join(folder, "main.js"),
         mainFormat: "module",
         output,
-        executable: strippedNode(target),
+        executable: strip ? strippedNode(target) : nodeFileOf(target),
         disableExperimentalSEAWarning: true,
         assets: assetsOf(program, target, folder)
       })
