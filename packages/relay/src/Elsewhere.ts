@@ -3,7 +3,7 @@
  * itself, and lets the others ask for what it has. By default there are no others: the relay makes no service, map or timer
  * for them, and an unknown preamble is rejected at once.
  *
- * What implements it, `@tx3/cluster` for one, owns its links and look-ups until the relay's scope closes.
+ * A cluster that implements it owns its links and look-ups until the relay's scope closes.
  *
  * @since 0.1.0
  */
