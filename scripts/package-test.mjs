@@ -106,6 +106,8 @@ const steps = {
   /** An executable carries bytes in the kernel, with all that it holds; made for this step, and not stripped. */
   smoke: async () => {
     const out = join(scratch, "smoke")
+    // Executables keep koffi's library there.
+    env.XDG_CACHE_HOME = out
     for (const program of programs) {
       await makeExecutables(program, ["linux-x64"], out, { strip: false })
     }
@@ -118,6 +120,7 @@ const steps = {
     run(tx3, ["ping", "--count", "1", address.exec(echo.said())[0]])
     echo.stop()
     serving.stop()
+    delete env.XDG_CACHE_HOME
   },
 
   /** Made once more elsewhere, a program is the same. */
