@@ -60,8 +60,8 @@ const runKeeping = (file: string, folder: string) => {
     process.once("exit", (code) => {
       // A command that was not understood is none.
       if (code === 0 || code > 128) {
-        const code = script.createCachedData()
-        write(path, Buffer.concat([digestOf(code), code]))
+        const compiled = script.createCachedData()
+        write(path, Buffer.concat([digestOf(compiled), compiled]))
       }
     })
   }

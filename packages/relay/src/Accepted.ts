@@ -49,8 +49,13 @@ const deadlineOf: { readonly [S in Stage]?: RejectionReason } = {
   pending: "pendingTimeout"
 }
 
-/** The stages in which a connection no longer counts to `maxInboundPerIp` of its source. */
-const isSettled = (stage: Stage) => stage === "control" || isCarried(stage)
+/**
+ * Whether a connection in this stage no longer counts to `maxInboundPerIp` of its source.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isSettled = (stage: Stage): boolean => stage === "control" || isCarried(stage)
 
 /**
  * The stages that go on when the connection's program is over: a peer waits for its node, and a splice carries, without a
@@ -79,7 +84,7 @@ export interface Accepted {
   /** The numeric address that it comes from, an IPv4 one without the mapping of a dual-stack listener. */
   readonly address: string
   readonly socket: Transport.Connection
-  /** Of a connection that another relay has forwarded, what that found out of it, and the places that it has already. */
+  /** The facts and places of a connection that another relay forwards; undefined for one that this relay accepted itself. */
   readonly referral: Referral | undefined
   /** When it was accepted, in milliseconds since the epoch. */
   readonly since: number
@@ -102,13 +107,13 @@ export interface Accepted {
  * @category models
  */
 export interface Referral {
-  /** Where it really comes from. */
+  /** The numeric address that the other relay accepted it from. */
   readonly address: string
   /** What it sent to the other relay first: the digest of a node, or a token. */
   readonly preamble: Uint8Array
   /** The source that registered the node, of a peer. */
   readonly host: Source.Source | undefined
-  /** Has its places. It becomes the scope of the connection. */
+  /** The scope that holds its places. It becomes the scope of the connection. */
   readonly scope: Scope.CloseableScope
   readonly place: InboundPlace
 }

@@ -53,7 +53,7 @@ const handshakesPerControlStream = 2
 const handshakeBurstSeconds = 10
 
 /**
- * The program, over the relay's components, and of the other relays' of a cluster if there is one.
+ * The program, over the relay's components and its membership in a cluster, if it is in one.
  *
  * @since 0.1.0
  * @category constructors

@@ -19,7 +19,7 @@ import type { Settings } from "./RelayConfig.js"
 import type { Rejected } from "./RelayError.js"
 
 /**
- * Where a relay asks for nodes and peers that it does not have. Whoever provides it makes the relay a member of a cluster.
+ * Where a relay asks for nodes and peers that it does not have. A layer that provides it makes the relay a member of a cluster.
  *
  * @since 0.1.0
  * @category references

@@ -131,7 +131,6 @@ export const layer: Layer.Layer<
     const splices = yield* Splices
     const statistics = yield* Statistics
     const transport = yield* Transport.Transport
-    let reserved: Set<Reserved> | undefined
     let lastId = 0
     let state: "listening" | "draining" = "listening"
 
@@ -242,7 +241,8 @@ export const layer: Layer.Layer<
       reserve: (preamble, address) => reserve(preamble, address, all)
     })
 
-    const membership = join === undefined ? undefined : yield* join(here(reserved = new Set()))
+    const reserved = join === undefined ? undefined : new Set<Reserved>()
+    const membership = join === undefined || reserved === undefined ? undefined : yield* join(here(reserved))
 
     const connections = yield* Accepted.make({ program: yield* Connection.make(membership), onRejected: reject })
 

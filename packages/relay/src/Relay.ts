@@ -15,7 +15,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
 import type { Stage } from "./Accepted.js"
-import { isCarried, stages } from "./Accepted.js"
+import { isSettled, stages } from "./Accepted.js"
 import * as Access from "./Access.js"
 import * as Bandwidth from "./Bandwidth.js"
 import type { ControlSession } from "./ControlSession.js"
@@ -172,7 +172,7 @@ export const layerNoDependencies: Layer.Layer<
         const reserved = Array.from(listener.reserved())
         const sources = [...connections, ...reserved].map(({ source }) => source)
         const unsettled = [
-          ...connections.filter(({ stage }) => stage !== "control" && !isCarried(stage)),
+          ...connections.filter(({ stage }) => !isSettled(stage)),
           ...reserved
         ]
         const reservedPeers = reserved.flatMap(({ session, source }) =>

@@ -11,6 +11,7 @@
  *
  * @since 0.1.0
  */
+import { hostPort } from "@tx3/protocol/Address"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import type * as Effect from "effect/Effect"
@@ -228,8 +229,9 @@ export class ListenError extends Data.TaggedError("ListenError")<{
   readonly cause: NodeJS.ErrnoException
 }> {
   override get message() {
-    const at = this.host.includes(":") ? `[${this.host}]:${this.port}` : `${this.host}:${this.port}`
-    return `cannot listen on ${at}: ${listenAdvice[this.cause.code ?? ""] ?? this.cause.message}`
+    return `cannot listen on ${hostPort(this.host, this.port)}: ${
+      listenAdvice[this.cause.code ?? ""] ?? this.cause.message
+    }`
   }
 }
 
@@ -245,8 +247,7 @@ export class DialError extends Data.TaggedError("DialError")<{
   readonly cause: NodeJS.ErrnoException
 }> {
   override get message() {
-    const at = this.host.includes(":") ? `[${this.host}]:${this.port}` : `${this.host}:${this.port}`
-    return `cannot connect to ${at}: ${this.cause.message}`
+    return `cannot connect to ${hostPort(this.host, this.port)}: ${this.cause.message}`
   }
 }
 

@@ -146,7 +146,7 @@ const setTcpOptions = (fd: number) => {
   socketCalls.setProbeInterval(fd, probeIntervalMs)
 }
 
-/** What of an addrinfo a socket needs. */
+/** The fields of an addrinfo that a socket is opened and bound or connected with. */
 interface ResolvedAddress {
   readonly address: unknown
   readonly addressLength: number

@@ -52,7 +52,7 @@ const dialed = (server: Serving): Effect.Effect<Link, Transport.DialError, Trans
     return { client, connection }
   })
 
-/** A port at which the kernel lets nobody in: the program that listens does not accept, and its backlog is full. */
+/** A port that takes no more connections: the program that listens does not accept, and its backlog is full. */
 const silentPort = Effect.gen(function*() {
   const child = yield* Effect.acquireRelease(
     Effect.sync(() => spawn(process.execPath, ["-e", deaf], { stdio: ["ignore", "pipe", "inherit"] })),
@@ -99,7 +99,7 @@ export const dialTests: Subject = (test) => {
   )
 
   test(
-    "fails where nobody listens",
+    "fails where no program listens",
     Effect.gen(function*() {
       const { host, port } = yield* Effect.scoped(serving())
       const error = yield* Effect.flip(dial({ host, port }))
