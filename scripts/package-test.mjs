@@ -123,11 +123,12 @@ const steps = {
     delete env.XDG_CACHE_HOME
   },
 
-  /** Made once more elsewhere, a program is the same. */
+  /** Made once more, from a bundle in another folder, a program is the same. */
   reproducible: async () => {
     for (const program of programs) {
       const out = join(scratch, "again")
-      const { licences } = await makeExecutables(program, ["linux-x64"], out)
+      const bundles = join(scratch, "bundles")
+      const { licences } = await makeExecutables(program, ["linux-x64"], out, { bundles })
       const file = makeDebianPackage({
         folder: out,
         licences,

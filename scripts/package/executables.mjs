@@ -55,9 +55,14 @@ const contentsOf = (folder, metafile) => {
   }
 }
 
-/** Makes a program for some targets, in a folder; returns what it is made of. */
-export const makeExecutables = async (program, wanted, out, { strip = true } = {}) => {
-  const folder = join(cache, "bundles", program)
+/** Makes a program for some targets, in a folder; returns what it is made of. `bundles` is the folder of its bundle. */
+export const makeExecutables = async (
+  program,
+  wanted,
+  out,
+  { bundles = join(cache, "bundles"), strip = true } = {}
+) => {
+  const folder = join(bundles, program)
   const metafile = await bundle(program, folder, {
     isOneFile: true,
     // When a program fails, Node prints the line, and finds no map.
@@ -73,7 +78,8 @@ export const makeExecutables = async (program, wanted, out, { strip = true } = {
     writeFileSync(
       config,
       JSON.stringify({
-        main: join(folder, "main.js"),
+        // The executable contains this path: a relative one is the same in every checkout.
+        main: "main.js",
         mainFormat: "module",
         output,
         executable: strip ? strippedNode(target) : nodeFileOf(target),
@@ -82,6 +88,7 @@ export const makeExecutables = async (program, wanted, out, { strip = true } = {
       })
     )
     execFileSync(nodeFileOf(`${process.platform}-${process.arch}`), ["--build-sea", config], {
+      cwd: folder,
       stdio: ["ignore", "ignore", "inherit"]
     })
   }
