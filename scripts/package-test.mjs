@@ -206,7 +206,7 @@ const steps = {
       target: "linux-x64"
     })
     ;[older, deb("tx3-relay")].forEach(relay.put)
-    user.put(deb("tx3"))
+    programs.map((program) => deb(program)).forEach(user.put)
 
     const install = (file) =>
       `apt-get -qq update; apt-get -qq install --yes --no-install-recommends /root/${file} 2>&1 | tail -4`
@@ -225,7 +225,13 @@ const steps = {
       "grep maxControlStreams /etc/tx3-relay/relay.yml; test -x /usr/bin/tx3-relay; ls /usr/share/man/man1/tx3-relay.1.gz || true"
     )
     relay.run(`readlink /etc/systemd/system/multi-user.target.wants/tx3-relay.service`)
-    user.run(`${install(`tx3_${version}_amd64.deb`)}; tx3 --version`)
+    // As the README says it.
+    const [together] = /^apt-get install .*\.deb$/m.exec(readFileSync(join(root, "README.md"), "utf8"))
+    user.run(
+      `if command -v node; then exit 1; fi; cd /root; apt-get -qq update; ${
+        together.replace("install", "-qq install --yes --no-install-recommends")
+      } 2>&1 | tail -4; tx3 --version; tx3-relay --version`
+    )
 
     // The unit, as systemd on this machine judges it, and its command as its user, in networks of their own.
     const unit = join(relay.folder, "usr/lib/systemd/system/tx3-relay.service")
@@ -235,6 +241,7 @@ const steps = {
       return join(scratch, name)
     })
     run("systemd-analyze", ["verify", "--man=no", ...units])
+    run("systemd-analyze", ["security", "--no-pager", "--offline=true", "--threshold=20", units[0]], { lines: 1 })
     const command = /^ExecStart=(.*)$/m.exec(readFileSync(unit, "utf8"))[1]
     const names = ["tx3-test-relay", "tx3-test-user"]
     for (const name of names) {
@@ -275,9 +282,10 @@ const steps = {
     console.log(serving.said().split("\n").slice(-3).join("\n"))
 
     relay.run(`apt-get -qq remove --yes tx3-relay 2>&1 | tail -2; ls -l ${identity}; test ! -e /usr/bin/tx3-relay`)
-    relay.run(
-      "apt-get -qq purge --yes tx3-relay 2>&1 | tail -2; test ! -e /etc/tx3-relay; test ! -e /var/lib/tx3-relay; find / -xdev -path /proc -prune -o -name '*tx3*' -print | grep -v ^/root || true"
-    )
+    const left = "find / -xdev -path /proc -prune -o -path /root -prune -o -name '*tx3*' -print"
+    for (const [machine, names] of [[relay, "tx3-relay"], [user, programs.join(" ")]]) {
+      machine.run(`apt-get -qq purge --yes ${names} 2>&1 | tail -2; ${left}; test -z "$(${left})"`)
+    }
   },
 
   /** The programs for arm64, under qemu. */

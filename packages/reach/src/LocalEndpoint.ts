@@ -36,17 +36,19 @@ export type LocalEndpoint = Data.TaggedEnum<{
 export const { $is, $match, Tcp, Unix } = Data.taggedEnum<LocalEndpoint>()
 
 /**
- * A text that names no endpoint.
+ * A text that names no endpoint, or one that this system cannot have, as `problem` says.
  *
  * @since 0.1.0
  * @category errors
  */
 export class LocalEndpointError extends Schema.TaggedError<LocalEndpointError>("@tx3/reach/LocalEndpointError")(
   "LocalEndpointError",
-  { input: Schema.String }
+  { input: Schema.String, problem: Schema.optional(Schema.String) }
 ) {
   override get message(): string {
-    return `${JSON.stringify(this.input)} is no endpoint; write HOST:PORT, as 127.0.0.1:22 or [::1]:22, or unix:PATH`
+    return this.problem === undefined
+      ? `${JSON.stringify(this.input)} is no endpoint; write HOST:PORT, as 127.0.0.1:22 or [::1]:22, or unix:PATH`
+      : `cannot use ${this.input}: ${this.problem}`
   }
 }
 
@@ -82,14 +84,19 @@ const problemOf = (cause: unknown) => {
 }
 
 /**
- * Reads HOST:PORT, with an IPv6 address in brackets, or unix:PATH.
+ * Reads HOST:PORT, with an IPv6 address in brackets, or unix:PATH. Refuses a path that no socket can have on `platform`.
  *
  * @since 0.1.0
  * @category parsing
  */
-export const parse = (input: string): Either.Either<LocalEndpoint, LocalEndpointError> => {
+export const parse = (
+  input: string,
+  platform: NodeJS.Platform = process.platform
+): Either.Either<LocalEndpoint, LocalEndpointError> => {
   if (/^unix:./.test(input)) {
-    return Either.right(Unix({ path: input.slice("unix:".length) }))
+    const path = input.slice("unix:".length)
+    const problem = problemOfPath(path, platform)
+    return problem === undefined ? Either.right(Unix({ path })) : Either.left(new LocalEndpointError({ input, problem }))
   }
   const [, ipv6, name, digits] = /^(?:\[([\da-fA-F:.]+)\]|([\w.-]+)):(\d{1,5})$/.exec(input) ?? []
   const host = ipv6 ?? name

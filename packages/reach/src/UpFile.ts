@@ -176,34 +176,41 @@ export const read = (
     const up = yield* Either.mapLeft(decode(content), (error) => fail(problemIn(error)))
 
     const at = (file: string) => resolve(dirname(path), file)
-    const endpointAt = LocalEndpoint.$match({
-      Tcp: (endpoint): LocalEndpoint.LocalEndpoint => endpoint,
-      Unix: ({ path }) => LocalEndpoint.Unix({ path: at(path) })
-    })
-    const expose = yield* Effect.forEach(Object.entries(up.expose), ([name, exposed]) => {
-      const identity = exposed.identity ?? up.identity
-      const relays = exposed.relays ?? up.relays
-      return identity === undefined
-        ? fail(`expose.${name}.identity: is missing; make one with tx3 keygen FILE, or the address is new each time`)
-        : relays === undefined
-        ? fail(`expose.${name}.relays: is missing; say here or for all services which relays to register at`)
-        : Effect.succeed({
+    const endpointAt = (endpoint: LocalEndpoint.LocalEndpoint, place: string) =>
+      // A resolved path can be too long for a socket.
+      LocalEndpoint.$is("Unix")(endpoint)
+        ? Either.mapLeft(LocalEndpoint.parse(`unix:${at(endpoint.path)}`), ({ message }) => fail(`${place}: ${message}`))
+        : Either.right(endpoint)
+    const expose = yield* Effect.forEach(Object.entries(up.expose), ([name, exposed]) =>
+      Effect.gen(function*() {
+        const identity = exposed.identity ?? up.identity
+        const relays = exposed.relays ?? up.relays
+        if (identity === undefined) {
+          return yield* fail(
+            `expose.${name}.identity: is missing; make one with tx3 keygen FILE, or the address is new each time`
+          )
+        }
+        if (relays === undefined) {
+          return yield* fail(`expose.${name}.relays: is missing; say here or for all services which relays to register at`)
+        }
+        return {
           name,
           relays,
           allow: exposed.allow,
           allowTruncated: exposed.allowTruncated ?? false,
-          service: endpointAt(exposed.service),
+          service: yield* endpointAt(exposed.service, `expose.${name}.service`),
           identity: at(identity),
           allowFile: Option.map(Option.fromNullable(exposed.allowFile), at)
-        })
-    })
-    const forward = Object.entries(up.forward).map(([name, forwarded]) => ({
-      ...forwarded,
-      name,
-      allowTruncated: forwarded.allowTruncated ?? false,
-      listen: endpointAt(forwarded.listen),
-      identity: Option.map(Option.fromNullable(forwarded.identity ?? up.identity), at)
-    }))
+        }
+      }))
+    const forward = yield* Effect.forEach(Object.entries(up.forward), ([name, forwarded]) =>
+      Effect.map(endpointAt(forwarded.listen, `forward.${name}.listen`), (listen) => ({
+        ...forwarded,
+        name,
+        allowTruncated: forwarded.allowTruncated ?? false,
+        listen,
+        identity: Option.map(Option.fromNullable(forwarded.identity ?? up.identity), at)
+      })))
     const twice = forward.find(({ name }) => expose.some((exposed) => exposed.name === name))
     if (twice !== undefined) {
       return yield* fail(`forward.${twice.name}: there is an expose.${twice.name} already; choose another name`)

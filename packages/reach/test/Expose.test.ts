@@ -431,6 +431,19 @@ describe("LocalEndpoint", () => {
       }
     }))
 
+  live("refuses a path that no socket can have, on Windows each but a named pipe's", () =>
+    Effect.sync(() => {
+      const problemOf = (text: string, platform: NodeJS.Platform) =>
+        Either.getOrThrow(Either.flip(LocalEndpoint.parse(text, platform))).message
+      assert.include(
+        problemOf("unix:C:\\x.sock", "win32"),
+        "cannot use unix:C:\\x.sock: Windows has no unix sockets; use a port of 127.0.0.1, or a named pipe"
+      )
+      assert.include(problemOf(`unix:/${"x".repeat(107)}`, "linux"), "longer than the")
+      const pipe = LocalEndpoint.parse("unix:\\\\.\\pipe\\x", "win32")
+      assert.deepStrictEqual({ ...Either.getOrThrow(pipe) }, { _tag: "Unix", path: "\\\\.\\pipe\\x" })
+    }))
+
   live("a name listens at all its addresses at one port, localhost in both families", () =>
     Effect.gen(function*() {
       const sockets: Array<net.Socket> = []

@@ -158,6 +158,19 @@ forward:
       assert.include(error.message, `${file}: expose.b.identity: is that of a, too`)
     }).pipe(Effect.provide(NodeContext.layer)))
 
+  it.scopedLive("refuses an endpoint whose path in the file's folder is too long for a socket", () =>
+    Effect.gen(function*() {
+      const path = `unix:${"x".repeat(100)}`
+      const { file } = yield* written(
+        `{ identity: me.pem, relays: ['${relay}'], expose: { web: { service: '${path}' } } }`
+      )
+      const exposed = yield* Effect.flip(UpFile.read(file))
+      assert.match(exposed.message, /: expose\.web\.service: cannot use unix:.*: its path is longer than the 107 bytes/)
+      writeFileSync(file, `{ forward: { web: { to: ['${relay}'], listen: '${path}' } } }`)
+      const forwarded = yield* Effect.flip(UpFile.read(file))
+      assert.match(forwarded.message, /: forward\.web\.listen: cannot use unix:.*: its path is longer than the 107 bytes/)
+    }).pipe(Effect.provide(NodeContext.layer)))
+
   it.scopedLive("refuses a status socket whose path is too long for one, and leaves nothing behind", () =>
     Effect.gen(function*() {
       const { file, folder } = yield* written(
