@@ -23,6 +23,7 @@ const project = (
     env,
     exclude,
     globalSetup: [leftovers, ...setup],
+    setupFiles: [`${packages}testing/src/openHandles.ts`],
     include: [...folders.map((folder) => `${folder}/test/**/*.test.ts`), ...include]
   }
 })

@@ -43,6 +43,16 @@ describe("withPrograms", () => {
   })
 })
 
+describe("openHandles", () => {
+  it("fails the file that leaves something open, and no later one of its process", () => {
+    const { said, status } = run("opens")
+    assert.strictEqual(status, 1, said)
+    assert.match(said, /FAIL {2}opens\.fixture\.ts/)
+    assert.match(said, /this file leaves open: (TCPServerWrap, Timeout|Timeout, TCPServerWrap); server .*"address":"127/)
+    assert.match(said, /Test Files {2}1 failed \| 1 passed/)
+  })
+})
+
 describe("leftovers", () => {
   it("fails a run that leaves a file or a process, names them and removes them", () => {
     const { said, status } = run("leaves")

@@ -1,0 +1,55 @@
+/**
+ * A setup file of vitest's: fails a test file that leaves something open in the process that ran it, such as a socket, a
+ * server, a child process or a timer, and names it. The next file in that process starts with this count, so that only the
+ * file fails that left it.
+ */
+import * as net from "node:net"
+import { afterAll } from "vitest"
+
+/** Handles by their kind, as Node names them. Node lists those that keep a process alive. */
+type Counts = ReadonlyMap<string, number>
+
+const counts = (): Counts => {
+  const kinds = process.getActiveResourcesInfo()
+  return new Map(kinds.map((kind) => [kind, kinds.filter((other) => other === kind).length]))
+}
+
+const key = Symbol.for("@tx3/testing/openHandles")
+const globals = globalThis as { [key]?: Counts }
+
+// Vitest's channel, and the standard streams, which a process opens when it first uses them, are the process's own.
+void [process.stdin, process.stdout, process.stderr]
+globals[key] ??= new Map(Array.from(counts()).filter(([kind]) => kind === "PipeWrap"))
+
+/** What is open now beyond what was: its kinds, each as often as it is. */
+const opened = (before: Counts) =>
+  Array.from(counts()).flatMap(([kind, count]) => Array.from({ length: Math.max(0, count - (before.get(kind) ?? 0)) }, () => kind))
+
+/** The addresses of sockets and servers, to find them by. */
+const places = () =>
+  (process as unknown as { readonly _getActiveHandles: () => ReadonlyArray<unknown> })._getActiveHandles()
+    .flatMap((handle) =>
+      handle instanceof net.Server
+        ? [`server ${JSON.stringify(handle.address())}`]
+        : handle instanceof net.Socket && handle.remotePort !== undefined
+        ? [`socket ${handle.localAddress}:${handle.localPort} to ${handle.remoteAddress}:${handle.remotePort}`]
+        : []
+    )
+
+/** What is ending anyway has this long, on a machine that is busy. */
+const patienceMs = 10_000
+
+// The hooks of a file end in the reverse order, so this is the last of them.
+afterAll(async () => {
+  const before = globals[key]!
+  const deadline = performance.now() + patienceMs
+  while (opened(before).length > 0 && performance.now() < deadline) {
+    // Without keeping the process alive: it would count itself.
+    await new Promise((resolve) => setTimeout(resolve, 5).unref())
+  }
+  const left = opened(before)
+  if (left.length > 0) {
+    globals[key] = counts()
+    throw new Error(`this file leaves open: ${[left.join(", "), ...places()].join("; ")}`)
+  }
+})
