@@ -96,7 +96,9 @@ export const parse = (
   if (/^unix:./.test(input)) {
     const path = input.slice("unix:".length)
     const problem = problemOfPath(path, platform)
-    return problem === undefined ? Either.right(Unix({ path })) : Either.left(new LocalEndpointError({ input, problem }))
+    return problem === undefined
+      ? Either.right(Unix({ path }))
+      : Either.left(new LocalEndpointError({ input, problem }))
   }
   const [, ipv6, name, digits] = /^(?:\[([\da-fA-F:.]+)\]|([\w.-]+)):(\d{1,5})$/.exec(input) ?? []
   const host = ipv6 ?? name

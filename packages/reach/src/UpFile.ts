@@ -179,7 +179,10 @@ export const read = (
     const endpointAt = (endpoint: LocalEndpoint.LocalEndpoint, place: string) =>
       // A resolved path can be too long for a socket.
       LocalEndpoint.$is("Unix")(endpoint)
-        ? Either.mapLeft(LocalEndpoint.parse(`unix:${at(endpoint.path)}`), ({ message }) => fail(`${place}: ${message}`))
+        ? Either.mapLeft(
+          LocalEndpoint.parse(`unix:${at(endpoint.path)}`),
+          ({ message }) => fail(`${place}: ${message}`)
+        )
         : Either.right(endpoint)
     const expose = yield* Effect.forEach(Object.entries(up.expose), ([name, exposed]) =>
       Effect.gen(function*() {
@@ -191,7 +194,9 @@ export const read = (
           )
         }
         if (relays === undefined) {
-          return yield* fail(`expose.${name}.relays: is missing; say here or for all services which relays to register at`)
+          return yield* fail(
+            `expose.${name}.relays: is missing; say here or for all services which relays to register at`
+          )
         }
         return {
           name,
@@ -211,7 +216,11 @@ export const read = (
         listen,
         identity: Option.map(Option.fromNullable(forwarded.identity ?? up.identity), at)
       })))
-    const twice = forward.find(({ name }) => expose.some((exposed) => exposed.name === name))
+    const twice = forward.find(({ name }) =>
+      expose.some((exposed) =>
+        exposed.name === name
+      )
+    )
     if (twice !== undefined) {
       return yield* fail(`forward.${twice.name}: there is an expose.${twice.name} already; choose another name`)
     }

@@ -168,7 +168,10 @@ forward:
       assert.match(exposed.message, /: expose\.web\.service: cannot use unix:.*: its path is longer than the 107 bytes/)
       writeFileSync(file, `{ forward: { web: { to: ['${relay}'], listen: '${path}' } } }`)
       const forwarded = yield* Effect.flip(UpFile.read(file))
-      assert.match(forwarded.message, /: forward\.web\.listen: cannot use unix:.*: its path is longer than the 107 bytes/)
+      assert.match(
+        forwarded.message,
+        /: forward\.web\.listen: cannot use unix:.*: its path is longer than the 107 bytes/
+      )
     }).pipe(Effect.provide(NodeContext.layer)))
 
   it.scopedLive("refuses a status socket whose path is too long for one, and leaves nothing behind", () =>

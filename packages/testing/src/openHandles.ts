@@ -23,7 +23,9 @@ globals[key] ??= new Map(Array.from(counts()).filter(([kind]) => kind === "PipeW
 
 /** What is open now beyond what was: its kinds, each as often as it is. */
 const opened = (before: Counts) =>
-  Array.from(counts()).flatMap(([kind, count]) => Array.from({ length: Math.max(0, count - (before.get(kind) ?? 0)) }, () => kind))
+  Array.from(counts()).flatMap(([kind, count]) =>
+    Array.from({ length: Math.max(0, count - (before.get(kind) ?? 0)) }, () => kind)
+  )
 
 /** The addresses of sockets and servers, to find them by. */
 const places = () =>

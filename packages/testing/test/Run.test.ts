@@ -48,7 +48,10 @@ describe("openHandles", () => {
     const { said, status } = run("opens")
     assert.strictEqual(status, 1, said)
     assert.match(said, /FAIL {2}opens\.fixture\.ts/)
-    assert.match(said, /this file leaves open: (TCPServerWrap, Timeout|Timeout, TCPServerWrap); server .*"address":"127/)
+    assert.match(
+      said,
+      /this file leaves open: (TCPServerWrap, Timeout|Timeout, TCPServerWrap); server .*"address":"127/
+    )
     assert.match(said, /Test Files {2}1 failed \| 1 passed/)
   })
 })
