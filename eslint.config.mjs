@@ -14,6 +14,7 @@ const directions = {
   "local-http": ["protocol", "sockets"],
   transport: ["protocol", "sockets"],
   relay: ["protocol", "sockets", "files", "transport"],
+  cluster: ["protocol", "transport", "relay"],
   policy: ["protocol", "files", "transport", "relay"],
   operate: ["protocol", "sockets", "local-http", "transport", "relay", "policy"],
   node: ["protocol", "sockets"],

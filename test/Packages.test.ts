@@ -23,6 +23,7 @@ const libraries = [
   "local-http",
   "transport",
   "relay",
+  "cluster",
   "policy",
   "operate",
   "node",

@@ -151,7 +151,7 @@ export interface ConnectOptions {
  * @category constructors
  */
 export const connect = (
-  relay: Address.Address,
+  relay: Pick<Address.Address, "host" | "port">,
   { localAddress }: ConnectOptions = {}
 ): Effect.Effect<RawStream, Ended, Scope.Scope> =>
   Dial.connect({ host: relay.host, port: relay.port, localAddress, attemptTimeoutMs: Dial.timeoutMs }).pipe(
@@ -218,7 +218,7 @@ export const register = (
  * @category constructors
  */
 export const sendPreamble = (
-  relay: Address.Address,
+  relay: Pick<Address.Address, "host" | "port">,
   bytes: Uint8Array,
   options?: ConnectOptions
 ): Effect.Effect<RawStream, Ended, Scope.Scope> => Effect.tap(connect(relay, options), (stream) => stream.send(bytes))

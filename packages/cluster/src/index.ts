@@ -1,0 +1,2 @@
+export * as Cluster from "./Cluster.js"
+export * as Directory from "./Directory.js"

@@ -1,0 +1,180 @@
+/**
+ * Finds the member that has what a preamble names. It bounds what strangers can cause: look-ups at a time, in all and of each
+ * source, and how often the same unknown digest is asked for. A peer of a node that is about to move waits until it has.
+ */
+import * as CertDigest from "@tx3/protocol/CertDigest"
+import type { Source } from "@tx3/protocol/Source"
+import { Rejected } from "@tx3/relay/RelayError"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as FiberId from "effect/FiberId"
+import type * as Scope from "effect/Scope"
+import type { Directory, NotAnswered } from "../Directory.js"
+import * as Expiring from "./expiring.js"
+import * as Messages from "./messages.js"
+
+/** Connections that are looked for at a time, with the peers that wait for moving nodes. */
+const lookUpsMax = 1_024
+
+/** The same of one source. */
+const lookUpsPerSourceMax = 256
+
+/** A digest that nobody has is not asked for again within this time, unless it registers. */
+const unknownMs = 1_000
+
+/** Digests that are remembered as unknown. */
+const unknownMax = 16_384
+
+/** How long peers of a moving node wait for it: a node comes back within its backoff. */
+const movingMs = 5_000
+
+/** Nodes of draining members. */
+const movingMax = 65_536
+
+/** The bytes of a token that say which member made it. */
+export const nameBytes = 8
+
+export const nameOf = (preamble: Uint8Array) => Buffer.from(preamble.subarray(0, nameBytes)).toString("base64url")
+
+/** Where a connection may be forwarded to, and whether it asked for a node; if not it brings a token. */
+export interface Found {
+  readonly link: Messages.Place
+  readonly ticket: Uint8Array
+  readonly node: CertDigest.CertDigest | undefined
+}
+
+export interface LookUps {
+  readonly find: (preamble: Uint8Array, from: {
+    readonly address: string
+    readonly source: Source
+  }) => Effect.Effect<Found, Rejected>
+  /** A node has registered: those that wait for it go on. */
+  readonly registered: (node: CertDigest.CertDigest) => void
+  /** A node is about to register with another member. */
+  readonly moving: (node: CertDigest.CertDigest) => void
+  /** Those that are under way. */
+  readonly size: () => number
+}
+
+export const make = (options: {
+  readonly directory: Directory["Type"]
+  readonly name: string
+  readonly isMember: (name: string) => boolean
+  readonly memberSubject: (name: string) => string
+  readonly nodeSubject: (node: CertDigest.CertDigest) => string
+}): Effect.Effect<LookUps, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const { directory } = options
+    const unknown = yield* Expiring.make<CertDigest.CertDigest, void>({ keepMs: unknownMs, most: unknownMax })
+    const moving = yield* Expiring.make<CertDigest.CertDigest, Deferred.Deferred<void>>({
+      keepMs: movingMs,
+      most: movingMax,
+      onExpired: (moved) => Deferred.unsafeDone(moved, Effect.void)
+    })
+    const ofSource = new Map<Source, number>()
+    let all = 0
+
+    /** Holds a place while the effect runs. */
+    const within = <A>(source: Source, effect: Effect.Effect<A, Rejected>) =>
+      Effect.acquireUseRelease(
+        Effect.suspend(() => {
+          const before = ofSource.get(source) ?? 0
+          if (all >= lookUpsMax || before >= lookUpsPerSourceMax) {
+            return new Rejected({ reason: "maxLookUps" })
+          }
+          all++
+          return Effect.sync(() => ofSource.set(source, before + 1))
+        }),
+        () => effect,
+        () =>
+          Effect.sync(() => {
+            all--
+            const left = ofSource.get(source)! - 1
+            if (left === 0) {
+              ofSource.delete(source)
+            } else {
+              ofSource.set(source, left)
+            }
+          })
+      )
+
+    const beginMove = (node: CertDigest.CertDigest) => {
+      if (!moving.has(node)) {
+        moving.add(node, Deferred.unsafeMake(FiberId.none))
+      }
+    }
+
+    /** Waits until a node has moved, at most for the time that a move takes; at once if it does not move. */
+    const moved = (node: CertDigest.CertDigest) =>
+      Effect.suspend(() => {
+        const move = moving.get(node)
+        return move === undefined ? Effect.void : Deferred.await(move)
+      })
+
+    /** Asks a subject; undefined if nobody answers it. */
+    const ask = (subject: string, question: string) =>
+      Effect.map(directory.ask(subject, question), Messages.answer.decode).pipe(
+        Effect.catchIf(({ reason }) => reason === "nobody", () => Effect.succeed(undefined))
+      )
+
+    const askForNode = (node: CertDigest.CertDigest, question: string): Effect.Effect<
+      Messages.Answer | undefined,
+      NotAnswered
+    > =>
+      moved(node).pipe(
+        Effect.zipRight(ask(options.nodeSubject(node), question)),
+        Effect.tap((answer) => {
+          if (answer?._tag === "Moves") {
+            beginMove(node)
+          }
+        })
+      )
+
+    const find = (preamble: Uint8Array, address: string) =>
+      Effect.gen(function*() {
+        const node = CertDigest.fromBytes(preamble)
+        const maker = nameOf(preamble)
+        if (maker === options.name || unknown.has(node)) {
+          return yield* new Rejected({ reason: "unknownPreamble" })
+        }
+        const question = Messages.question.encode({ _tag: "Find", preamble: node as never, address })
+        let isToken = options.isMember(maker)
+        let answer = isToken ? undefined : yield* askForNode(node, question)
+        if (answer?._tag === "Moves") {
+          answer = yield* askForNode(node, question)
+        }
+        if (answer === undefined) {
+          // Its maker may be a member that has not been heard of yet.
+          answer = yield* ask(options.memberSubject(maker), question)
+          isToken = true
+        }
+        switch (answer?._tag) {
+          case "Ticket":
+            return {
+              link: answer.link,
+              node: isToken ? undefined : node,
+              ticket: Buffer.from(answer.ticket, "base64url")
+            }
+          case "Refused":
+            return yield* new Rejected({ reason: "refusedElsewhere", detail: answer.reason })
+          case undefined:
+            unknown.add(node)
+        }
+        return yield* new Rejected({ reason: "unknownPreamble" })
+      }).pipe(
+        Effect.catchTag("NotAnswered", () => new Rejected({ reason: "clusterUnavailable" }))
+      )
+
+    return {
+      find: (preamble, { address, source }) => within(source, find(preamble, address)),
+      registered: (node) => {
+        unknown.take(node)
+        const move = moving.take(node)
+        if (move !== undefined) {
+          Deferred.unsafeDone(move, Effect.void)
+        }
+      },
+      moving: beginMove,
+      size: () => all
+    }
+  })
