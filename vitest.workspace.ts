@@ -33,6 +33,7 @@ const waiting = ["KernelDeadEnds", "PortableDeadEnds"].map((name) => `packages/r
 
 /** Tests of the relay that use no sockets: they run once. */
 const withoutSockets = [
+  "ConnectionScope",
   "ControlSession",
   "Deadlines",
   "Mailbox",

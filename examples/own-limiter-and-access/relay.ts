@@ -22,7 +22,7 @@ import { Console, Effect, Layer, Logger, LogLevel } from "effect"
 const [bind = "", most = "", ...friends] = process.argv.slice(2)
 
 // It stands in front of the limiter that the relay comes with, which goes on to hold every limit of the configuration. A
-// place is taken into the scope of its socket, so it is given back whatever becomes of the socket.
+// place is held by the scope of its socket, so it is given back whatever becomes of the socket.
 const limiter = Layer.effect(
   Limiter.Limiter,
   Effect.gen(function*() {
@@ -30,15 +30,26 @@ const limiter = Layer.effect(
     let open = 0
     return {
       ...shipped,
-      inbound: (source) =>
-        Effect.gen(function*() {
-          if (open >= Number(most)) {
-            yield* Console.log(`turned away ${source}: ${open} sockets are open`)
-            return yield* new RelayError.Rejected({ reason: "maxInboundConnections" })
+      inbound: (source) => {
+        if (open >= Number(most)) {
+          console.log(`turned away ${source}: ${open} sockets are open`)
+          return "maxInboundConnections"
+        }
+        const place = shipped.inbound(source)
+        if (typeof place === "string") {
+          return place
+        }
+        open++
+        let isHeld = true
+        return {
+          settle: () => place.settle(),
+          giveBack: () => {
+            place.giveBack()
+            open -= isHeld ? 1 : 0
+            isHeld = false
           }
-          yield* Effect.acquireRelease(Effect.sync(() => open++), () => Effect.sync(() => open--))
-          return yield* shipped.inbound(source)
-        })
+        }
+      }
     }
   })
 ).pipe(Layer.provide(Limiter.layer))

@@ -11,7 +11,6 @@ import type { Source } from "@tx3/protocol/Source"
 import type { AccessPolicy } from "@tx3/relay/Access"
 import { Access } from "@tx3/relay/Access"
 import { AddressRange } from "@tx3/relay/RelayConfig"
-import type { RejectionReason } from "@tx3/relay/RelayError"
 import { Rejected } from "@tx3/relay/RelayError"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -146,10 +145,10 @@ export const layer: Layer.Layer<Access | AccessControl, never, LiveSettings | Vo
       })
 
       const nodeMay = (node: CertDigest, address: string) =>
-        unless(() => bans.has(node) || bannedRanges.has(address) || !rules.nodes(node), "denied")
+        deniedIf(() => bans.has(node) || bannedRanges.has(address) || !rules.nodes(node))
 
       const policy: AccessPolicy = {
-        controlStream: (address) => unless(() => bannedRanges.has(address) || !rules.controlStreams(address), "denied"),
+        controlStream: (address) => deniedIf(() => bannedRanges.has(address) || !rules.controlStreams(address)),
         node: (node, address) =>
           Effect.zipRight(
             nodeMay(node, address),
@@ -160,16 +159,14 @@ export const layer: Layer.Layer<Access | AccessControl, never, LiveSettings | Vo
                 : Effect.zipRight(callout.ask(node, address), nodeMay(node, address))
             )
           ),
+        // Answered when it is asked: a fiber for each peer would cost more than the answer.
         peer: (node, address) =>
-          Effect.zipRight(
-            unless(
-              () =>
-                bans.has(node) || bannedRanges.has(address) || !rules.peers(address) ||
-                rules.peersOf.get(node)?.(address) === false,
-              "denied"
-            ),
-            unless(() => quota.state() === "hard", "quota")
-          )
+          bans.has(node) || bannedRanges.has(address) || !rules.peers(address) ||
+            rules.peersOf.get(node)?.(address) === false
+            ? denied
+            : quota.state() === "hard"
+            ? overQuota
+            : Effect.void
       }
 
       return Context.make(AccessControl, {
@@ -199,8 +196,11 @@ export const layer: Layer.Layer<Access | AccessControl, never, LiveSettings | Vo
       }).pipe(Context.add(Access, policy))
     }))
 
-const unless = (denied: () => boolean, reason: RejectionReason): Effect.Effect<void, Rejected> =>
-  Effect.suspend(() => denied() ? new Rejected({ reason }) : Effect.void)
+const denied = Effect.fail(new Rejected({ reason: "denied" }))
+const overQuota = Effect.fail(new Rejected({ reason: "quota" }))
+
+const deniedIf = (isDenied: () => boolean): Effect.Effect<void, Rejected> =>
+  Effect.suspend(() => isDenied() ? denied : Effect.void)
 
 interface Banned {
   /** The one text that all texts which mean the same have in common. */

@@ -19,12 +19,13 @@ import * as FiberId from "effect/FiberId"
 import * as Option from "effect/Option"
 import * as Runtime from "effect/Runtime"
 import * as Scope from "effect/Scope"
+import { ConnectionScope } from "./internal/connectionScope.js"
 import * as Deadlines from "./internal/deadlines.js"
+import { outcomeOf } from "./internal/outcome.js"
 import type { InboundPlace } from "./Limiter.js"
 import { Limiter } from "./Limiter.js"
 import { RelayConfig } from "./RelayConfig.js"
-import type { RejectionReason } from "./RelayError.js"
-import { Rejected } from "./RelayError.js"
+import type { Rejected, RejectionReason } from "./RelayError.js"
 
 /**
  * What a connection is doing: sending its `preamble`, in the TLS `handshake` of a node, a registered node's `control`
@@ -90,7 +91,7 @@ export interface Accepted {
   readonly since: number
   /** The same by `MonotonicTime`, to measure by. */
   readonly sinceMonotonicMs: number
-  readonly scope: Scope.Scope
+  readonly scope: ConnectionScope
   readonly stage: Stage
   /** Enters the next stage; `onLeft` is called when that is left, for another or because the connection is closed. */
   readonly enter: (stage: Stage, onLeft?: () => void) => void
@@ -98,6 +99,8 @@ export interface Accepted {
   readonly turnAway: (reason: RejectionReason) => void
   /** Interrupts what it is doing, and closes it. */
   readonly end: Effect.Effect<void>
+  /** The same for a caller that does not wait for it. */
+  readonly endNow: () => void
 }
 
 /**
@@ -114,7 +117,7 @@ export interface Referral {
   /** The source that registered the node, of a peer. */
   readonly host: Source.Source | undefined
   /** The scope that holds its places. It becomes the scope of the connection. */
-  readonly scope: Scope.CloseableScope
+  readonly scope: ConnectionScope
   readonly place: InboundPlace
 }
 
@@ -125,7 +128,7 @@ export interface Referral {
  * @category models
  */
 export interface Connections {
-  /** Runs the program of a socket that has been accepted, in a fiber and a scope of its own. */
+  /** Runs the program of a socket that has been accepted, in a scope of its own. */
   readonly open: (id: number, source: Source.Source, socket: Transport.Connection, referral?: Referral) => void
 
   /** Every connection that is not closed yet. */
@@ -139,15 +142,24 @@ export interface Connections {
 }
 
 /**
+ * Decides about a connection whose preamble has come. It decides at once what it can: it returns an `Exit` then, and the
+ * connection never has a fiber. Any other effect is run in one, in the connection's scope.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Program = (connection: Accepted, preamble: Uint8Array) => Effect.Effect<void, Rejected, Scope.Scope>
+
+/**
  * Begins with none. The scope that it is made in must end after the last connection: its fiber keeps the deadlines.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const make = (options: {
-  readonly program: (connection: Accepted) => Effect.Effect<void, Rejected, Scope.Scope>
+  readonly program: Program
   /** Told of each connection that came to nothing, and why. */
-  readonly onRejected: (connection: Accepted, rejected: Rejected) => Effect.Effect<void>
+  readonly onRejected: (connection: Accepted, rejected: Pick<Rejected, "detail" | "reason">) => void
 }): Effect.Effect<Connections, never, Limiter | RelayConfig | Scope.Scope> =>
   Effect.gen(function*() {
     const clock = yield* Clock.clockWith(Effect.succeed)
@@ -156,57 +168,63 @@ export const make = (options: {
     const limiter = yield* Limiter
     const runtime = yield* Effect.runtime()
     const run = Runtime.runFork(runtime)
-    const runSync = Runtime.runSync(runtime)
     const deadlines = yield* Deadlines.make<Live>(() => config.connectionTimeoutMs, (connection) => connection.expire())
     const all = new Set<Live>()
 
-    const turnAway = (connection: Live, reason: RejectionReason) =>
-      run(
-        Effect.zipRight(
-          Effect.suspend(() => options.onRejected(connection, new Rejected({ reason }))),
-          connection.close
-        )
-      )
-
-    const admitAndRun = (connection: Live) =>
-      Scope.addFinalizerExit(connection.scope, () => {
-        connection.leave()
-        all.delete(connection)
-        return connection.socket.close
-      }).pipe(
-        Effect.zipRight(
-          connection.referral === undefined
-            ? limiter.inbound(connection.source)
-            : Effect.succeed(connection.referral.place)
-        ),
-        Effect.flatMap((place) => {
-          connection.place = place
-          return options.program(connection)
+    const decide = (connection: Live, preamble: Uint8Array) => {
+      const program = attempt(() => options.program(connection, preamble))
+      const outcome = outcomeOf(program)
+      if (outcome !== undefined) {
+        programEnded(connection, outcome)
+      } else {
+        const inScope = Runtime.make({
+          ...runtime,
+          context: Context.add(runtime.context, Scope.Scope, connection.scope)
         })
-      )
-
-    const programEnded = (connection: Live, exit: Exit.Exit<void, Rejected>) => {
-      if (Exit.isFailure(exit)) {
-        run(Effect.zipRight(failed(connection, exit.cause), connection.close))
-      } else if (!outlivesProgram(connection.stage)) {
-        run(connection.close)
+        connection.runs(Runtime.runFork(inScope, program), (exit) => programEnded(connection, exit))
       }
     }
 
-    const failed = (connection: Live, cause: Cause.Cause<Rejected>): Effect.Effect<void> => {
-      const deadline = connection.expired ? deadlineOf[connection.stage] : undefined
-      const rejected = deadline === undefined
-        ? Option.getOrUndefined(Cause.failureOption(cause))
-        : new Rejected({ reason: deadline })
-      if (rejected !== undefined) {
-        return options.onRejected(connection, rejected)
+    const programEnded = (connection: Live, exit: Exit.Exit<void, Rejected>) => {
+      if (Exit.isFailure(exit)) {
+        failed(connection, exit.cause)
+        connection.endNow()
+      } else if (!outlivesProgram(connection.stage)) {
+        connection.endNow()
       }
-      return Cause.isInterruptedOnly(cause) ? Effect.void : Effect.logError("defect in a connection", cause)
+    }
+
+    const failed = (connection: Live, cause: Cause.Cause<Rejected>) => {
+      const deadline = connection.expired ? deadlineOf[connection.stage] : undefined
+      const rejected = deadline === undefined ? Option.getOrUndefined(Cause.failureOption(cause)) : { reason: deadline }
+      if (rejected !== undefined) {
+        told(connection, rejected)
+      } else if (!Cause.isInterruptedOnly(cause)) {
+        logDefect(cause)
+      }
+    }
+
+    const told = (connection: Live, rejected: Pick<Rejected, "detail" | "reason">) => {
+      try {
+        options.onRejected(connection, rejected)
+      } catch (defect) {
+        logDefect(Cause.die(defect))
+      }
+    }
+
+    const logDefect = (cause: Cause.Cause<unknown>) => run(Effect.logError("defect in a connection", cause))
+
+    const owner: Owner = {
+      deadlines,
+      onTurnedAway: (connection, reason) => {
+        told(connection, { reason })
+        connection.endNow()
+      },
+      finish: (rest) => run(Effect.catchAllCause(rest, (cause) => Effect.sync(() => logDefect(cause))))
     }
 
     return {
       open: (id, source, socket, referral) => {
-        const scope = referral?.scope ?? runSync(Scope.make())
         const connection = new Live(
           id,
           source,
@@ -214,14 +232,34 @@ export const make = (options: {
           referral,
           clock.unsafeCurrentTimeMillis(),
           currentTimeMillis(),
-          scope,
-          deadlines,
-          turnAway
+          referral?.scope ?? new ConnectionScope(),
+          owner
         )
         all.add(connection)
-        // Its scope is in the fiber's context from the start: to provide it later costs more than the fiber.
-        const inScope = Runtime.make({ ...runtime, context: Context.add(runtime.context, Scope.Scope, scope) })
-        connection.run(Runtime.runFork(inScope, admitAndRun(connection)), (exit) => programEnded(connection, exit))
+        connection.scope.add(() => {
+          connection.leave()
+          all.delete(connection)
+          socket.onPreamble(undefined)
+          socket.closeNow()
+          return Effect.void
+        })
+        const place = referral?.place ?? connection.scope.hold(limiter.inbound(source))
+        if (typeof place === "string") {
+          connection.turnAway(place)
+          return
+        }
+        connection.place = place
+        if (referral !== undefined) {
+          decide(connection, referral.preamble)
+          return
+        }
+        socket.onPreamble((preamble) => {
+          if (preamble === undefined) {
+            connection.turnAway("hungUp")
+          } else {
+            decide(connection, preamble)
+          }
+        })
       },
       all,
       deadlines: deadlines.size,
@@ -229,6 +267,23 @@ export const make = (options: {
         Effect.forEach(Array.from(all).filter(which), ({ end }) => end, { concurrency: "unbounded", discard: true })
     }
   })
+
+/** A defect is one connection's, and must not get into the transport that called. */
+const attempt = <A, E, R>(decision: () => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => {
+  try {
+    return decision()
+  } catch (defect) {
+    return Exit.die(defect)
+  }
+}
+
+/** What all connections have in common. */
+interface Owner {
+  readonly deadlines: Deadlines.Deadlines<Live>
+  readonly onTurnedAway: (connection: Live, reason: RejectionReason) => void
+  /** Runs what is left to do to close a connection. */
+  readonly finish: (rest: Effect.Effect<void>) => void
+}
 
 class Live implements Accepted {
   stage: Stage = "preamble"
@@ -245,19 +300,18 @@ class Live implements Accepted {
     readonly referral: Referral | undefined,
     readonly since: number,
     readonly sinceMonotonicMs: number,
-    readonly scope: Scope.CloseableScope,
-    private readonly deadlines: Deadlines.Deadlines<Live>,
-    private readonly onTurnedAway: (connection: Live, reason: RejectionReason) => void
+    readonly scope: ConnectionScope,
+    private readonly owner: Owner
   ) {
-    deadlines.start(this)
+    owner.deadlines.start(this)
   }
 
   get address() {
     return this.referral?.address ?? Source.addressOf(this.socket.remoteAddress)
   }
 
-  /** Its program has begun. The fiber is kept until it is over, and not with the splice that may come of it. */
-  run(fiber: Fiber.RuntimeFiber<void, Rejected>, onExit: (exit: Exit.Exit<void, Rejected>) => void) {
+  /** Its program goes on in a fiber, which is kept until it is over, and not with the splice that may come of it. */
+  runs(fiber: Fiber.RuntimeFiber<void, Rejected>, onExit: (exit: Exit.Exit<void, Rejected>) => void) {
     this.fiber = fiber
     fiber.addObserver((exit) => {
       this.fiber = undefined
@@ -270,7 +324,7 @@ class Live implements Accepted {
     this.stage = stage
     this.onLeft = onLeft
     if (deadlineOf[stage] === undefined) {
-      this.deadlines.cancel(this)
+      this.owner.deadlines.cancel(this)
     }
     if (isSettled(stage)) {
       this.place?.settle()
@@ -294,20 +348,26 @@ class Live implements Accepted {
 
   turnAway(reason: RejectionReason) {
     this.leave()
-    this.onTurnedAway(this, reason)
-  }
-
-  /** When its fiber is over. */
-  get close() {
-    return Effect.suspend(() => {
-      this.deadlines.cancel(this)
-      return Scope.close(this.scope, Exit.void)
-    })
+    this.owner.onTurnedAway(this, reason)
   }
 
   get end() {
-    return Effect.suspend(() =>
-      this.fiber === undefined ? this.close : Effect.zipRight(Fiber.interrupt(this.fiber), this.close)
-    )
+    return Effect.suspend(() => {
+      const close = Effect.suspend(() => this.closeNow())
+      return this.fiber === undefined ? close : Effect.zipRight(Fiber.interrupt(this.fiber), close)
+    })
+  }
+
+  endNow() {
+    const rest = this.fiber === undefined ? this.closeNow() : this.end
+    if (rest !== Exit.void) {
+      this.owner.finish(rest)
+    }
+  }
+
+  /** When its fiber is over. */
+  private closeNow() {
+    this.owner.deadlines.cancel(this)
+    return this.scope.closeNow()
   }
 }

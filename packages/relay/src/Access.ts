@@ -11,7 +11,8 @@ import * as Layer from "effect/Layer"
 import type { Rejected } from "./RelayError.js"
 
 /**
- * Each question is asked once for a connection, which may wait for the answer until its `connectionTimeoutMs` is over.
+ * Each question is asked once for a connection, which may wait for the answer until its `connectionTimeoutMs` is over. An
+ * answer that is there already, as `Effect.void` or `Effect.fail`, costs a peer no fiber.
  * Addresses are numeric, an IPv4 address without the mapping of a dual-stack listener.
  *
  * @since 0.1.0

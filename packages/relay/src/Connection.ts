@@ -1,7 +1,10 @@
 /**
- * The program of one accepted connection: its preamble, and then what the preamble says it is. Everything it takes goes into
- * the connection's scope. It ends when there is nothing left to decide: rejected, a control stream that ended, or, with the
- * scope left open, spliced, or a peer that waits for its node.
+ * The program of one accepted connection: what its preamble says it is. Everything it takes goes into the connection's
+ * scope. It ends when there is nothing left to decide: rejected, a control stream that ended, or, with the scope left open,
+ * spliced, or a peer that waits for its node.
+ *
+ * A peer of a registered node and a connection that a node dialed back with are decided in one step, unless the access policy
+ * has to wait: nearly all connections are one or the other. A control stream has a fiber.
  *
  * @since 0.1.0
  */
@@ -12,30 +15,25 @@ import type * as Source from "@tx3/protocol/Source"
 import * as SpliceToken from "@tx3/protocol/SpliceToken"
 import * as Tls from "@tx3/protocol/Tls"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
-import type { Accepted, Referral } from "./Accepted.js"
+import type { Accepted, Program, Referral } from "./Accepted.js"
 import { Access } from "./Access.js"
 import * as ControlSession from "./ControlSession.js"
 import { ControlSessions } from "./ControlSessions.js"
 import type { Membership } from "./Elsewhere.js"
 import * as Deadlines from "./internal/deadlines.js"
+import { outcomeOf } from "./internal/outcome.js"
 import * as ThrottledLog from "./internal/throttledLog.js"
 import { TokenBuckets } from "./internal/tokenBuckets.js"
 import { Limiter } from "./Limiter.js"
 import type { Pending } from "./PendingSplices.js"
 import { PendingSplices } from "./PendingSplices.js"
 import { RelayConfig } from "./RelayConfig.js"
+import type { RejectionReason } from "./RelayError.js"
 import { Rejected } from "./RelayError.js"
 import { Splices } from "./Splices.js"
 import { Statistics } from "./Statistics.js"
-
-/**
- * Runs a connection until there is nothing left to decide about it. Fails with `Rejected` where it came to nothing.
- *
- * @since 0.1.0
- * @category models
- */
-export type Serve = (connection: Accepted) => Effect.Effect<void, Rejected, Scope.Scope>
 
 /**
  * A node says nothing on its control stream (protocol, section 4). This leaves room for a close_notify and a few records of TLS's
@@ -59,7 +57,7 @@ const handshakeBurstSeconds = 10
  * @category constructors
  */
 export const make = Effect.fnUntraced(function*(membership: Membership | undefined): Effect.fn.Return<
-  Serve,
+  Program,
   never,
   Access | ControlSessions | Limiter | PendingSplices | RelayConfig | Scope.Scope | Splices | Statistics
 > {
@@ -135,58 +133,70 @@ export const make = Effect.fnUntraced(function*(membership: Membership | undefin
     if (membership !== undefined) {
       yield* membership.announce(session)
     }
-    yield* log.info("control stream registered", who)
-    yield* Effect.catchAll(session.serve, ({ reason }) => log.info("control stream ended", { ...who, reason }))
+    log.info("control stream registered", who)
+    yield* Effect.catchAll(
+      session.serve,
+      ({ reason }) => Effect.sync(() => log.info("control stream ended", { ...who, reason }))
+    )
   })
 
-  const peer = (connection: Accepted, session: ControlSession.ControlSession) =>
-    access.peer(session.node, connection.address).pipe(
-      Effect.zipRight(connection.referral === undefined ? limiter.relay(session, connection.source) : Effect.void),
-      Effect.map(() => pendingSplices.offer(connection, session))
-    )
+  const peer = (connection: Accepted, session: ControlSession.ControlSession) => {
+    const answer = access.peer(session.node, connection.address)
+    const outcome = outcomeOf(answer)
+    return outcome === undefined
+      ? Effect.flatMap(answer, () => offer(connection, session))
+      : Exit.isSuccess(outcome)
+      ? offer(connection, session)
+      : outcome
+  }
 
-  const dialBack = (connection: Accepted, { peer, session }: Pending) =>
-    Effect.suspend(() => {
-      peer.enter("spliced")
-      connection.enter("spliced")
-      return splices.begin(peer, connection, session)
-    })
+  const offer = (connection: Accepted, session: ControlSession.ControlSession) => {
+    if (connection.referral === undefined) {
+      const place = connection.scope.hold(limiter.relay(session, connection.source))
+      if (typeof place === "string") {
+        return rejected(place)
+      }
+    }
+    pendingSplices.offer(connection, session)
+    return Exit.void
+  }
+
+  const dialBack = (connection: Accepted, { peer, session }: Pending) => {
+    peer.enter("spliced")
+    connection.enter("spliced")
+    splices.begin(peer, connection, session)
+    return Exit.void
+  }
 
   /** Takes in a connection that another relay has forwarded, after a time in which all may have changed. */
-  const referred = (connection: Accepted, { host, preamble }: Referral): ReturnType<Serve> => {
+  const referred = (connection: Accepted, { host, preamble }: Referral): ReturnType<Program> => {
     if (host !== undefined) {
       const session = sessions.find(CertDigest.fromBytes(preamble))
       // Its place as a guest is of the source that had registered the node.
-      return session?.source === host
-        ? peer(connection, session)
-        : new Rejected({ reason: "controlStreamEnded" })
+      return session?.source === host ? peer(connection, session) : rejected("controlStreamEnded")
     }
     const pending = pendingSplices.claim(SpliceToken.fromBytes(preamble))
-    return pending === undefined ? new Rejected({ reason: "unknownPreamble" }) : dialBack(connection, pending)
+    return pending === undefined ? rejected("unknownPreamble") : dialBack(connection, pending)
   }
 
-  const unknown = (connection: Accepted, preamble: Uint8Array): ReturnType<Serve> =>
-    membership === undefined
-      ? new Rejected({ reason: "unknownPreamble" })
-      : membership.forward(connection, preamble)
+  const accepted = (connection: Accepted, preamble: Uint8Array): ReturnType<Program> => {
+    const digest = CertDigest.fromBytes(preamble)
+    if (digest === relay) {
+      return controlStream(connection)
+    }
+    const session = sessions.find(digest)
+    if (session !== undefined) {
+      return peer(connection, session)
+    }
+    const pending = pendingSplices.claim(SpliceToken.fromBytes(preamble))
+    if (pending !== undefined) {
+      return dialBack(connection, pending)
+    }
+    return membership === undefined ? rejected("unknownPreamble") : membership.forward(connection, preamble)
+  }
 
-  const accepted = (connection: Accepted) =>
-    Effect.flatMap(
-      Effect.mapError(connection.socket.preamble, () => new Rejected({ reason: "hungUp" })),
-      (preamble): ReturnType<Serve> => {
-        const digest = CertDigest.fromBytes(preamble)
-        if (digest === relay) {
-          return controlStream(connection)
-        }
-        const session = sessions.find(digest)
-        if (session !== undefined) {
-          return peer(connection, session)
-        }
-        const pending = pendingSplices.claim(SpliceToken.fromBytes(preamble))
-        return pending === undefined ? unknown(connection, preamble) : dialBack(connection, pending)
-      }
-    )
-
-  return (connection) =>
-    connection.referral === undefined ? accepted(connection) : referred(connection, connection.referral)
+  return (connection, preamble) =>
+    connection.referral === undefined ? accepted(connection, preamble) : referred(connection, connection.referral)
 })
+
+const rejected = (reason: RejectionReason) => Exit.fail(new Rejected({ reason }))

@@ -11,7 +11,7 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type { ControlSession } from "./ControlSession.js"
 import type { ControlPlace } from "./Limiter.js"
-import { Limiter } from "./Limiter.js"
+import { hold, Limiter } from "./Limiter.js"
 import type { Rejected } from "./RelayError.js"
 
 /**
@@ -60,7 +60,7 @@ export const layer: Layer.Layer<ControlSessions, never, Limiter> = Layer.effect(
 
     return {
       register: (session) =>
-        Effect.suspend(() => limiter.controlStream(session.source, entries.get(session.node)?.place)).pipe(
+        hold(() => limiter.controlStream(session.source, entries.get(session.node)?.place)).pipe(
           Effect.flatMap((place) => enter(session, place)),
           Effect.uninterruptible
         ),

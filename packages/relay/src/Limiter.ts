@@ -1,6 +1,6 @@
 /**
  * Admission: who may come in, begin TLS, register, or wait for a node. It never waits, and it decides in one step: the
- * place is taken or the connection is rejected. A place is given back when the scope it was taken in closes.
+ * place is taken or there is a reason why not. The scope of a connection holds its places, and gives them back when it closes.
  *
  * @since 0.1.0
  */
@@ -14,7 +14,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as Scope from "effect/Scope"
+import type * as Scope from "effect/Scope"
 import { portionOf } from "./internal/portion.js"
 import { Tally } from "./internal/tally.js"
 import { TokenBuckets } from "./internal/tokenBuckets.js"
@@ -24,8 +24,8 @@ import type { RejectionReason } from "./RelayError.js"
 import { Rejected } from "./RelayError.js"
 
 /**
- * Gives out places. Each is held by the scope it was taken in; where there is none left, the effect fails at once with
- * the limit that is reached as its reason.
+ * Gives out places, and where there is none left, the limit that is reached. A place is taken until it is given back; an
+ * effect takes one into its scope by {@link hold}.
  *
  * @since 0.1.0
  * @category services
@@ -38,7 +38,7 @@ export class Limiter extends Context.Tag("@tx3/relay/Limiter")<Limiter, {
    * Any accepted socket: `maxInboundConnections`, `maxShareOfRelay` and `maxSocketsPerIp` until it is closed,
    * `maxInboundPerIp` until it is settled, and `connectionRatePerIp`.
    */
-  readonly inbound: (source: Source) => Effect.Effect<InboundPlace, Rejected, Scope.Scope>
+  readonly inbound: (source: Source) => InboundPlace | RejectionReason
 
   /** A TLS handshake, as long as the effect runs: `maxHandshakes`, `maxHandshakesPerIp`. */
   readonly handshake: (
@@ -49,16 +49,13 @@ export class Limiter extends Context.Tag("@tx3/relay/Limiter")<Limiter, {
    * A registered node: `maxControlStreams`, `maxControlStreamsPerIp`. One that registers again takes over the place of
    * its predecessor, which is given back in the same step; if it is rejected, the predecessor keeps it.
    */
-  readonly controlStream: (
-    source: Source,
-    predecessor: ControlPlace | undefined
-  ) => Effect.Effect<ControlPlace, Rejected, Scope.Scope>
+  readonly controlStream: (source: Source, predecessor: ControlPlace | undefined) => ControlPlace | RejectionReason
 
   /**
    * A peer of a node, waiting or spliced: `maxRelaysPerControl`, and of them `maxShareOfNode` of one source, which may
    * have `peerRatePerIp` new ones. It counts to `maxShareOfRelay` of the source that registered the node as well, if it comes from another.
    */
-  readonly relay: (node: RegisteredNode, source: Source) => Effect.Effect<void, Rejected, Scope.Scope>
+  readonly relay: (node: RegisteredNode, source: Source) => Place | RejectionReason
 
   /** What is taken now. */
   readonly counts: () => Counts
@@ -76,12 +73,23 @@ export interface RegisteredNode {
 }
 
 /**
+ * What a limit counts.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Place {
+  /** Idempotent. */
+  readonly giveBack: () => void
+}
+
+/**
  * The place of an accepted socket, from accept to close.
  *
  * @since 0.1.0
  * @category models
  */
-export interface InboundPlace {
+export interface InboundPlace extends Place {
   /** The socket has become a registered node or part of a splice, and no longer counts to its source. Idempotent. */
   readonly settle: () => void
 }
@@ -92,12 +100,25 @@ export interface InboundPlace {
  * @since 0.1.0
  * @category models
  */
-export interface ControlPlace {
+export interface ControlPlace extends Place {
   /** The source it counts to. */
   readonly key: Source
-  /** Gives the place back before its scope does. Idempotent. */
-  readonly giveBack: () => void
 }
+
+/**
+ * Takes a place into the scope. Fails with the limit that is reached if there is none.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const hold = <A extends Place>(take: () => A | RejectionReason): Effect.Effect<A, Rejected, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.suspend(() => {
+      const place = take()
+      return typeof place === "string" ? new Rejected({ reason: place }) : Effect.succeed(place)
+    }),
+    (place) => Effect.sync(() => place.giveBack())
+  )
 
 /**
  * How many places are taken now, by the source or node that they count to. The maps have no entries of 0.
@@ -209,19 +230,18 @@ export const layer: Layer.Layer<Limiter, never, RelayConfig | Transport.Transpor
       Effect.suspend(() =>
         handshakes.of(source) >= config.maxHandshakesPerIp
           ? new Rejected({ reason: "maxHandshakesPerIp" })
-          : Effect.succeed(new Place(handshakes, source))
+          : Effect.succeed(new Counted(handshakes, source))
       )
 
     return {
       refusal,
 
-      inbound: (source) =>
-        take(() => {
-          const limit = refusal(source)
-          if (limit !== undefined) return limit
-          rates.take(source, config.connectionRatePerIp)
-          return new Inbound(sockets, source, new Place(unsettled, source))
-        }),
+      inbound: (source) => {
+        const limit = refusal(source)
+        if (limit !== undefined) return limit
+        rates.take(source, config.connectionRatePerIp)
+        return new Inbound(sockets, source, new Counted(unsettled, source))
+      },
 
       handshake: (source) => (handshake) =>
         handshakePermits.resize(config.maxHandshakes).pipe(
@@ -240,27 +260,25 @@ export const layer: Layer.Layer<Limiter, never, RelayConfig | Transport.Transpor
           }))
         ),
 
-      controlStream: (source, predecessor) =>
-        take(() => {
-          const total = controlStreams.total - (predecessor === undefined ? 0 : 1)
-          const ofSource = controlStreams.of(source) - (predecessor?.key === source ? 1 : 0)
-          if (total >= config.maxControlStreams) return "maxControlStreams"
-          if (ofSource >= config.maxControlStreamsPerIp) return "maxControlStreamsPerIp"
-          predecessor?.giveBack()
-          return new Place(controlStreams, source)
-        }),
+      controlStream: (source, predecessor) => {
+        const total = controlStreams.total - (predecessor === undefined ? 0 : 1)
+        const ofSource = controlStreams.of(source) - (predecessor?.key === source ? 1 : 0)
+        if (total >= config.maxControlStreams) return "maxControlStreams"
+        if (ofSource >= config.maxControlStreamsPerIp) return "maxControlStreamsPerIp"
+        predecessor?.giveBack()
+        return new Counted(controlStreams, source)
+      },
 
-      relay: ({ node, source: host }, source) =>
-        take(() => {
-          const share = `${node} ${source}`
-          const mostOfSource = portionOf(config.maxShareOfNode, config.maxRelaysPerControl)
-          if (relays.of(node) >= config.maxRelaysPerControl) return "maxRelaysPerControl"
-          if (shares.of(share) >= mostOfSource) return "maxShareOfNode"
-          if (source !== host && hasItsShare(host)) return "maxShareOfRelay"
-          if (!peerRates.take(share, config.peerRatePerIp)) return "peerRatePerIp"
-          const guest = source === host ? undefined : new Place(guests, host)
-          return new Place(relays, node, new Place(shares, share, guest))
-        }),
+      relay: ({ node, source: host }, source) => {
+        const share = `${node} ${source}`
+        const mostOfSource = portionOf(config.maxShareOfNode, config.maxRelaysPerControl)
+        if (relays.of(node) >= config.maxRelaysPerControl) return "maxRelaysPerControl"
+        if (shares.of(share) >= mostOfSource) return "maxShareOfNode"
+        if (source !== host && hasItsShare(host)) return "maxShareOfRelay"
+        if (!peerRates.take(share, config.peerRatePerIp)) return "peerRatePerIp"
+        const guest = source === host ? undefined : new Counted(guests, host)
+        return new Counted(relays, node, new Counted(shares, share, guest))
+      },
 
       counts: () => ({
         sockets: sockets.entries(),
@@ -275,28 +293,14 @@ export const layer: Layer.Layer<Limiter, never, RelayConfig | Transport.Transpor
   })
 )
 
-/** Takes a place into the scope, or fails with the reason why there is none, in one step. */
-const take = <A extends Place<unknown>>(admit: () => A | RejectionReason) =>
-  Effect.uninterruptible(Effect.flatMap(Effect.scope, (scope): Effect.Effect<A, Rejected> => {
-    const place = admit()
-    return typeof place === "string"
-      ? new Rejected({ reason: place })
-      : Effect.as(Scope.addFinalizerExit(scope, giverBack(place)), place)
-  }))
-
-const giverBack = (place: Place<unknown>) => () => {
-  place.giveBack()
-  return Effect.void
-}
-
 /** Counts one of a key until it is given back, and another with it. */
-class Place<K> {
+class Counted<K> implements Place {
   private counted = true
 
   constructor(
     private readonly tally: Tally<K>,
     readonly key: K,
-    protected readonly other?: Place<unknown>
+    protected readonly other?: Place
   ) {
     tally.add(key)
   }
@@ -311,7 +315,7 @@ class Place<K> {
 }
 
 /** Counts a socket until it is given back, and as unsettled until it is settled. */
-class Inbound extends Place<Source> {
+class Inbound extends Counted<Source> implements InboundPlace {
   settle() {
     this.other?.giveBack()
   }

@@ -23,7 +23,6 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as Runtime from "effect/Runtime"
 import * as Scope from "effect/Scope"
 import * as Dns from "node:dns"
 import * as Net from "node:net"
@@ -32,8 +31,9 @@ import type { Access } from "./Access.js"
 import * as Connection from "./Connection.js"
 import type { ControlSession } from "./ControlSession.js"
 import { ControlSessions } from "./ControlSessions.js"
-import type { Here, Membership } from "./Elsewhere.js"
+import type { Here, Membership, Reservation } from "./Elsewhere.js"
 import { Elsewhere } from "./Elsewhere.js"
+import { ConnectionScope } from "./internal/connectionScope.js"
 import * as ThrottledLog from "./internal/throttledLog.js"
 import { Turns } from "./internal/turns.js"
 import * as Limiter from "./Limiter.js"
@@ -126,7 +126,6 @@ export const layer: Layer.Layer<
     const currentTimeMillis = MonotonicTime.millis(yield* Effect.clock)
     const limiter = yield* Limiter.Limiter
     const log = yield* ThrottledLog.make
-    const run = Runtime.runFork(yield* Effect.runtime())
     const sessions = yield* ControlSessions
     const splices = yield* Splices
     const statistics = yield* Statistics
@@ -157,25 +156,28 @@ export const layer: Layer.Layer<
       }
     }
 
-    const refuse = (arrival: Arrival, limit: RejectionReason) =>
-      run(Effect.zipRight(reject(arrival, new Rejected({ reason: limit })), arrival.socket.close))
+    const refuse = (arrival: Arrival, limit: RejectionReason) => {
+      reject(arrival, { reason: limit })
+      arrival.socket.closeNow()
+    }
 
     const reject = (
       connection: Pick<Accepted.Accepted, "id" | "source">,
-      { detail, reason }: Rejected
-    ): Effect.Effect<void> => {
+      { detail, reason }: Pick<Rejected, "detail" | "reason">
+    ) => {
       statistics.rejected(connection, reason)
       const who = { connection: connection.id, source: connection.source, reason }
       if (reason === "maxShareOfRelay" && isLikeProxy(connection.source)) {
-        return log.warn(
+        log.warn(
           "most connections come from one source: if it is a proxy, let it send the PROXY protocol and list it in " +
             "proxyProtocolFrom; if many people share it, raise maxShareOfRelay",
           who
         )
+      } else if (isLimit(reason)) {
+        log.warn("connection turned away by a limit", who)
+      } else {
+        log.debug("connection came to nothing", () => detail === undefined ? who : { ...who, detail })
       }
-      return isLimit(reason)
-        ? log.warn("connection turned away by a limit", who)
-        : log.debug("connection came to nothing", () => detail === undefined ? who : { ...who, detail })
     }
 
     let named: { readonly source: Source.Source; readonly at: number } | undefined
@@ -194,25 +196,29 @@ export const layer: Layer.Layer<
     }
 
     const reserve = (preamble: Uint8Array, address: string, all: Set<Reserved>) =>
-      Effect.gen(function*() {
+      Effect.suspend((): Effect.Effect<Reservation | undefined, Rejected> => {
         const session = sessions.find(CertDigest.fromBytes(preamble))
         const token = SpliceToken.fromBytes(preamble)
         if (session === undefined && !pendingSplices.has(token)) {
           // A node that comes back with a void token is alive.
           pendingSplices.claim(token)
-          return undefined
+          return Effect.succeed(undefined)
         }
         const entry: Reserved = { source: Source.fromAddress(address), session }
         const arrival = { id: ++lastId, source: entry.source }
         statistics.accepted()
-        const scope = yield* Scope.make()
-        const place = yield* limiter.inbound(entry.source).pipe(
-          Effect.tap(() => session === undefined ? Effect.void : limiter.relay(session, entry.source)),
-          Scope.extend(scope),
-          Effect.tapError((error) => Effect.zipRight(reject(arrival, error), Scope.close(scope, Exit.void)))
-        )
+        const scope = new ConnectionScope()
+        const place = scope.hold(limiter.inbound(entry.source))
+        const ofNode = typeof place === "string" || session === undefined
+          ? place
+          : scope.hold(limiter.relay(session, entry.source))
+        if (typeof place === "string" || typeof ofNode === "string") {
+          const rejected = new Rejected({ reason: typeof place === "string" ? place : ofNode as RejectionReason })
+          reject(arrival, rejected)
+          return Effect.zipRight(scope.closeNow(), rejected)
+        }
         all.add(entry)
-        return {
+        return Effect.succeed({
           open: (socket: Transport.Connection) => {
             all.delete(entry)
             connections.open(arrival.id, entry.source, socket, {
@@ -223,13 +229,15 @@ export const layer: Layer.Layer<
               scope
             })
           },
-          giveBack: Effect.suspend(() =>
-            all.delete(entry)
-              ? Effect.zipRight(reject(arrival, new Rejected({ reason: "hungUp" })), Scope.close(scope, Exit.void))
-              : Effect.void
-          )
-        }
-      }).pipe(Effect.uninterruptible)
+          giveBack: Effect.suspend(() => {
+            if (!all.delete(entry)) {
+              return Effect.void
+            }
+            reject(arrival, { reason: "hungUp" })
+            return scope.closeNow()
+          })
+        })
+      })
 
     const here = (all: Set<Reserved>): Here => ({
       relay: config.identity.digest,
@@ -251,7 +259,7 @@ export const layer: Layer.Layer<
     const stopAccepting = Effect.gen(function*() {
       state = "draining"
       yield* Scope.close(listening, Exit.void)
-      yield* Effect.forEach(turns.clear(), ({ socket }) => socket.close, { discard: true })
+      turns.clear().forEach(({ socket }) => socket.closeNow())
       yield* membership?.drain ?? Effect.void
       yield* connections.end(({ stage }) => !Accepted.isCarried(stage))
     }).pipe(Effect.uninterruptible)
@@ -282,7 +290,7 @@ export const layer: Layer.Layer<
         onConnection: accept,
         onAcceptError: (error) => {
           statistics.acceptFailed()
-          run(log.warn("accept failed", { error: error.message }))
+          log.warn("accept failed", { error: error.message })
         }
       })
 

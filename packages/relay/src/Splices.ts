@@ -14,8 +14,6 @@ import * as Transport from "@tx3/transport/Transport"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Runtime from "effect/Runtime"
-import * as Scope from "effect/Scope"
 import type { Accepted } from "./Accepted.js"
 import type { Membership } from "./Bandwidth.js"
 import { Bandwidth } from "./Bandwidth.js"
@@ -33,7 +31,7 @@ import { Statistics } from "./Statistics.js"
  */
 export class Splices extends Context.Tag("@tx3/relay/Splices")<Splices, {
   /** Joins a peer and the connection that its node dialed back with. */
-  readonly begin: (peer: Accepted, dialedBack: Accepted, session: RegisteredNode) => Effect.Effect<void>
+  readonly begin: (peer: Accepted, dialedBack: Accepted, session: RegisteredNode) => void
 
   /** All that run, the oldest first. */
   readonly all: () => Iterable<RunningSplice>
@@ -77,7 +75,6 @@ export const layer: Layer.Layer<Splices, never, Bandwidth | RelayConfig | Statis
       const config = yield* RelayConfig
       const currentTimeMillis = MonotonicTime.millis(clock)
       const log = yield* ThrottledLog.make
-      const run = Runtime.runFork(yield* Effect.runtime())
       const statistics = yield* Statistics
       const transport = yield* Transport.Transport
       const running = new Set<Running>()
@@ -99,44 +96,40 @@ export const layer: Layer.Layer<Splices, never, Bandwidth | RelayConfig | Statis
         Effect.forkScoped
       )
 
-      const ended = (splice: Running, report: Transport.SpliceReport) =>
-        Effect.suspend(() => {
-          running.delete(splice)
-          splice.membership.leave()
-          meter(splice, report)
-          if (running.size === 0) {
-            none.unsafeOpen()
-            some.unsafeClose()
-          }
-          const durationMs = currentTimeMillis() - splice.sinceMonotonicMs
-          statistics.spliceEnded(splice, report, durationMs)
-          return log.debug("splice ended", () => ({
-            ...report,
-            connection: splice.connection,
-            durationMs,
-            node: CertDigest.short(splice.node)
-          }))
-        })
+      const ended = (splice: Running, report: Transport.SpliceReport) => {
+        running.delete(splice)
+        splice.membership.leave()
+        meter(splice, report)
+        if (running.size === 0) {
+          none.unsafeOpen()
+          some.unsafeClose()
+        }
+        const durationMs = currentTimeMillis() - splice.sinceMonotonicMs
+        statistics.spliceEnded(splice, report, durationMs)
+        log.debug("splice ended", () => ({
+          ...report,
+          connection: splice.connection,
+          durationMs,
+          node: CertDigest.short(splice.node)
+        }))
+      }
 
-      const begin: typeof Splices.Service["begin"] = (peer, dialedBack, { node, source: host }) =>
-        Effect.suspend(() => {
-          const splice = new Running(peer, node, host, clock.unsafeCurrentTimeMillis(), currentTimeMillis())
-          statistics.spliceBegan(splice, splice.sinceMonotonicMs - peer.sinceMonotonicMs)
-          running.add(splice)
-          none.unsafeClose()
-          some.unsafeOpen()
-          splice.membership = bandwidth.join(node, peer.source, (rates) => splice.carrying.limit(rates))
-          const { idleTimeoutMs, lingerTimeoutMs } = config
-          const options = { idleTimeoutMs, lingerTimeoutMs, rates: splice.membership.rates }
-          splice.carrying = transport.splice(peer.socket, dialedBack.socket, options, (report) => {
-            splice.reported(report)
-            run(Effect.zipRight(peer.end, dialedBack.end))
-          })
-          return Scope.addFinalizer(
-            peer.scope,
-            Effect.flatMap(splice.report, (report) => ended(splice, report))
-          )
-        }).pipe(Effect.uninterruptible)
+      const begin: typeof Splices.Service["begin"] = (peer, dialedBack, { node, source: host }) => {
+        const splice = new Running(peer, node, host, clock.unsafeCurrentTimeMillis(), currentTimeMillis())
+        statistics.spliceBegan(splice, splice.sinceMonotonicMs - peer.sinceMonotonicMs)
+        running.add(splice)
+        none.unsafeClose()
+        some.unsafeOpen()
+        splice.membership = bandwidth.join(node, peer.source, (rates) => splice.carrying.limit(rates))
+        const { idleTimeoutMs, lingerTimeoutMs } = config
+        const options = { idleTimeoutMs, lingerTimeoutMs, rates: splice.membership.rates }
+        splice.carrying = transport.splice(peer.socket, dialedBack.socket, options, (report) => {
+          splice.reported(report)
+          peer.endNow()
+          dialedBack.endNow()
+        })
+        peer.scope.add(() => splice.whenReported((report) => ended(splice, report)))
+      }
 
       return {
         begin,
@@ -196,18 +189,15 @@ class Running implements RunningSplice {
     this.onReport(report)
   }
 
-  /** The transport's report. A splice that runs is reset for it. */
-  readonly report: Effect.Effect<Transport.SpliceReport> = Effect.suspend(() =>
-    this.ending !== undefined
-      ? Effect.succeed(this.ending)
-      : Effect.zipRight(
-        this.reset,
-        Effect.async<Transport.SpliceReport>((resume) => {
-          this.onReport = (report) => resume(Effect.succeed(report))
-          if (this.ending !== undefined) {
-            this.onReport(this.ending)
-          }
-        })
-      )
-  )
+  /** Does what there is to do with the transport's report: now, or later if it runs and is reset for it. */
+  whenReported(done: (report: Transport.SpliceReport) => void): Effect.Effect<void> {
+    if (this.ending !== undefined) {
+      done(this.ending)
+      return Effect.void
+    }
+    return Effect.async((resume) => {
+      this.onReport = (report) => resume(Effect.sync(() => done(report)))
+      this.peer.socket.closeNow()
+    })
+  }
 }

@@ -8,7 +8,16 @@ import { randomBytes } from "node:crypto"
 import { readFileSync } from "node:fs"
 import type { Settings } from "./utils/withRelay.js"
 
-type Service = typeof Limiter.Limiter.Service
+/** The limiter, whose places are held by the scopes of effects. */
+const held = (limiter: typeof Limiter.Limiter.Service) => ({
+  ...limiter,
+  controlStream: (...[source, predecessor]: Parameters<typeof limiter.controlStream>) =>
+    Limiter.hold(() => limiter.controlStream(source, predecessor)),
+  inbound: (source: Source.Source) => Limiter.hold(() => limiter.inbound(source)),
+  relay: (node: Limiter.RegisteredNode, source: Source.Source) => Limiter.hold(() => limiter.relay(node, source))
+})
+
+type Service = ReturnType<typeof held>
 
 /** Every count there is, as plain data. */
 const countsOf = (limiter: Service) => {
@@ -28,7 +37,7 @@ const nothing = { sockets: {}, shares: {}, guests: {}, unsettled: {}, handshakes
 
 const withLimiter = <A, E>(settings: Settings, body: (limiter: Service) => Effect.Effect<A, E, Scope.Scope>) =>
   Effect.gen(function*() {
-    const limiter = yield* Limiter.Limiter
+    const limiter = held(yield* Limiter.Limiter)
     yield* Effect.scoped(body(limiter))
     assert.deepStrictEqual(countsOf(limiter), nothing)
   }).pipe(Effect.provide(

@@ -10,6 +10,9 @@ const relays = new Map<CertDigest.CertDigest, number>()
 const none = new Map<never, number>()
 const limiter = Layer.mock(Limiter.Limiter, {
   refusal: () => undefined,
+  inbound: () => "maxInboundConnections",
+  controlStream: () => "maxControlStreams",
+  relay: () => "maxRelaysPerControl",
   handshake: () => (handshake) => handshake,
   counts: () => ({
     sockets: none,

@@ -126,6 +126,12 @@ export interface Connection {
   readonly preamble: Effect.Effect<Uint8Array, HungUp>
 
   /**
+   * The same for a caller without a fiber: calls `listener` once, immediately if it can, with the preamble, or with `undefined`
+   * if the remote end has hung up before. There is one listener at a time; `undefined` removes it.
+   */
+  readonly onPreamble: (listener: ((preamble: Uint8Array | undefined) => void) | undefined) => void
+
+  /**
    * Registers `listener` for the remote end's FIN or reset before the connection is read. Calls it once, immediately if
    * either has already happened. There is one listener at a time; `undefined` removes it. Bytes sent meanwhile are kept,
    * up to a bound behind which a hang-up may go unnoticed until the connection is used.
@@ -137,6 +143,9 @@ export interface Connection {
 
   /** Closes the socket whatever it is used for; a spliced one is reset, and its splice with it. Idempotent. */
   readonly close: Effect.Effect<void>
+
+  /** The same for a caller without a fiber. */
+  readonly closeNow: () => void
 }
 
 /**

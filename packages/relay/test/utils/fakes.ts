@@ -5,8 +5,9 @@ import type { SpliceToken } from "@tx3/protocol"
 import { CertDigest, Source } from "@tx3/protocol"
 import type { Accepted, ControlSession, RelayError, RelayEvents } from "@tx3/relay"
 import type { Transport } from "@tx3/transport"
-import { Effect, Scope } from "effect"
+import { Effect } from "effect"
 import { randomBytes } from "node:crypto"
+import { ConnectionScope } from "../../src/internal/connectionScope.js"
 
 export const fakeSession = (options: {
   readonly node?: CertDigest.CertDigest
@@ -38,13 +39,14 @@ export const fakeSession = (options: {
   return { delivered, ended, listeners, session }
 }
 
-export const fakePeer = Effect.map(Scope.make(), (scope) => {
+export const fakePeer = Effect.sync(() => {
   let listener: (() => void) | undefined
   let hungUp = false
   const socket: Transport.Connection = {
     remoteAddress: "192.0.2.2",
     remotePort: 1,
     preamble: Effect.never,
+    onPreamble: () => {},
     onHangUp: (next) => {
       listener = next
       if (hungUp) {
@@ -52,7 +54,8 @@ export const fakePeer = Effect.map(Scope.make(), (scope) => {
       }
     },
     toDuplex: Effect.never,
-    close: Effect.void
+    close: Effect.void,
+    closeNow: () => {}
   }
   const turnedAway: Array<RelayError.RejectionReason> = []
   let leave: (() => void) | undefined
@@ -70,7 +73,7 @@ export const fakePeer = Effect.map(Scope.make(), (scope) => {
     referral: undefined,
     since: 0,
     sinceMonotonicMs: 0,
-    scope,
+    scope: new ConnectionScope(),
     stage: "preamble",
     enter,
     turnAway: (reason) => {
@@ -78,7 +81,8 @@ export const fakePeer = Effect.map(Scope.make(), (scope) => {
       leave?.()
       leave = undefined
     },
-    end: Effect.void
+    end: Effect.void,
+    endNow: () => {}
   }
   return {
     entered,

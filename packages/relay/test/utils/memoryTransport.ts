@@ -98,22 +98,32 @@ class MemoryConnection implements Transport.Connection {
 
   constructor(readonly socket: End, readonly remoteAddress: string) {}
 
+  private stopLooking = () => {}
+
   readonly preamble = Effect.async<Uint8Array, Transport.HungUp>((resume) => {
+    this.onPreamble((preamble) => resume(preamble === undefined ? new Transport.HungUp() : Effect.succeed(preamble)))
+    return Effect.sync(() => this.onPreamble(undefined))
+  })
+
+  onPreamble(listener: ((preamble: Uint8Array | undefined) => void) | undefined) {
+    this.stopLooking()
+    if (listener === undefined) {
+      return
+    }
     const look = () => {
       const bytes: Buffer | null = this.socket.read(32)
       if (bytes?.length === 32) {
-        stop()
-        resume(Effect.succeed(bytes))
+        this.stopLooking()
+        listener(bytes)
       } else if (bytes !== null || this.socket.readableEnded || this.socket.destroyed) {
-        stop()
-        resume(new Transport.HungUp())
+        this.stopLooking()
+        listener(undefined)
       }
     }
-    const stop = () => void this.socket.off("readable", look).off("end", look).off("close", look)
+    this.stopLooking = () => void this.socket.off("readable", look).off("end", look).off("close", look)
     this.socket.on("readable", look).on("end", look).on("close", look)
     look()
-    return Effect.sync(stop)
-  })
+  }
 
   readonly onHangUp = (listener: (() => void) | undefined) => {
     this.socket.onHangUp = listener
@@ -126,7 +136,11 @@ class MemoryConnection implements Transport.Connection {
     this.socket.hungUp ? new Transport.HungUp() : Effect.succeed(this.socket)
   )
 
-  readonly close = Effect.sync(() => this.socket.destroy())
+  readonly close = Effect.sync(() => this.closeNow())
+
+  closeNow() {
+    this.socket.destroy()
+  }
 }
 
 const splice: typeof Transport.Transport.Service["splice"] = (left, right, _, onEnd) => {

@@ -27,22 +27,19 @@ export abstract class UndecidedConnection implements Connection {
   }
 
   get preamble(): Effect.Effect<Uint8Array, HungUp> {
-    return Effect.suspend(() => this.isDecided ? this.decision : this.laterDecision)
+    return Effect.async((resume) => {
+      this.onPreamble((preamble) => resume(preamble === undefined ? new HungUp() : Effect.succeed(preamble)))
+      return Effect.sync(() => this.onPreamble(undefined))
+    })
+  }
+
+  onPreamble(listener: ((preamble: Uint8Array | undefined) => void) | undefined) {
+    this.awaitDecision(listener && (() => listener(this.hasPreamble ? this.takePreamble() : undefined)))
+    this.checkDecision()
   }
 
   private get isDecided() {
     return this.hungUp || this.hasPreamble
-  }
-
-  private get decision() {
-    return this.hasPreamble ? Effect.succeed(this.takePreamble()) : new HungUp()
-  }
-
-  private get laterDecision() {
-    return Effect.async<Uint8Array, HungUp>((resume) => {
-      this.awaitDecision(() => resume(this.decision))
-      return Effect.sync(() => this.awaitDecision(undefined))
-    })
   }
 
   /** Registers one listener for the moment when the preamble is complete or never will be; `undefined` takes it off. */
