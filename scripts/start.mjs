@@ -19,6 +19,8 @@ run(process.env.npm_execpath, "run", "--silent", "build")
 if (!existsSync("tx3-relay.yml")) {
   run(program, "--init")
 }
+// npm starts this like npx does, through a shell that passes on no signal.
+process.env.npm_lifecycle_event = "npx"
 // In this process, so that a signal to it is one to the relay.
 process.argv = [process.execPath, program, ...process.argv.slice(2)]
 await import("../packages/tx3-relay/bin/tx3-relay.js")

@@ -8,7 +8,7 @@
 import type * as CliApp from "@effect/cli/CliApp"
 import * as CliConfig from "@effect/cli/CliConfig"
 import * as Command from "@effect/cli/Command"
-import type * as HelpDoc from "@effect/cli/HelpDoc"
+import * as HelpDoc from "@effect/cli/HelpDoc"
 import * as ValidationError from "@effect/cli/ValidationError"
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import * as NodePath from "@effect/platform-node/NodePath"
@@ -26,6 +26,7 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as os from "node:os"
 import * as Util from "node:util"
+import * as Help from "./Help.js"
 import { mended } from "./internal/bashCompletion.js"
 import * as CommandLine from "./internal/commandLine.js"
 import { layer as terminal } from "./internal/terminal.js"
@@ -43,6 +44,20 @@ const endedBy = (signal: NodeJS.Signals) => 128 + os.constants.signals[signal]
 
 /** How long a signal may come again as its own echo. */
 const signalEchoMs = 300
+
+/** How often the parent is looked for. */
+const parentEveryMs = 1_000
+
+/** npx starts a program through a shell, and a signal that ends npx ends the shell, but does not reach the program. */
+const endWithParent = () => {
+  const parent = process.ppid
+  const timer = setInterval(() => {
+    if (process.ppid !== parent) {
+      clearInterval(timer)
+      process.kill(process.pid, "SIGTERM")
+    }
+  }, parentEveryMs).unref()
+}
 
 /** Whether the command does its work when its stdout fails. Others end then: what they print is what they are for. */
 let goesOnWithoutStdout = false
@@ -69,7 +84,8 @@ export interface Reportable {
 }
 
 /**
- * Returns what runs a command with a process's arguments, the first two being node and the script.
+ * Returns what runs a command with a process's arguments, the first two being node and the script. `more` is what its help says
+ * beyond what @effect/cli knows.
  *
  * @since 0.1.0
  * @category constructors
@@ -77,27 +93,45 @@ export interface Reportable {
 export const cli = <Name extends string, R, E, A>(
   command: Command.Command<Name, R, E, A>,
   build: Version.Build,
-  footer?: HelpDoc.HelpDoc
+  more: ReadonlyArray<Help.Section> = []
 ) =>
 (argv: ReadonlyArray<string>): Effect.Effect<void, E | UsageError, CliApp.CliApp.Environment | R> =>
   Effect.gen(function*() {
     const [node, script, ...given] = argv as [string, string, ...Array<string>]
-    const { args, words } = yield* CommandLine.read(command, build.name, given)
-    const run = Command.run(command, {
+    const { args, isHelpAsked, words } = yield* CommandLine.read(command, build.name, given)
+    if (isHelpAsked) {
+      const help = CommandLine.helpOf(command, words)
+      return yield* Console.log(Help.render(help, words.length === 1 ? [...builtIn, ...more] : []))
+    }
+    const console = yield* Effect.console
+    const run = Command.run(Command.transformHandler(command, Effect.withConsole(console)), {
       name: build.name,
-      version: args.includes("--version") ? Version.text(build) : build.version,
-      ...footer === undefined ? {} : { footer }
+      version: args.includes("--version") ? Version.text(build) : build.version
     })
-    return yield* Effect.catchIf(
-      run([node, script, ...args]),
-      ValidationError.isValidationError,
-      // @effect/cli has said already what is wrong with the arguments.
-      () =>
-        new UsageError({
-          message: `usage: ${CommandLine.usageOf(command, words)}\n${words.join(" ")} --help says what these are`
-        })
+    return yield* run([node, script, ...args]).pipe(
+      // @effect/cli says on stderr what is wrong with the arguments, without the program's name, the place or the remedy.
+      Effect.withConsole({ ...console, error: () => Effect.void }),
+      Effect.catchIf(ValidationError.isValidationError, ({ error }) => {
+        const problem = CommandLine.problemIn(HelpDoc.toAnsiText(error))
+        const { usage } = CommandLine.helpOf(command, words)
+        return new UsageError({ message: `${problem}\nusage: ${usage}\n${words.join(" ")} --help says more` })
+      })
     )
   })
+
+/** What every program takes. */
+const builtIn: ReadonlyArray<Help.Section> = [{
+  title: "WITH EVERY COMMAND",
+  items: [
+    { term: "-h, --help", text: "Print what the command does and takes" },
+    { term: "--version", text: "Print the version, its commit and what it runs on" },
+    {
+      term: "--log-level LEVEL",
+      text: "Print log messages of this level and above: all, trace, debug, info, warning, error, fatal, none"
+    },
+    { term: "--completions SHELL", text: "Print completions for bash, zsh, fish or sh" }
+  ]
+}]
 
 /** What the commands of a program need. */
 const environment = Layer.mergeAll(
@@ -172,6 +206,9 @@ export const run = <E extends Reportable>(options: {
     if (isService && !process.stdin.isTTY) {
       // A SIGHUP asks for a reload. It must not end a program that starts or stops.
       process.on("SIGHUP", () => {})
+    }
+    if (process.env["npm_lifecycle_event"] === "npx") {
+      endWithParent()
     }
     process.stdout.on("error", (cause) => {
       const error = new OutputError({ cause })

@@ -1,4 +1,5 @@
 export * as EndStdout from "./EndStdout.js"
+export * as Help from "./Help.js"
 export * as Load from "./Load.js"
 export * as Printable from "./Printable.js"
 export * as Program from "./Program.js"

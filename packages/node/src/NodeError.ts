@@ -161,6 +161,11 @@ export class ConnectionError extends Schema.TaggedError<ConnectionError>("@tx3/n
   "ConnectionError",
   { reason: Schema.Literal("lost", "truncated", "closed", "ended"), cause: Schema.optional(Schema.Defect) }
 ) {
+  /** Whether all that came is a relay's all-clear: the address is most likely a relay's. */
+  get cameOfRelay(): boolean {
+    return this.cause instanceof Truncated && this.cause.came === "all-clear"
+  }
+
   override get message(): string {
     switch (this.reason) {
       case "lost":
@@ -235,7 +240,8 @@ export class RegistrationError extends Schema.TaggedError<RegistrationError>("@t
       case "full":
         return `${this.relay} has the right digest, but did not register this node: it has as many nodes as it takes, in all ` +
           "or from this network address (4, unless its operator sets maxControlStreamsPerIp), or its operator does not allow " +
-          "this node; serve several services under one identity, or ask the operator to raise the limit"
+          "this node; serve several services under one identity, or ask the operator to raise the limit. If tx3 printed this " +
+          "address (listen, expose, receive), it is that of a node: use the one that tx3-relay prints"
       case "silent":
         return `${this.relay} did not confirm the registration in time; is it the address of a relay, as tx3-relay prints it, ` +
           "and not one of a node, and is the relay not overloaded?"

@@ -87,7 +87,15 @@ export const run = (
         Effect.mapError((error) => new ProbeError({ step, problem: problemIn(error, timeoutMs) }))
       )
 
-    const node = yield* timed("controlStream", register(relay, identity))
+    const node = yield* timed("controlStream", register(relay, identity)).pipe(
+      Effect.mapError((error) =>
+        new ProbeError({
+          step: error.step,
+          problem:
+            `${error.problem}; is the relay up, and is ${relay.digest.value} its digest? tx3-relay check prints it`
+        })
+      )
+    )
     const { peer, token } = yield* timed("peer", meet(node))
     const inside = yield* timed(
       "splice",

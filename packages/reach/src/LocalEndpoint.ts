@@ -7,7 +7,7 @@ import * as DeadPeers from "@tx3/sockets/DeadPeers"
 import * as Dial from "@tx3/sockets/Dial"
 import * as Listen from "@tx3/sockets/Listen"
 import * as Reset from "@tx3/sockets/Reset"
-import { bindPrivately, problemOf as problemOfPath } from "@tx3/sockets/UnixSocket"
+import { bindPrivately, folderProblemOf, problemOf as problemOfPath } from "@tx3/sockets/UnixSocket"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -120,7 +120,9 @@ export const format: (endpoint: LocalEndpoint) => string = $match({
 })
 
 const refusePath = (action: LocalError["action"], endpoint: LocalEndpoint) => {
-  const problem = $is("Unix")(endpoint) ? problemOfPath(endpoint.path) : undefined
+  const problem = $is("Unix")(endpoint)
+    ? problemOfPath(endpoint.path) ?? (action === "listen at" ? folderProblemOf(endpoint.path) : undefined)
+    : undefined
   return problem === undefined
     ? Effect.void
     : Effect.fail(new LocalError({ action, endpoint: format(endpoint), cause: new Error(problem) }))

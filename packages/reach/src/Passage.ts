@@ -4,6 +4,7 @@
  * unless both directions ended in order, also where it is interrupted. The sockets stay with the scopes they were opened in.
  */
 import * as duplex from "@tx3/node/Duplex"
+import { ConnectionError } from "@tx3/node/NodeError"
 import type { Tx3Connection } from "@tx3/node/Tx3Connection"
 import type { CertDigest } from "@tx3/protocol/CertDigest"
 import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
@@ -48,7 +49,11 @@ export interface Passage {
  */
 export class Lost extends Data.TaggedError("Lost")<{ readonly side: "local" | "peer"; readonly cause: unknown }> {
   override get message() {
-    return this.side === "local" ? "the local end closed or reset it" : "the peer or the relay closed or reset it"
+    return this.side === "local"
+      ? "the local end closed or reset it"
+      : this.cause instanceof ConnectionError && this.cause.cameOfRelay
+      ? this.cause.message
+      : "the peer or the relay closed or reset it"
   }
 }
 

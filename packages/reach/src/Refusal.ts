@@ -69,9 +69,17 @@ export const send = (connection: Tx3Connection, reason: Reason): Effect.Effect<v
   })
 
 /**
+ * How long a lone byte of 0 is held back, for what comes behind it. A relay that took this end for a node sends that byte, and
+ * ends the connection when it gets data: a program like ssh would complain of the byte, and nobody of the address.
+ */
+const loneByteMs = 500
+
+const isLoneZero = (bytes: Uint8Array) => bytes.length === 1 && bytes[0] === 0
+
+/**
  * Reads the first bytes of a connection, until they cannot be a refusal any more, and returns them. The reader of the
  * connection must begin with them. Fails with {@link Refused} where they are one, from the line's first to its last byte and
- * with nothing behind it.
+ * with nothing behind it. A lone byte of 0 is returned when it has been the only one for half a second.
  *
  * @since 0.1.0
  * @category recognising
@@ -86,8 +94,20 @@ export const pass = (
       line: lineOf(ownDigest, reason)
     }))
     let bytes = Buffer.alloc(0)
-    while (lines.some(({ line }) => line.startsWith(bytes.toString("latin1")))) {
-      const more = yield* Effect.either(duplex.read(connection.duplex))
+    while (isLoneZero(bytes) || lines.some(({ line }) => line.startsWith(bytes.toString("latin1")))) {
+      const read = duplex.read(connection.duplex)
+      const more = yield* Effect.either(
+        isLoneZero(bytes)
+          ? Effect.timeoutTo(read, {
+            duration: loneByteMs,
+            onSuccess: (more) => more,
+            onTimeout: () => new Uint8Array()
+          })
+          : read
+      )
+      if (isLoneZero(bytes) && Either.isRight(more) && more.right.length === 0) {
+        return bytes
+      }
       if (Either.isRight(more)) {
         bytes = Buffer.concat([bytes, more.right])
       } else if (Option.isSome(more.left)) {

@@ -13,7 +13,7 @@ import * as RelayRegistration from "@tx3/node/RelayRegistration"
 import * as Tx3Node from "@tx3/node/Tx3Node"
 import type { Identity } from "@tx3/protocol/Identity"
 import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
-import { removeStaleSocket } from "@tx3/sockets/UnixSocket"
+import { folderProblemOf, removeStaleSocket } from "@tx3/sockets/UnixSocket"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -45,6 +45,26 @@ export class UpError extends Schema.TaggedError<UpError>("@tx3/reach/UpError")("
     return `${this.place}: ${this.problem}`
   }
 }
+
+/**
+ * The file is up already, in another process.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class AlreadyUp extends Schema.TaggedError<AlreadyUp>("@tx3/reach/AlreadyUp")("AlreadyUp", {
+  path: Schema.String,
+  /** The file of the other process, which has this socket. */
+  file: Schema.String,
+  pid: Schema.Int
+}) {
+  override get message(): string {
+    const other = this.file === this.path ? "is up already" : `has the same status socket as ${this.file}, which is up`
+    return `${this.path} ${other}, in process ${this.pid}; tx3 status says what it does, and kill ${this.pid} ends it`
+  }
+}
+
+const socketProblem = (path: string, cause: unknown) => folderProblemOf(path) ?? problemOf(cause)
 
 /** A service that runs, and what is known of it. */
 interface Running {
@@ -104,7 +124,7 @@ export const start = (
   options: Options
 ): Effect.Effect<
   ReadonlyArray<{ readonly name: string; readonly at: string }>,
-  UpFileError | UpError | KnownFile.NoKnownFile,
+  UpFileError | UpError | AlreadyUp | KnownFile.NoKnownFile,
   FileSystem.FileSystem | Path.Path | Scope.Scope
 > =>
   Effect.gen(function*() {
@@ -125,6 +145,21 @@ export const start = (
           ? new UpError({ place: `${up.path}: ${place}`, problem })
           : new UpFileError({ path: up.path, problem: `${place}: ${problem}` })
       )
+
+    // The socket comes first. With the identities of a file that is up already, this process would take the registrations away.
+    let running: ReadonlyArray<Running> = []
+    const status = Effect.suspend(() => statusOf({ beginOf, since, names, running, version, file: up.path }))
+    yield* Layer.build(UpStatus.layer(up.status, status)).pipe(
+      Effect.catchAll(({ _tag, cause }) =>
+        Effect.matchEffect(UpStatus.ask(up.status), {
+          onFailure: () =>
+            failAt("status")(
+              Effect.fail({ _tag, message: `cannot listen at unix:${up.status}: ${socketProblem(up.status, cause)}` })
+            ),
+          onSuccess: ({ file, pid }) => new AlreadyUp({ path: up.path, file, pid })
+        })
+      )
+    )
 
     const services = yield* Effect.forEach(up.expose, (service) =>
       Effect.map(failAt(`expose.${service.name}.identity`)(IdentityFile.read(service.identity)), (identity) => ({
@@ -148,17 +183,7 @@ export const start = (
       failAt(`expose.${service.name}`)(expose(service, known, reporterOf(service.name, names))))
     const forwarded = yield* Effect.forEach(up.forward, (service) =>
       failAt(`forward.${service.name}`)(forward(service, reporterOf(service.name, names))))
-    const running = [...exposed, ...forwarded]
-
-    yield* removeStaleSocket(up.status)
-    yield* failAt("status")(
-      Layer.build(UpStatus.layer(up.status, statusOf({ beginOf, since, names, running, version, file: up.path }))).pipe(
-        Effect.mapError(({ _tag, cause }) => ({
-          _tag,
-          message: `cannot listen at unix:${up.status}: ${problemOf(cause)}`
-        }))
-      )
-    )
+    running = [...exposed, ...forwarded]
     return running.flatMap(({ addresses, endpoint, kind, name }) =>
       kind === "expose"
         ? addresses.map((at) => ({ name, at }))
@@ -259,6 +284,7 @@ const statusOf = (options: {
     const { beginOf, file, names, running, since, version } = options
     return {
       version,
+      pid: process.pid,
       file,
       since: since(),
       services: yield* Effect.forEach(running, ({ addresses, endpoint, kind, name, record, registrations }) =>

@@ -171,7 +171,7 @@ export const read = (
     })
     const inherited = inheritedKeyIn(content)
     if (inherited !== undefined) {
-      return yield* fail(`${inherited}: there is no such setting`)
+      return yield* fail(`${inherited}: ${noSuchSetting([])}`)
     }
     const up = yield* Either.mapLeft(decode(content), (error) => fail(problemIn(error)))
 
@@ -244,11 +244,17 @@ export const read = (
  */
 export const socketOf = (path: string): string => localPath(`${path.replace(/\.ya?ml$/, "")}.sock`)
 
+/** Says which settings there are, at the top, or in a service. */
+const noSuchSetting = ([section]: ReadonlyArray<PropertyKey>) => {
+  const { fields } = section === "expose" ? Exposed : section === "forward" ? Forwarded : UpFile
+  return `there is no such setting; there are ${Object.keys(fields).join(", ")}`
+}
+
 const problemIn = (error: ParseResult.ParseError) => {
   const issue = ParseResult.ArrayFormatter.formatErrorSync(error)[0]!
   const place = issue.path.map(String).join(".")
   const problem = issue._tag === "Unexpected"
-    ? "there is no such setting"
+    ? noSuchSetting(issue.path)
     : issue._tag === "Missing"
     ? "is missing"
     : issue.message

@@ -78,6 +78,8 @@ export const Service = Schema.Struct({
  */
 export const Status = Schema.Struct({
   version: Schema.String,
+  /** The process of `tx3 up`. */
+  pid: Schema.Int,
   file: Schema.String,
   since: Schema.Number,
   services: Schema.Array(Service)

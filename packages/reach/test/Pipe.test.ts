@@ -57,4 +57,32 @@ describe("Pipe.run", () => {
         "hello"
       )
     }))
+  for (const sent of ["\0", "\0\0", "\0more"]) {
+    it.scopedLive(`a byte of 0 that comes first gets through: ${JSON.stringify(sent)}`, () =>
+      Effect.gen(function*() {
+        const node = yield* Tx3Node.make({ bind: ["tx3-st://127.0.0.1:0"] })
+        yield* Effect.forkScoped(node.serve((connection) =>
+          Effect.gen(function*() {
+            for (const byte of Buffer.from(sent)) {
+              yield* connection.write(Buffer.of(byte))
+            }
+            // The end comes only when all has been taken.
+            yield* Stream.runDrain(connection.readable)
+            yield* connection.end
+          }).pipe(Effect.ignore)
+        ))
+        const peer = yield* Tx3Node.make({})
+        const connection = yield* peer.connect(node.addresses[0]!)
+        const [stdin, stdout] = [new PassThrough(), new PassThrough()]
+        let received = ""
+        stdout.on("data", (chunk: Buffer) => {
+          received += chunk.toString()
+          if (received.length === sent.length) {
+            stdin.end()
+          }
+        })
+        yield* Pipe.run(connection, { stdin, stdout }, { ownDigest: peer.digest })
+        assert.strictEqual(received, sent)
+      }))
+  }
 })

@@ -116,4 +116,26 @@ describe("Up", () => {
         assert.strictEqual(yield* Effect.promise(() => outcome(local)), expected)
       }).pipe(Effect.provide([NodeContext.layer, Logger.remove(Logger.defaultLogger)])))
   }
+  it.scopedLive("a file that is up already is not brought up again: the second takes nothing, and names the first", () =>
+    withRelay((relay) =>
+      Effect.gen(function*() {
+        const folder = yield* programs.temporaryFolder
+        const file = join(folder, "tx3.yml")
+        yield* IdentityFile.create(join(folder, "id.pem"))
+        writeFileSync(file, `{ relays: ['${relay}'], expose: { a: { service: '127.0.0.1:1', identity: id.pem } } }`)
+        yield* started(file)
+        const { status } = yield* UpFile.read(file)
+        const isLive = Effect.map(
+          UpStatus.ask(status),
+          ({ services }) => services[0]!.registrations[0]!.state.is === "live"
+        )
+        yield* Effect.repeat(isLive, { until: (isLive) => isLive })
+        const error = yield* Effect.flip(started(file))
+        assert.strictEqual(
+          error.message,
+          `${file} is up already, in process ${process.pid}; tx3 status says what it does, and kill ${process.pid} ends it`
+        )
+        assert.isTrue(yield* isLive)
+      }).pipe(Effect.provide(NodeContext.layer))
+    ).pipe(Effect.provide(Logger.remove(Logger.defaultLogger))))
 })

@@ -29,7 +29,7 @@ describe("the file of tx3 up", () => {
       ) {
         const { file } = yield* written(`${text}\nrelays: ["${relay}"]\n`)
         const error = yield* Effect.flip(UpFile.read(file))
-        assert.strictEqual(error.message, `${file}: ${place}: there is no such setting`)
+        assert.include(error.message, `${file}: ${place}: there is no such setting; there are `)
       }
     }).pipe(Effect.provide(NodeContext.layer)))
 
@@ -91,7 +91,7 @@ forward:
     ["{", "not YAML: "],
     ["[]", "must be a mapping with expose or forward in it"],
     ["", "there is nothing in it to expose or to forward"],
-    ["exposed: {}", "exposed: there is no such setting"],
+    ["exposed: {}", "exposed: there is no such setting; there are identity, relays, known, status, expose, forward"],
     ["expose: { ssh: { service: 22 } }", "expose.ssh.service: "],
     ["expose: { ssh: { service: nowhere } }", "expose.ssh.service: \"nowhere\" is no endpoint"],
     ["expose: { ssh: { service: 'h:1' } }", "expose.ssh.identity: is missing"],

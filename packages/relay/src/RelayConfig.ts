@@ -36,11 +36,22 @@ const share = (defaultValue: number, description: string) =>
     { default: () => defaultValue }
   )
 
-const BindAddress = Address.FromString.pipe(
+/** An address to listen at, which needs no digest: the message of a wrong one must not ask for it. */
+const BindAddress = Address.FromString.annotations({
+  message: (issue) => ({
+    message: `${JSON.stringify(issue.actual)} is no address to listen at: ${
+      Either.match(Address.parse(String(issue.actual)), {
+        onLeft: ({ part, problem }) => `its ${part} ${problem.split(";")[0]}`,
+        onRight: () => "it has another scheme"
+      })
+    }; write tx3-rst://HOST:PORT, as tx3-rst://0.0.0.0:38141`,
+    override: true
+  })
+}).pipe(
   Schema.filter((address) => address.scheme === "tx3-rst" || "a relay has tx3-rst://HOST:PORT addresses")
 )
 
-const listMustBe = "must be a list of at least one tx3-rst://HOST:PORT address"
+const listMustBe = "must be a list of at least one address, as [tx3-rst://0.0.0.0:38141]"
 const rangesMustBe = "must be a list of at least one IP address or CIDR range"
 
 /**

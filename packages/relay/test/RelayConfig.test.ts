@@ -111,7 +111,7 @@ describe("RelayConfig", () => {
   })
 
   it("bind must be addresses of a relay, at least one", () => {
-    const must = "must be a list of at least one tx3-rst://HOST:PORT address"
+    const must = "must be a list of at least one address, as [tx3-rst://0.0.0.0:38141]"
     for (const value of [undefined, null, [], "tx3-rst://192.0.2.1:1", 5]) {
       assert.strictEqual(problem(from("file", value === undefined ? {} : { bind: value })), `file.bind: ${must}`)
     }
@@ -234,7 +234,7 @@ describe("RelayConfig", () => {
       assert.strictEqual(config.drainTimeoutMs, 5)
       assert.strictEqual(
         (yield* Effect.flip(build({}))).message,
-        "TX3_RELAY_BIND: must be a list of at least one tx3-rst://HOST:PORT address"
+        "TX3_RELAY_BIND: must be a list of at least one address, as [tx3-rst://0.0.0.0:38141]"
       )
     }))
 })

@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Fs from "node:fs"
 import * as Net from "node:net"
 import * as Os from "node:os"
+import * as Path from "node:path"
 import { isMainThread } from "node:worker_threads"
 
 /**
@@ -35,6 +36,20 @@ export const problemOf = (path: string, platform: NodeJS.Platform = process.plat
   return Buffer.byteLength(path) > longestPath
     ? `its path is longer than the ${longestPath} bytes that a socket's can have; choose a shorter one`
     : undefined
+}
+
+/**
+ * Tells that the folder is missing in which a socket would be made, for which the system says no more than that it is not
+ * permitted.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const folderProblemOf = (path: string): string | undefined => {
+  const folder = Path.dirname(Path.resolve(path))
+  return process.platform === "win32" || Fs.existsSync(folder)
+    ? undefined
+    : `there is no folder ${folder}; make it, or choose another path`
 }
 
 /**

@@ -35,7 +35,7 @@ import { defaultFile, flagsBefore, namedFile, relayFile } from "./internal/relay
 const admin = Options.text("admin").pipe(
   Options.withPseudoName("ADDRESS"),
   Options.withDescription(
-    "The relay's admin server, http://HOST:PORT or unix:/PATH; without it that of the relay's file"
+    "The relay's admin server, http://HOST:PORT or unix:/PATH; without it that of TX3_RELAY_ADMIN, or of the relay's file"
   ),
   Options.withFallbackConfig(Config.string("TX3_RELAY_ADMIN")),
   Options.optional

@@ -5,8 +5,8 @@
  * @since 0.1.0
  */
 import * as Command from "@effect/cli/Command"
-import * as HelpDoc from "@effect/cli/HelpDoc"
 import * as Path from "@effect/platform/Path"
+import { described, type Section } from "@tx3/command/Help"
 import * as Program from "@tx3/command/Program"
 import { UsageError } from "@tx3/command/UsageError"
 import * as IdentityFile from "@tx3/files/IdentityFile"
@@ -32,6 +32,7 @@ import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import { randomBytes } from "node:crypto"
+import { advice, loopbackOnly } from "./internal/reachable.js"
 import { bind, flagsBefore, identity, relayCommand, relayFile, whichOf } from "./internal/relayCommand.js"
 import { build } from "./internal/version.js"
 import * as OperateCommand from "./OperateCommand.js"
@@ -100,19 +101,26 @@ const serve = (which: Which) =>
         "# tx3-relay address list end #"
       ].join("\n")
     )
+    const unreachable = loopbackOnly(addresses)
+    if (unreachable !== undefined) {
+      yield* Effect.logWarning(unreachable)
+    }
     yield* actions.drained
   }).pipe(Effect.scoped, Effect.provide(OperatedRelay.layer(load(which))))
 
 /** Starts the relay and stops it at once, which is the one sure way to know that it can listen. */
 const addressesOf = (config: RelayConfig.RelayConfig["Type"]) =>
-  Effect.map(Relay.Relay, ({ addresses }) => addresses.map(String)).pipe(
+  Effect.map(Relay.Relay, ({ addresses }) => [
+    ...addresses.map((address) => `address: ${address}`),
+    `reach: ${advice(addresses)}`
+  ]).pipe(
     Effect.provide(Relay.layerOpen),
     Effect.provideService(RelayConfig.RelayConfig, config),
     Effect.provideService(Listener.PortPatience, 0),
     Logger.withMinimumLogLevel(LogLevel.None),
     Effect.catchIf(
       (error): error is Transport.ListenError => error._tag === "ListenError" && error.cause.code === "EADDRINUSE",
-      (error) => Effect.succeed([`${error.message} (nothing to mend if that is this relay)`])
+      (error) => Effect.succeed([`address: ${error.message} (nothing to mend if that is this relay)`])
     )
   )
 
@@ -154,7 +162,7 @@ const check = Command.make("check", { bind, file: relayFile, identity }, (own) =
     yield* Console.log([
       `${which.file} is in order`,
       `digest: ${identity.digest}`,
-      ...addresses.map((address) => `address: ${address}`),
+      ...addresses,
       `transport: ${transport}`,
       `admin: ${operator.admin.length === 0 ? "off" : operator.admin.join(", ")}`,
       ...settings.map(([key, value]) => `${key}: ${OperatorConfig.withoutSecrets(String(value))}`),
@@ -197,17 +205,58 @@ export const command = relayCommand.pipe(
       return yield* serve(which)
     })
   ),
-  Command.withDescription(HelpDoc.blocks([
-    HelpDoc.p("Runs a tx3 relay: machines behind a NAT register here, and their peers reach them through it."),
-    HelpDoc.p(
+  Command.withDescription(described(
+    [
+      "Runs a tx3 relay: machines behind a NAT register here, and their peers reach them through it.",
       "A setting is taken from a flag, else from the environment (maxControlStreams from TX3_RELAY_MAX_CONTROL_STREAMS), " +
-        "else from the file, else it has its default."
-    ),
-    HelpDoc.p("SIGHUP, and tx3-relay reload, load the file again; SIGTERM and SIGINT stop the relay."),
-    HelpDoc.p("Exit codes: 0 stopped by a signal, or done; 1 failed; 2 flags, file or settings are wrong.")
-  ])),
+      "else from the file, else it has its default. SIGHUP, and tx3-relay reload, load the file again; SIGTERM and SIGINT " +
+      "stop the relay."
+    ],
+    ["tx3-relay --init --config relay.yml", "Makes an identity and writes the file"],
+    ["tx3-relay check --config relay.yml", "Says what a relay would do with it"],
+    ["tx3-relay --config relay.yml", "Runs the relay, and prints its address"],
+    ["tx3-relay status --config relay.yml", "Says what it is doing"]
+  )),
   Command.withSubcommands([check, ...OperateCommand.commands])
 )
+
+/**
+ * What the help and the man page say beyond commands and flags.
+ *
+ * @since 0.1.0
+ * @category help
+ */
+export const more: ReadonlyArray<Section> = [
+  {
+    title: "ENVIRONMENT",
+    items: [
+      { term: "TX3_RELAY_CONFIG", text: "The relay's file, where --config does not say" },
+      { term: "TX3_RELAY_IDENTITY", text: "The relay's certificate and key, where --identity does not say" },
+      {
+        term: "TX3_RELAY_ADMIN",
+        text: "The admin server, where --admin does not say, and where a relay has it; several with commas between them"
+      },
+      { term: "TX3_RELAY_METRICS", text: "Where a relay serves metrics alone, without a token" },
+      { term: "TX3_RELAY_ADMIN_TOKEN", text: "The token that the admin server wants" },
+      { term: "CREDENTIALS_DIRECTORY", text: "Set by systemd. The identity may be a file in there" }
+    ]
+  },
+  {
+    title: "FILES",
+    items: [{
+      term: "./tx3-relay.yml",
+      text: "The relay's file, where nothing else says. With an identity in it, only its owner may read it"
+    }]
+  },
+  {
+    title: "EXIT STATUS",
+    items: [
+      { term: "0", text: "Stopped by a signal, or done" },
+      { term: "1", text: "Failed" },
+      { term: "2", text: "Flags, file or settings are wrong" }
+    ]
+  }
+]
 
 /**
  * Runs `tx3-relay` with these arguments, the first two being node and the script.
@@ -215,4 +264,4 @@ export const command = relayCommand.pipe(
  * @since 0.1.0
  * @category running
  */
-export const cli = Program.cli(command, build)
+export const cli = Program.cli(command, build, more)

@@ -6,8 +6,8 @@
  */
 import * as Args from "@effect/cli/Args"
 import * as Command from "@effect/cli/Command"
-import * as HelpDoc from "@effect/cli/HelpDoc"
 import * as Options from "@effect/cli/Options"
+import { described } from "@tx3/command/Help"
 import { repeatable } from "@tx3/command/Repeatable"
 import * as Config from "effect/Config"
 import { addresses, allow, allowFile, allowTruncated, argument, identity, known } from "./internal/flags.js"
@@ -31,10 +31,12 @@ const expose = Command.make(
   { identity, via, allow, allowFile, allowTruncated, known, service },
   later(() => import("./internal/commands/expose.js"))
 ).pipe(
-  Command.withDescription(
+  Command.withDescription(described(
     "Makes a service of this machine reachable, and prints its address when it is. The service sees connections from this " +
-      "machine, and nothing of peers that are not allowed. Registers again by itself whenever a relay is lost."
-  )
+      "machine, and nothing of peers that are not allowed. Registers again by itself whenever a relay is lost.",
+    ["tx3 expose 127.0.0.1:22 --via RELAY --identity ssh.pem", "Anyone who knows the address may connect to sshd"],
+    ["tx3 expose 127.0.0.1:80 --via RELAY --identity web.pem --allow DIGEST", "Only the node with this digest may"]
+  ))
 )
 
 const name = Options.text("name").pipe(
@@ -58,10 +60,11 @@ const forward = Command.make(
   { identity, listen, name, known, allowTruncated, addresses },
   later(() => import("./internal/commands/forward.js"))
 ).pipe(
-  Command.withDescription(
+  Command.withDescription(described(
     "Makes what a node exposes reachable on this machine, and prints where: each connection there is one to the address. " +
-      "Nothing is connected before the first."
-  )
+      "Nothing is connected before the first.",
+    ["tx3 forward ADDRESS --listen 127.0.0.1:2222", "Then: ssh -p 2222 127.0.0.1"]
+  ))
 )
 
 const connect = Command.make(
@@ -69,27 +72,27 @@ const connect = Command.make(
   { identity, name, known, allowTruncated, addresses },
   later(() => import("./internal/commands/connect.js"))
 ).pipe(
-  Command.withDescription(HelpDoc.blocks([
-    HelpDoc.p(
-      "Connects to an address and joins the connection to stdin and stdout, until both ends have ended what they send."
-    ),
-    HelpDoc.p("For ssh it is a ProxyCommand: ssh -o ProxyCommand='tx3 connect ADDRESS' home")
-  ]))
+  Command.withDescription(described(
+    "Connects to an address and joins the connection to stdin and stdout, until both ends have ended what they send.",
+    ["tx3 connect ADDRESS", "Connects to a tx3 listen"],
+    ["ssh -o ProxyCommand='tx3 connect ADDRESS' home", "Connects to an SSH server that tx3 expose makes reachable"]
+  ))
 )
 
 const config = Options.text("config").pipe(
   Options.withAlias("c"),
   Options.withPseudoName("FILE"),
-  Options.withDescription("What to expose and to forward; ./tx3.yml without it"),
+  Options.withDescription("What to expose and to forward; without it the file that TX3_CONFIG names, or ./tx3.yml"),
   Options.withFallbackConfig(Config.string("TX3_CONFIG")),
   Options.withDefault("./tx3.yml")
 )
 
 const up = Command.make("up", { config }, later(() => import("./internal/commands/up.js"))).pipe(
-  Command.withDescription(
+  Command.withDescription(described(
     "Exposes and forwards all that a file says, and prints the addresses of what it exposes and the endpoints of what it " +
-      "forwards. Runs until a signal ends it, also while relays and services are down."
-  )
+      "forwards. Runs until a signal ends it, also while relays and services are down.",
+    ["tx3 up --config home.yml", "Runs in the foreground; docs/reaching.md shows a file"]
+  ))
 )
 
 const status = Command.make(

@@ -6,8 +6,8 @@
  */
 import * as Args from "@effect/cli/Args"
 import * as Command from "@effect/cli/Command"
-import * as HelpDoc from "@effect/cli/HelpDoc"
 import * as Options from "@effect/cli/Options"
+import { described, type Section } from "@tx3/command/Help"
 import * as Program from "@tx3/command/Program"
 import { UsageError } from "@tx3/command/UsageError"
 import * as Schema from "effect/Schema"
@@ -16,19 +16,25 @@ import { later } from "./internal/later.js"
 import { build } from "./internal/version.js"
 import * as ReachCommand from "./ReachCommand.js"
 
-const place = argument("RELAY_OR_BIND_ADDRESS").pipe(
+const place = argument("RELAY").pipe(
   Args.withDescription(
     "Where to be reached: through a relay, at the address that the relay prints, tx3-rst://HOST:PORT/DIGEST; or directly, " +
       "at tx3-st://HOST:PORT of this machine, with port 0 for any free one"
   )
 )
 
+/** A flag for a whole number. @effect/cli's own names no flag when what is given is no number. */
 const wholeNumber = (flag: string, min: number, max: number) =>
-  Schema.Int.pipe(
-    Schema.between(min, max),
-    Schema.annotations({
-      message: () => ({ message: `${flag} must be a whole number from ${min} to ${max}`, override: true })
-    })
+  Options.text(flag).pipe(
+    Options.withSchema(
+      Schema.NumberFromString.pipe(
+        Schema.int(),
+        Schema.between(min, max),
+        Schema.annotations({
+          message: () => ({ message: `--${flag} must be a whole number from ${min} to ${max}`, override: true })
+        })
+      )
+    )
   )
 
 const keep = (what: string) =>
@@ -40,10 +46,11 @@ const keep = (what: string) =>
 const keygen = Command.make("keygen", {
   file: Args.text({ name: "FILE" }).pipe(Args.withDescription("The file to make; one that exists is left as it is"))
 }, later(() => import("./internal/commands/keygen.js"))).pipe(
-  Command.withDescription(
+  Command.withDescription(described(
     "Makes an identity file, which makes an address permanent, and prints the digest that the address will end in. " +
-      "A reader of the file can act as you; without the file the address is lost."
-  )
+      "A reader of the file can act as you; without the file the address is lost.",
+    ["tx3 keygen me.pem", "Then give --identity me.pem to the other commands"]
+  ))
 )
 
 const listen = Command.make("listen", {
@@ -57,26 +64,29 @@ const listen = Command.make("listen", {
   allowTruncated,
   place
 }, later(() => import("./internal/commands/listen.js"))).pipe(
-  Command.withDescription(
+  Command.withDescription(described(
     "Waits for a connection and joins it to stdin and stdout, until both ends have ended what they send. Its address is " +
-      "printed on stderr, since stdout is the connection's; with --echo on stdout."
-  )
+      "printed on stderr, since stdout is the connection's; with --echo on stdout.",
+    [
+      "tx3 listen RELAY",
+      "What is typed here appears at the tx3 connect of the address that is printed, and the other way round"
+    ],
+    ["tx3 listen --echo RELAY", "Answers tx3 ping"]
+  ))
 )
 
 const ping = Command.make("ping", {
   identity,
-  count: Options.integer("count").pipe(
+  count: wholeNumber("count", 1, 1_000_000).pipe(
     Options.withAlias("c"),
     Options.withPseudoName("N"),
     Options.withDescription("How many round trips to make; 10 without it"),
-    Options.withDefault(10),
-    Options.withSchema(wholeNumber("--count", 1, 1_000_000))
+    Options.withDefault(10)
   ),
-  interval: Options.integer("interval").pipe(
+  interval: wholeNumber("interval", 0, 3_600_000).pipe(
     Options.withPseudoName("MS"),
     Options.withDescription("How many milliseconds to wait between two; 200 without it, 0 for no wait"),
-    Options.withDefault(200),
-    Options.withSchema(wholeNumber("--interval", 0, 3_600_000))
+    Options.withDefault(200)
   ),
   verbose: Options.boolean("verbose").pipe(
     Options.withAlias("v"),
@@ -84,21 +94,23 @@ const ping = Command.make("ping", {
   ),
   address
 }, later(() => import("./internal/commands/ping.js"))).pipe(
-  Command.withDescription(
+  Command.withDescription(described(
     "Measures how many milliseconds 64 bytes take to a tx3 listen --echo and back: the least, the mean and the 99th " +
-      "percentile, also where it is interrupted."
-  )
+      "percentile, also where it is interrupted.",
+    ["tx3 ping ADDRESS", "Makes ten round trips"]
+  ))
 )
 
 const send = Command.make("send", {
   identity,
-  file: Args.file({ name: "FILE", exists: "yes" }).pipe(Args.withDescription("The file to send")),
+  file: argument("FILE").pipe(Args.withDescription("The file to send")),
   address
 }, later(() => import("./internal/commands/send.js"))).pipe(
-  Command.withDescription(
+  Command.withDescription(described(
     "Sends a file to a tx3 receive, and when it is safe on the disk there prints its SHA-256 and name as sha256sum does. " +
-      "Its permissions and the name of its folder stay here."
-  )
+      "Its permissions and the name of its folder stay here.",
+    ["tx3 send photo.jpg ADDRESS", "Sends it to the tx3 receive that has printed this address"]
+  ))
 )
 
 const receive = Command.make("receive", {
@@ -107,20 +119,22 @@ const receive = Command.make("receive", {
   allow,
   allowFile,
   known,
-  maxSize: Options.integer("max-size").pipe(
+  maxSize: wholeNumber("max-size", 0, Number.MAX_SAFE_INTEGER).pipe(
     Options.withPseudoName("BYTES"),
     Options.withDescription("The largest file to take; without it any that the disk has room for"),
-    Options.withSchema(wholeNumber("--max-size", 0, Number.MAX_SAFE_INTEGER)),
     Options.optional
   ),
   place,
   folder: Args.directory({ name: "DIR", exists: "yes" }).pipe(Args.withDescription("The folder to put files into"))
 }, later(() => import("./internal/commands/receive.js"))).pipe(
-  Command.withDescription(
-    "Prints its address and waits there for a tx3 send. Any node that knows the address may send, or only those of --allow. A file appears in DIR " +
-      "when it is whole, with the SHA-256 it was sent with, and never in place of another; then its SHA-256 and name are " +
-      "printed as sha256sum does. Several may come at a time; a sender slower than 64 KiB a minute is given up."
-  )
+  Command.withDescription(described(
+    "Takes files of tx3 send into a folder. It prints its address and waits there. Any node that knows the address may " +
+      "send, or only those of --allow. A file appears in DIR when it is whole, with the SHA-256 it was sent with, and never " +
+      "in place of another; then its SHA-256 and name are printed as sha256sum does. Several may come at a time; a sender " +
+      "slower than 64 KiB a minute is given up.",
+    ["tx3 receive RELAY .", "Takes one file into this folder"],
+    ["tx3 receive --keep --allow DIGEST RELAY ~/inbox", "Takes every file that one sender has"]
+  ))
 )
 
 /**
@@ -134,38 +148,56 @@ export const command = Command.make("tx3", {}, () =>
     message:
       "say what to do: keygen, expose, forward, connect, up, status, listen, ping, send or receive; tx3 --help tells about them"
   })).pipe(
-    Command.withDescription(HelpDoc.blocks([
-      HelpDoc.p(
+    Command.withDescription(described(
+      [
         "Joins two machines wherever they are, through a relay (tx3-relay) that both can reach and that sees nothing but " +
-          "ciphertext. An address names the certificate that must be met there, so no other node can answer."
-      ),
-      HelpDoc.p(
-        "For example, where RELAY is the address that a relay prints, and ADDRESS the one that is printed then:"
-      ),
-      HelpDoc.enumeration([
-        HelpDoc.p(
-          "tx3 expose 127.0.0.1:22 --via RELAY --identity ME.pem here, and ssh -o ProxyCommand='tx3 connect ADDRESS' home there"
-        ),
-        HelpDoc.p("tx3 expose 127.0.0.1:80 --via RELAY here and tx3 forward ADDRESS --listen 127.0.0.1:8080 there"),
-        HelpDoc.p("tx3 listen RELAY here and tx3 connect ADDRESS there: what is typed on one appears on the other"),
-        HelpDoc.p("tx3 receive RELAY DIR here and tx3 send FILE ADDRESS there: copies a file"),
-        HelpDoc.p("tx3 keygen ME.pem, then tx3 listen --identity ME.pem RELAY: has the same ADDRESS each time")
-      ]),
-      HelpDoc.p("tx3 COMMAND --help says more about a command.")
-    ])),
+        "ciphertext. An address names the certificate that must be met there, so no other node can answer.",
+        "In the examples RELAY is the address that a relay prints, and ADDRESS the one that tx3 prints then. " +
+        "tx3 COMMAND --help says more about a command."
+      ],
+      ["tx3 expose 127.0.0.1:22 --via RELAY --identity me.pem", "Here: makes this machine's SSH server reachable"],
+      ["ssh -o ProxyCommand='tx3 connect ADDRESS' home", "There: connects to it"],
+      ["tx3 forward ADDRESS --listen 127.0.0.1:8080", "There: opens a local port in place of that"],
+      ["tx3 listen RELAY", "Here: what is typed on one side of a connection appears on the other"],
+      ["tx3 connect ADDRESS", "There: the other side"],
+      ["tx3 receive RELAY .", "Here: takes a file"],
+      ["tx3 send FILE ADDRESS", "There: sends it"]
+    )),
     Command.withSubcommands([keygen, ...ReachCommand.commands, listen, ping, send, receive])
   )
 
 /**
- * What the programs end with, as the help says it.
+ * What the help and the man page say beyond commands and flags.
  *
  * @since 0.1.0
  * @category help
  */
-export const exitCodes = HelpDoc.p(
-  "Exit codes: 0 done; 1 failed; 2 called wrongly (arguments, addresses, identity file); 130 and 143 ended by SIGINT and " +
-    "SIGTERM; 141 the reader of stdout has closed it."
-)
+export const more: ReadonlyArray<Section> = [
+  {
+    title: "ENVIRONMENT",
+    items: [
+      { term: "TX3_CONFIG", text: "The file of tx3 up and tx3 status, where --config does not say" },
+      { term: "TX3_KNOWN", text: "The file of names, where --known does not say" }
+    ]
+  },
+  {
+    title: "FILES",
+    items: [
+      { term: "./tx3.yml", text: "What tx3 up exposes and forwards, where nothing else says" },
+      { term: "~/.config/tx3/known", text: "The file of names, where nothing else says" }
+    ]
+  },
+  {
+    title: "EXIT STATUS",
+    items: [
+      { term: "0", text: "Done" },
+      { term: "1", text: "Failed" },
+      { term: "2", text: "Called wrongly: arguments, addresses, identity file" },
+      { term: "130, 143", text: "Ended by SIGINT, SIGTERM" },
+      { term: "141", text: "The reader of stdout has closed it" }
+    ]
+  }
+]
 
 /**
  * Runs `tx3` with these arguments, the first two being node and the script.
@@ -173,4 +205,4 @@ export const exitCodes = HelpDoc.p(
  * @since 0.1.0
  * @category running
  */
-export const cli = Program.cli(command, build, exitCodes)
+export const cli = Program.cli(command, build, more)

@@ -4,13 +4,13 @@
  */
 import * as Command from "@effect/cli/Command"
 import * as CommandDescriptor from "@effect/cli/CommandDescriptor"
-import * as HelpDoc from "@effect/cli/HelpDoc"
-import * as Usage from "@effect/cli/Usage"
+import type * as Usage from "@effect/cli/Usage"
 import * as Effect from "effect/Effect"
 import * as HashMap from "effect/HashMap"
 import * as Option from "effect/Option"
 import leven from "leven"
 import { stripVTControlCharacters } from "node:util"
+import * as Help from "../Help.js"
 import { UsageError } from "../UsageError.js"
 
 /** Flags that @effect/cli takes with every command, and whether each takes a value. */
@@ -63,10 +63,11 @@ const unknown = (what: string, given: string, names: Iterable<string>) => {
   return `there is no ${what} ${JSON.stringify(given)};${name === undefined ? "" : ` did you mean ${name}?`}`
 }
 
-/** What the arguments are to @effect/cli, and the words that name the command they are for. */
+/** What the arguments are to @effect/cli, and the words that name the command that they are for, or that its help is asked of. */
 export interface CommandLine {
   readonly args: ReadonlyArray<string>
   readonly words: ReadonlyArray<string>
+  readonly isHelpAsked: boolean
 }
 
 export const read = <Name extends string, R, E, A>(
@@ -114,10 +115,10 @@ export const read = <Name extends string, R, E, A>(
       return `${unknown("flag", flag, flags.keys())} ${words} --help lists the flags there are`
     }
 
-    const helpFor = (word: string | undefined) => ({
-      args: word !== undefined && commands.has(word) ? [word, "--help"] : ["--help"],
-      words: [program]
-    })
+    const helpFor = (word: string | undefined) => {
+      const name = word !== undefined && commands.has(word) ? [word] : []
+      return { args: [...name, "--help"], words: [program, ...name], isHelpAsked: true }
+    }
 
     const before = yield* walk(0, flagsOf(command.descriptor), program, true)
     const name = given[before.at]
@@ -125,13 +126,13 @@ export const read = <Name extends string, R, E, A>(
       return helpFor(given.slice(before.at).find((word) => commands.has(word)))
     }
     if (name === undefined || name === "--") {
-      return { args: given, words: [program] }
+      return { args: given, words: [program], isHelpAsked: false }
     }
     if (name === "help") {
       return helpFor(given[before.at + 1])
     }
     if (name === "version") {
-      return { args: ["--version"], words: [program] }
+      return { args: ["--version"], words: [program], isHelpAsked: false }
     }
     const found = commands.get(name)
     if (found === undefined) {
@@ -139,17 +140,33 @@ export const read = <Name extends string, R, E, A>(
     }
     const words = [program, name]
     const { isHelpAsked } = yield* walk(before.at + 1, flagsOf(found), words.join(" "), false)
-    return { args: isHelpAsked ? [name, "--help"] : given, words }
+    return isHelpAsked ? helpFor(name) : { args: given, words, isHelpAsked }
   })
 
-/** How a command is called, for a message about a call that cannot be done. */
-export const usageOf = <Name extends string, R, E, A>(
+/** What is said of the command that these words name. */
+export const helpOf = <Name extends string, R, E, A>(
   command: Command.Command<Name, R, E, A>,
   words: ReadonlyArray<string>
-): string => {
-  const [program, name] = words as [string, string?]
+): Help.Help => {
+  const [, name] = words
   const found = name === undefined ? command.descriptor : HashMap.unsafeGet(Command.getSubcommands(command), name)
-  const usage = HelpDoc.toAnsiText(Usage.getHelp(CommandDescriptor.getUsage(found)))
-  const line = stripVTControlCharacters(usage).replace(/\s+/g, " ").trim()
-  return name === undefined ? line : `${program} ${line}`
+  return Help.of(found, words.join(" "))
+}
+
+/** What @effect/cli (0.77) says of arguments, and how it is said here. */
+const problems: ReadonlyArray<readonly [pattern: RegExp, problem: string]> = [
+  [/^Missing argument <([^>]+)>.*$/, "$1 is missing"],
+  [/^Expected to find option: '([^']+)'.*$/, "$1 is missing"],
+  [/^Expected at least 1 value\(s\) for option: '([^']+)'.*$/, "$1 is missing"],
+  [/^Expected at least 1 value\(s\) for argument: '<?([^'>]+)>?'.*$/, "$1 is missing"],
+  [/^Received unknown argument: '(.*)'$/, "there is one argument too many: $1"],
+  [/^Path '(.*)' must exist$/, "$1: there is no such file or folder"],
+  [/^Expected path '(.*)' to be a directory$/, "$1 is not a folder"],
+  [/^Expected one of the following cases: (.*)$/, "the argument must be one of $1"]
+]
+
+/** What is wrong with arguments, from what @effect/cli says. */
+export const problemIn = (text: string): string => {
+  const said = stripVTControlCharacters(text).replace(/\s+/g, " ").trim()
+  return problems.reduce((said, [pattern, problem]) => said.replace(pattern, problem), said)
 }

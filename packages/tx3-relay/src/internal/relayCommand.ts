@@ -24,7 +24,8 @@ export const bind = repeatable("bind").pipe(
 export const identity = Options.text("identity").pipe(
   Options.withPseudoName("FILE"),
   Options.withDescription(
-    "The relay's certificate and key, a PEM file as tx3 keygen makes it, in place of those in its file; with --init, made anew"
+    "The relay's certificate and key, a PEM file as tx3 keygen makes it, in place of those in its file; without it that " +
+      "of TX3_RELAY_IDENTITY; with --init, made anew"
   ),
   Options.optional
 )
@@ -41,7 +42,7 @@ const port = Options.integer("port").pipe(
 export const relayFile = Options.text("config").pipe(
   Options.withAlias("c"),
   Options.withPseudoName("FILE"),
-  Options.withDescription("The relay's file; ./tx3-relay.yml without it"),
+  Options.withDescription("The relay's file; without it that of TX3_RELAY_CONFIG, or ./tx3-relay.yml"),
   Options.optional
 )
 

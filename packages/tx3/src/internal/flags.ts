@@ -24,16 +24,14 @@ export const argument = (name: string) =>
     )
   )
 
-export const address = argument("ADDRESS").pipe(
-  Args.withDescription("The address to connect to, as tx3 listen, tx3 receive and tx3 expose print it")
-)
+/** An address to connect to. @effect/cli keeps the description that an argument has, and adds the next one to it. */
+const addressDescribed = (description: string) => argument("ADDRESS").pipe(Args.withDescription(description))
 
-export const addresses = address.pipe(
-  Args.withDescription(
-    "The address to connect to, as tx3 listen and tx3 expose print it. Of several of one node, the first that answers is taken"
-  ),
-  Args.atLeast(1)
-)
+export const address = addressDescribed("The address to connect to, as tx3 listen, tx3 receive and tx3 expose print it")
+
+export const addresses = addressDescribed(
+  "The address to connect to, as tx3 listen and tx3 expose print it. Of several of one node, the first that answers is taken"
+).pipe(Args.atLeast(1))
 
 export const allowTruncated = Options.boolean("allow-truncated").pipe(
   Options.withDescription(

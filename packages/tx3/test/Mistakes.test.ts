@@ -1,0 +1,160 @@
+import { CliConfig } from "@effect/cli"
+import { NodeContext } from "@effect/platform-node"
+import { assert, describe, it } from "@effect/vitest"
+import * as programs from "@tx3/testing/builtPrograms"
+import { ConfigProvider, Effect, Layer } from "effect"
+import { mkdirSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { Tx3Command } from "tx3"
+
+const digest = "1QcFGPwYeiJyjqVeuDYTZoCRjvFBD_e9gbWLhDBkdrI"
+const other = "A-QcFGPwYeiJyjqVeuDYTZoCRjvFBD_e9gbWLhDBkdo"
+const relay = `tx3-rst://127.0.0.1:1/${digest}`
+
+/** Replaces what a line of the tables writes short, and DIR by the folder that the test made. */
+const whole = (text: string, folder: string) =>
+  text.replaceAll("RELAY", relay).replaceAll("OTHER", relay.replace(digest, other)).replaceAll("<digest>", digest)
+    .replaceAll("DIR", folder)
+
+/** What people type, and the whole message that they get: what is wrong, where, and what to do. */
+const mistakes: ReadonlyArray<readonly [line: string, message: string]> = [
+  ["connect", "ADDRESS is missing\nusage: tx3 connect ADDRESS... [OPTIONS]\ntx3 connect --help says more"],
+  ["ping", "ADDRESS is missing\nusage: tx3 ping ADDRESS [OPTIONS]\ntx3 ping --help says more"],
+  [
+    "ping RELAY extra",
+    "there is one argument too many: extra\nusage: tx3 ping ADDRESS [OPTIONS]\ntx3 ping --help says more"
+  ],
+  [
+    "ping RELAY --count 0",
+    "--count must be a whole number from 1 to 1000000\nusage: tx3 ping ADDRESS [OPTIONS]\ntx3 ping --help says more"
+  ],
+  [
+    "ping RELAY --count ten",
+    "--count must be a whole number from 1 to 1000000\nusage: tx3 ping ADDRESS [OPTIONS]\ntx3 ping --help says more"
+  ],
+  [
+    "ping RELAY --interval -1",
+    "--interval must be a whole number from 0 to 3600000\nusage: tx3 ping ADDRESS [OPTIONS]\ntx3 ping --help says more"
+  ],
+  [
+    "forward RELAY",
+    "--listen is missing\nusage: tx3 forward ADDRESS... --listen ENDPOINT [OPTIONS]\ntx3 forward --help says more"
+  ],
+  ["keygen", "FILE is missing\nusage: tx3 keygen FILE\ntx3 keygen --help says more"],
+  [
+    "keygen DIR/there.pem",
+    "DIR/there.pem: exists already and is left as it is; name another file, or remove it to get a new address"
+  ],
+  ["keygen DIR/no/me.pem", "cannot write DIR/no/me.pem: no such file or directory"],
+  ["send", "FILE is missing\nusage: tx3 send FILE ADDRESS [OPTIONS]\ntx3 send --help says more"],
+  ["send RELAY DIR/there.pem", "the file comes first, and then the address: tx3 send FILE ADDRESS"],
+  ["send DIR/none RELAY", "DIR/none: there is no such file"],
+  [
+    "send DIR/there.pem 127.0.0.1:1",
+    "\"127.0.0.1:1\": scheme is neither tx3-st nor tx3-rst; write tx3-st://HOST:PORT/DIGEST or tx3-rst://HOST:PORT/DIGEST"
+  ],
+  ["connect tx3-rst://127.0.0.1:1", "\"tx3-rst://127.0.0.1:1\": digest is missing; write tx3-rst://HOST:PORT/DIGEST"],
+  [
+    "connect tx3-rst://127.0.0.1:1/short",
+    "\"tx3-rst://127.0.0.1:1/short\": digest is not the base64url of 32 bytes, 43 characters without padding"
+  ],
+  [
+    "connect tx3-rst://127.0.0.1/<digest>",
+    "\"tx3-rst://127.0.0.1/<digest>\": port is missing; write tx3-rst://HOST:PORT/DIGEST"
+  ],
+  [
+    "connect tx3-rst://127.0.0.1:99999/<digest>",
+    "\"tx3-rst://127.0.0.1:99999/<digest>\": port is not a decimal number from 0 to 65535"
+  ],
+  [
+    "connect http://127.0.0.1:1/<digest>",
+    "\"http://127.0.0.1:1/<digest>\": scheme is neither tx3-st nor tx3-rst; write tx3-st://HOST:PORT/DIGEST or tx3-rst://HOST:PORT/DIGEST"
+  ],
+  [
+    "connect RELAY OTHER",
+    "OTHER is the address of another node than RELAY; give addresses of one node, which end in the same digest"
+  ],
+  ["connect RELAY", "cannot connect to 127.0.0.1:1 (connection refused); is it running and reachable?"],
+  ["connect --identity DIR/none.pem RELAY", "DIR/none.pem: there is no such file; make one with: tx3 keygen FILE"],
+  [
+    "forward RELAY --listen here",
+    "\"here\" is no endpoint; write HOST:PORT, as 127.0.0.1:22 or [::1]:22, or unix:PATH"
+  ],
+  [
+    "forward RELAY --listen unix:DIR/no/a.sock",
+    "cannot listen at unix:DIR/no/a.sock: there is no folder DIR/no; make it, or choose another path"
+  ],
+  ["forward RELAY --listen 192.0.2.7:1", "cannot listen at 192.0.2.7:1: this machine has no such address"],
+  [
+    "forward RELAY --listen 127.0.0.1:0 --name a/b",
+    "/dev/null: \"a/b\" is no name; use up to 64 letters, digits, dots, hyphens and underscores"
+  ],
+  [
+    "expose 127.0.0.1:22 --via RELAY --allow bob",
+    "--allow: bob is no digest, the 43 characters at the end of an address, and no name in /dev/null"
+  ],
+  ["expose 127.0.0.1:22 --via RELAY --allow-file DIR/none", "cannot read DIR/none: no such file or directory"],
+  [
+    "expose 127.0.0.1:22 --via RELAY --identity DIR/none",
+    "DIR/none: there is no such file; make one with: tx3 keygen FILE"
+  ],
+  [
+    "listen RELAY",
+    "cannot register at RELAY: cannot connect to 127.0.0.1:1 (connection refused); is it running and reachable?"
+  ],
+  [
+    "listen tx3-st://192.0.2.7:0",
+    "cannot listen at 192.0.2.7:0: this machine has no such address; bind one of its own, or 0.0.0.0 or [::] for all of them"
+  ],
+  [
+    "up --config DIR/none.yml",
+    "DIR/none.yml: there is no such file; docs/reaching.md tells how to write one, and --config names another"
+  ],
+  [
+    "up --config DIR/typo.yml",
+    "DIR/typo.yml: expose.ssh.servce: there is no such setting; there are service, identity, relays, allow, allowFile, allowTruncated"
+  ],
+  [
+    "up --config DIR/top.yml",
+    "DIR/top.yml: exposed: there is no such setting; there are identity, relays, known, status, expose, forward"
+  ],
+  [
+    "up --config DIR/who.yml",
+    "DIR/who.yml: expose.ssh.identity: is missing; make one with tx3 keygen FILE, or the address is new each time"
+  ],
+  ["up --config DIR/empty.yml", "DIR/empty.yml: there is nothing in it to expose or to forward"],
+  ["status --config DIR/up.yml", "no tx3 up runs with DIR/up.yml (DIR/up.sock: no such file or directory)"]
+]
+
+const files = {
+  "there.pem": "",
+  "typo.yml": "expose:\n  ssh:\n    servce: 127.0.0.1:22\n",
+  "top.yml": "exposed:\n  ssh: {}\n",
+  "who.yml": "expose:\n  ssh:\n    service: 127.0.0.1:22\n",
+  "empty.yml": "relays: [RELAY]\n",
+  "up.yml": `forward:\n  home:\n    to: [RELAY]\n    listen: 127.0.0.1:0\n`
+}
+
+const environment = Layer.merge(NodeContext.layer, CliConfig.layer({ showBuiltIns: false }))
+
+/** A command in this process, as its program runs it. */
+const run = (args: ReadonlyArray<string>) =>
+  Tx3Command.cli(["node", "tx3", ...args]).pipe(
+    Effect.provide(environment),
+    Effect.withConfigProvider(ConfigProvider.fromMap(new Map([["TX3_KNOWN", "/dev/null"]])))
+  )
+
+describe("a mistake", () => {
+  for (const [line, message] of mistakes) {
+    it.scopedLive(`tx3 ${line}`, () =>
+      Effect.gen(function*() {
+        const folder = yield* programs.temporaryFolder
+        mkdirSync(folder, { recursive: true })
+        for (const [name, text] of Object.entries(files)) {
+          writeFileSync(join(folder, name), whole(text, folder))
+        }
+        const error = yield* Effect.flip(run(line.split(" ").map((word) => whole(word, folder))))
+        assert.strictEqual(error.message, whole(message, folder))
+      }))
+  }
+})
