@@ -16,7 +16,7 @@ const directions = {
   relay: ["protocol", "sockets", "files", "transport"],
   cluster: ["protocol", "transport", "relay"],
   policy: ["protocol", "files", "transport", "relay"],
-  operate: ["protocol", "sockets", "local-http", "transport", "relay", "policy"],
+  operate: ["protocol", "sockets", "local-http", "transport", "relay", "cluster", "policy"],
   node: ["protocol", "sockets"],
   reach: ["protocol", "sockets", "files", "local-http", "node"],
   command: ["sockets", "files"],

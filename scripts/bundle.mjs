@@ -74,7 +74,7 @@ const plugin = {
 }
 
 /** Licences that let us ship what they cover, as long as their text comes with it. */
-const allowed = new Set(["0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT"])
+const allowed = new Set(["0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT", "Unlicense"])
 
 /** The folder of the package in node_modules that a file belongs to; none for our own. */
 const packageOf = (file) => /^(.*node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(file)?.[1]

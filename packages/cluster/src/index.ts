@@ -1,2 +1,3 @@
 export * as Cluster from "./Cluster.js"
 export * as Directory from "./Directory.js"
+export * as NatsDirectory from "./NatsDirectory.js"

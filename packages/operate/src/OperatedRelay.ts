@@ -12,6 +12,7 @@ import * as BandwidthLimits from "@tx3/policy/BandwidthLimits"
 import * as LiveSettings from "@tx3/policy/LiveSettings"
 import * as VolumeQuota from "@tx3/policy/VolumeQuota"
 import * as Relay from "@tx3/relay/Relay"
+import type { RelayConfigError } from "@tx3/relay/RelayConfig"
 import type * as KernelTransport from "@tx3/transport/KernelTransport"
 import type * as Transport from "@tx3/transport/Transport"
 import * as Effect from "effect/Effect"
@@ -37,6 +38,16 @@ const metering = Layer.scopedDiscard(Effect.gen(function*() {
 const admin = Layer.unwrapEffect(Effect.map(LiveSettings.LiveSettings, (live) => {
   const { admin, adminToken, metrics } = live.current()
   return AdminServer.layer({ admin, adminToken, metrics })
+}))
+
+/** The other relays, where there is a cluster. Only a member loads what it needs for that. */
+const member = Layer.unwrapEffect(Effect.gen(function*() {
+  const { cluster } = (yield* LiveSettings.LiveSettings).current()
+  if (cluster === undefined) {
+    return Layer.empty
+  }
+  const { layer } = yield* Effect.promise(() => import("./ClusterMember.js"))
+  return layer(cluster)
 }))
 
 /** What is logged, measured and traced above it goes to the collector, too, if there is one. */
@@ -80,6 +91,7 @@ export const layer = <E extends { readonly message: string }, R>(
   | AdminServer.AdminListenError
   | E
   | KernelTransport.KernelUnavailable
+  | RelayConfigError
   | Transport.ListenError
   | VolumeQuota.VolumeQuotaError,
   FileSystem.FileSystem | R
@@ -89,6 +101,7 @@ export const layer = <E extends { readonly message: string }, R>(
     Layer.provide(RelayTelemetry.layer),
     Layer.provideMerge(RelayHistory.layer),
     Layer.provideMerge(Relay.layer),
+    Layer.provide(member),
     Layer.provide(metering),
     Layer.provide([AccessControl.layer, BandwidthLimits.layer, RelayJournal.layer]),
     Layer.provide([VolumeQuota.layer, FetchHttpClient.layer]),

@@ -91,6 +91,7 @@ const fixedAtStart: ReadonlyArray<keyof Settings> = [
   "adminToken",
   "metrics",
   "otlp",
+  "cluster",
   "monthlyBytesFile"
 ]
 

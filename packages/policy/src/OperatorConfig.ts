@@ -4,10 +4,13 @@
  *
  * @since 0.1.0
  */
+import * as Address from "@tx3/protocol/Address"
 import * as CertDigest from "@tx3/protocol/CertDigest"
+import * as PublishedHosts from "@tx3/protocol/PublishedHosts"
 import * as RelayConfig from "@tx3/relay/RelayConfig"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 
 const mustBe = (message: string) => () => ({ message, override: true })
@@ -140,6 +143,85 @@ export const Access = Schema.Struct({
  */
 export type Access = typeof Access.Type
 
+const isNatsUrl = (text: string) =>
+  URL.canParse(text) && /^(nats|tls):\/\/[^/?#]+\/?$/.test(text) && new URL(text).hostname !== ""
+
+// The text itself may hold a password.
+const NatsUrl = Schema.String.pipe(
+  Schema.filter(isNatsUrl, { message: mustBe("must be nats://HOST:PORT or tls://HOST:PORT") })
+)
+
+const linkMustBe = "must be tx3-link://HOST:PORT"
+
+const parseLink = (text: string) =>
+  text.startsWith("tx3-link:") ? Address.parse(text.replace("tx3-link:", "tx3-rst:")) : Either.left(undefined)
+
+const LinkAddress = Schema.String.pipe(
+  Schema.filter((text) => Either.isRight(parseLink(text)), { message: mustBe(linkMustBe) })
+)
+
+/**
+ * The host and port of a valid `tx3-link://HOST:PORT`.
+ *
+ * @since 0.1.0
+ * @category getters
+ */
+export const placeOfLink = (link: string): { readonly host: string; readonly port: number } => {
+  const { host, port } = Either.getOrThrow(parseLink(link))
+  return { host, port }
+}
+
+const file = Schema.optional(Schema.String)
+
+/**
+ * The cluster that the relay is a member of.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Cluster = Schema.Struct({
+  /** The servers of one NATS cluster. A user and password, or a token, may stand before the host. */
+  nats: Schema.NonEmptyArray(NatsUrl).annotations({
+    message: (issue) => issue._tag === "Composite" ? "" : "must be a list of at least one nats://HOST:PORT"
+  }),
+  /** Where other members connect to: a private address. */
+  listen: LinkAddress,
+  /** The same as the others dial it, where that is not what is bound. */
+  advertise: Schema.optional(LinkAddress),
+  /** The cluster's name. Default: the digest of the relay's certificate. */
+  name: Schema.optional(
+    Schema.String.pipe(
+      Schema.filter((name) => /^[\w-]{1,64}$/.test(name), {
+        message: mustBe("must be 1 to 64 letters, digits, - and _")
+      })
+    )
+  ),
+  /** A file with NATS credentials, or with the seed of an nkey. */
+  credentials: file,
+  /** PEM files: the authority that signed the certificates of the NATS servers, and a certificate with its key for them. */
+  tls: Schema.optional(Schema.Struct({ ca: file, cert: file, key: file }))
+}).pipe(
+  Schema.filter(({ advertise, listen, tls }) => {
+    if (advertise === undefined && PublishedHosts.isUnspecified(placeOfLink(listen).host)) {
+      return {
+        path: ["advertise"],
+        message: `${linkMustBe} that other members can dial, since listen is on all addresses`
+      }
+    }
+    return (tls?.cert === undefined) === (tls?.key === undefined)
+      ? undefined
+      : { path: ["tls"], message: "cert and key go together" }
+  })
+)
+
+/**
+ * `cluster` as it is used. Its files are read by `ClusterFiles.read`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Cluster = typeof Cluster.Type
+
 /**
  * Everything that can stand in a relay's file but the identity: the relay's own settings, and those of the layers
  * around it.
@@ -175,6 +257,9 @@ export const Settings = Schema.Struct({
 
   /** Which nodes may register, and which peers may reach which nodes. Default: all, as with the original. */
   access: Schema.optionalWith(Access, { default: () => ({}) }),
+
+  /** Several relays as one. Off by default. */
+  cluster: Schema.optional(Cluster),
 
   /** Bytes a second of each splice, both directions together. */
   bandwidthPerSplice: optionalNumber("bytes a second of one splice"),
@@ -213,7 +298,7 @@ export type Settings = typeof Settings.Type
  * @category getters
  */
 export const withoutSecrets = (text: string): string =>
-  text.replace(/(https?:\/\/)[^\s"/?@]*@/g, "$1…@").replace(/(https?:\/\/[^\s"?]*)\?[^\s"]*/g, "$1?…")
+  text.replace(/((?:https?|nats|tls):\/\/)[^\s"/?@]*@/g, "$1…@").replace(/(https?:\/\/[^\s"?]*)\?[^\s"]*/g, "$1?…")
 
 /** Whether only programs of this machine can connect to an address. */
 const isLocal = (admin: string) =>
@@ -244,6 +329,19 @@ export const warningsOf = (settings: Pick<Settings, "admin" | "adminToken">): Re
 
 const decodeSettings = RelayConfig.decodeWith(Settings)
 
+/** Sources may each have a part of `cluster`: the environment has the address of this member, the file the rest. */
+const withWholeCluster = (
+  sources: ReadonlyArray<RelayConfig.SettingsSource>
+): ReadonlyArray<RelayConfig.SettingsSource> => {
+  const parts = sources.filter(({ values }) => Predicate.isRecord(values["cluster"]))
+  const has = (value: unknown, [key, ...path]: ReadonlyArray<string>): boolean =>
+    key === undefined || Predicate.isRecord(value) && key in value && has(value[key], path)
+  return parts.length < 2 ? sources : [...sources, {
+    place: (path) => (parts.findLast(({ values }) => has(values, path.split("."))) ?? parts.at(-1)!).place(path),
+    values: { cluster: Object.assign({}, ...parts.map(({ values }) => values["cluster"])) }
+  }]
+}
+
 /**
  * The settings that some sources give together, as `RelayConfig.decode` takes them.
  *
@@ -254,7 +352,7 @@ export const decode = (
   sources: ReadonlyArray<RelayConfig.SettingsSource>
 ): Either.Either<Settings, RelayConfig.RelayConfigError> =>
   Either.filterOrLeft(
-    decodeSettings(sources),
+    decodeSettings(withWholeCluster(sources)),
     ({ admin, adminToken }) => adminToken !== undefined || admin.every(isLocal),
     ({ admin }) =>
       new RelayConfig.RelayConfigError({
@@ -266,17 +364,46 @@ export const decode = (
       })
   )
 
+const clusterFiles = ["clusterTlsCa", "clusterTlsCert", "clusterTlsKey"] as const
+
+/** `cluster` in the environment, each of its keys a variable: `TX3_RELAY_CLUSTER_LISTEN`, `TX3_RELAY_CLUSTER_TLS_CA`. */
+const clusterOfEnvironment = Effect.gen(function*() {
+  const keys = ["clusterNats", "clusterListen", "clusterAdvertise", "clusterName", "clusterCredentials"] as const
+  const { values } = yield* RelayConfig.environmentOf([...keys, ...clusterFiles])
+  const texts = (names: ReadonlyArray<string>, prefix: string) =>
+    Object.fromEntries(
+      names.flatMap((name) => {
+        const text = values[name]
+        const key = name.slice(prefix.length)
+        return text === undefined ? [] : [[key[0]!.toLowerCase() + key.slice(1), String(text)]]
+      })
+    )
+  const { nats, ...cluster } = texts(keys, "cluster")
+  const tls = texts(clusterFiles, "clusterTls")
+  const whole = {
+    ...nats === undefined ? {} : { nats: nats.split(",").map((server) => server.trim()) },
+    ...cluster,
+    ...Object.keys(tls).length === 0 ? {} : { tls }
+  }
+  return Object.keys(whole).length === 0 ? {} : { cluster: whole }
+})
+
 /**
  * The settings of the environment: all but `access`, which is no single text.
  *
  * @since 0.1.0
  * @category sources
  */
-export const fromEnvironment: Effect.Effect<RelayConfig.SettingsSource> = Effect.map(
-  RelayConfig.environmentOf(Object.keys(Settings.fields).filter((key) => key !== "access")),
-  ({ place, values }) => ({
+export const fromEnvironment: Effect.Effect<RelayConfig.SettingsSource> = Effect.zipWith(
+  RelayConfig.environmentOf(Object.keys(Settings.fields).filter((key) => key !== "access" && key !== "cluster")),
+  clusterOfEnvironment,
+  ({ place, values }, cluster) => ({
     place,
     // A token may be all digits.
-    values: "adminToken" in values ? { ...values, adminToken: String(values["adminToken"]) } : values
+    values: {
+      ...values,
+      ..."adminToken" in values ? { adminToken: String(values["adminToken"]) } : {},
+      ...cluster
+    }
   })
 )

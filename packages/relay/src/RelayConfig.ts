@@ -274,7 +274,7 @@ export class RelayConfigError extends Schema.TaggedError<RelayConfigError>("@tx3
  * @category models
  */
 export interface SettingsSource {
-  /** Names a key of this source for people: `tx3-relay.yml: bind`, `TX3_RELAY_BIND`. */
+  /** Names a key of this source, or a path in it, for people: `tx3-relay.yml: bind`, `TX3_RELAY_BIND`. */
   readonly place: (key: string) => string
   readonly values: Readonly<Record<string, unknown>>
 }
@@ -313,7 +313,7 @@ export const decodeWith = <Fields extends Schema.Struct.Fields>(
       const [key, ...inside] = issue!.path.filter((step) => typeof step !== "number").map(String)
       const source = sources.findLast((source) => key! in source.values) ?? sources[0]!
       return new RelayConfigError({
-        place: [source.place(key!), ...inside].join("."),
+        place: source.place([key, ...inside].join(".")),
         problem: issue!._tag === "Unexpected"
           ? "there is no such setting here"
           : issue!._tag === "Missing"
@@ -356,7 +356,8 @@ export const environmentOf = Effect.fnUntraced(function*(keys: ReadonlyArray<str
 
 const lists = ["bind", "advertise", "proxyProtocolFrom"]
 
-const environmentName = (key: string) => `TX3_RELAY_${key.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`
+const environmentName = (key: string) =>
+  `TX3_RELAY_${key.replace(/[A-Z]/g, (letter) => `_${letter}`).replaceAll(".", "_").toUpperCase()}`
 
 /** A text that is no number, or not written as one, stays a text, for the schema to refuse or to take. */
 const numberIn = (text: string) => /^\d+(\.\d+)?$/.test(text) && String(Number(text)) === text ? Number(text) : text

@@ -6,7 +6,7 @@ import type { Here } from "@tx3/relay/Elsewhere"
 import type * as Transport from "@tx3/transport/Transport"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import * as Runtime from "effect/Runtime"
+import * as FiberSet from "effect/FiberSet"
 import type * as Scope from "effect/Scope"
 import * as Expiring from "./expiring.js"
 import type { Tickets } from "./tickets.js"
@@ -24,8 +24,7 @@ export const listen = (
   tickets: Tickets
 ): Effect.Effect<Transport.Bound, Transport.ListenError, Scope.Scope> =>
   Effect.gen(function*() {
-    const run = Runtime.runFork(yield* Effect.runtime())
-    const fibers = new Set<Fiber.RuntimeFiber<void>>()
+    const run = yield* FiberSet.makeRuntime()
     const awaited = yield* Expiring.make<number, Fiber.RuntimeFiber<void>>({
       keepMs: awaitMs,
       most: awaitedMax,
@@ -43,7 +42,6 @@ export const listen = (
         )
       )
 
-    yield* Effect.addFinalizer(() => Fiber.interruptAll(fibers))
     return yield* here.transport.listen({
       ...at,
       ipv6Only: false,
@@ -51,12 +49,8 @@ export const listen = (
       onConnection: (link) => {
         const id = ++last
         const fiber = run(redeem(link))
-        fibers.add(fiber)
         awaited.add(id, fiber)
-        fiber.addObserver(() => {
-          fibers.delete(fiber)
-          awaited.take(id)
-        })
+        fiber.addObserver(() => awaited.take(id))
       }
     })
   })

@@ -1,0 +1,93 @@
+/** The directory over Debian's nats-server. */
+import { assert, describe, it } from "@effect/vitest"
+import { Directory, NatsDirectory } from "@tx3/cluster"
+import { RelayTest } from "@tx3/relay"
+import { withPrograms } from "@tx3/testing/withPrograms"
+import { Context, Effect, Exit, Layer, Redacted, Scope } from "effect"
+import { natsServer } from "./utils/natsServer.js"
+
+const directory = (options: NatsDirectory.Options) =>
+  Effect.map(Layer.build(Layer.fresh(NatsDirectory.layer(options))), Context.get(Directory.Directory))
+
+const reasonOf = (directory: Directory.Directory["Type"], subject: string) =>
+  Effect.map(Effect.flip(directory.ask(subject, "?")), ({ reason }) => reason)
+
+withPrograms(["nats-server"], () => {
+  describe("NatsDirectory", () => {
+    it.scopedLive("asks who answers, learns at once that nobody does, and tells all", () =>
+      Effect.gen(function*() {
+        const { url } = yield* natsServer()
+        const [one, other] = [yield* directory({ servers: [url] }), yield* directory({ servers: [url] })]
+        const scope = yield* Scope.make()
+        yield* Scope.extend(one.answer("a.b", (question) => Effect.succeed(`${question}!`)), scope)
+        yield* one.flush
+        assert.strictEqual(yield* other.ask("a.b", "who"), "who!")
+        assert.strictEqual(yield* one.ask("a.b", "who"), "who!")
+        assert.strictEqual(yield* reasonOf(other, "a.c"), "nobody")
+        yield* Scope.close(scope, Exit.void)
+        yield* one.flush
+        assert.strictEqual(yield* reasonOf(other, "a.b"), "nobody")
+        const heard: Array<string> = []
+        yield* other.listen("all", (announcement) => heard.push(announcement))
+        yield* other.flush
+        yield* one.tell("all", "hello")
+        yield* RelayTest.eventually(Effect.sync(() => heard.length === 1))
+        assert.deepStrictEqual(heard, ["hello"])
+      }))
+
+    it.scopedLive("an answer that does not come, and an engine that is away, are unavailable; all is back with the engine", () =>
+      Effect.gen(function*() {
+        const first = yield* natsServer()
+        const [one, other] = [
+          yield* directory({ servers: [first.url] }),
+          yield* directory({ servers: [first.url] })
+        ]
+        yield* one.answer("mute", () => Effect.never)
+        yield* one.answer("here", Effect.succeed)
+        yield* one.flush
+        assert.strictEqual(yield* reasonOf(other, "mute"), "unavailable")
+        first.kill("SIGKILL")
+        yield* first.ended
+        yield* RelayTest.eventually(Effect.sync(() => !one.isConnected() && !other.isConnected()))
+        assert.strictEqual(yield* reasonOf(other, "here"), "unavailable")
+        yield* one.answer("new", Effect.succeed)
+        yield* natsServer(first.port)
+        yield* RelayTest.eventually(Effect.sync(() => one.isConnected() && other.isConnected()))
+        yield* one.flush
+        assert.strictEqual(yield* other.ask("here", "back"), "back")
+        assert.strictEqual(yield* other.ask("new", "too"), "too")
+      }))
+
+    it.scopedLive("an engine that is away at the start comes later", () =>
+      Effect.gen(function*() {
+        const before = yield* Effect.scoped(natsServer())
+        const early = yield* directory({ servers: [before.url] })
+        assert.isFalse(early.isConnected())
+        assert.strictEqual(yield* reasonOf(early, "x"), "unavailable")
+        yield* early.answer("x", Effect.succeed)
+        yield* natsServer(before.port)
+        yield* RelayTest.eventually(Effect.sync(early.isConnected))
+        yield* early.flush
+        assert.strictEqual(yield* early.ask("x", "late"), "late")
+      }))
+
+    // Those of NATS' own documentation.
+    const user = "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4"
+    const seed = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY"
+    it.scopedLive("shows a password, a token or an nkey, and is away if the engine does not take it", () =>
+      Effect.gen(function*() {
+        const password = yield* natsServer(-1, "authorization { user: relay, password: \"p@ss/1\" }")
+        const token = yield* natsServer(-1, "authorization { token: secret }")
+        const at = (url: string, who: string) => url.replace("//", `//${who}@`)
+        assert.isTrue((yield* directory({ servers: [at(password.url, "relay:p%40ss%2F1")] })).isConnected())
+        assert.isTrue((yield* directory({ servers: [at(token.url, "secret")] })).isConnected())
+        assert.isFalse((yield* directory({ servers: [at(token.url, "wrong")] })).isConnected())
+        assert.isFalse((yield* directory({ servers: [password.url] })).isConnected())
+        const nkey = yield* natsServer(-1, `authorization { users: [ { nkey: ${user} } ] }`)
+        const shown = { servers: [nkey.url], credentials: Redacted.make(`${seed}\n`) }
+        assert.isTrue((yield* directory(shown)).isConnected())
+        const wrong = yield* Effect.flip(directory({ servers: [token.url], credentials: Redacted.make("not a seed") }))
+        assert.include(wrong.message, "neither a credentials file")
+      }))
+  })
+})

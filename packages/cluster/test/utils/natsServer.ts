@@ -1,0 +1,18 @@
+/** Debian's nats-server as a process of the test, which is killed with the scope. */
+import * as programs from "@tx3/testing/builtPrograms"
+import { find } from "@tx3/testing/Programs"
+import { Effect } from "effect"
+import { writeFileSync } from "node:fs"
+import { join } from "node:path"
+
+/** One that listens at 127.0.0.1 and notices dead clients soon. `more` goes into its file. */
+export const natsServer = (port = -1, more = "") =>
+  Effect.gen(function*() {
+    const folder = yield* programs.temporaryFolder
+    const file = join(folder, "nats.conf")
+    writeFileSync(file, `listen: "127.0.0.1:${port}"\nping_interval: "1s"\nping_max: 2\n${more}`)
+    const program = yield* programs.startCommand(find("nats-server")!, ["-c", file], {})
+    const [, bound] = yield* program.untilStderr(/client connections on 127\.0\.0\.1:(\d+)/)
+    yield* program.untilStderr(/Server is ready/)
+    return { ...program, port: Number(bound), url: `nats://127.0.0.1:${bound}` }
+  })

@@ -1,0 +1,51 @@
+/** Members that are started as an operator starts them, on Debian's nats-server, with nodes and peers of the program tx3. */
+import { assert, describe, it } from "@effect/vitest"
+import * as programs from "@tx3/testing/builtPrograms"
+import { withPrograms } from "@tx3/testing/withPrograms"
+import { Effect } from "effect"
+import { natsServer } from "../../cluster/test/utils/natsServer.js"
+
+const link = { TX3_RELAY_CLUSTER_LISTEN: "tx3-link://127.0.0.1:0" }
+
+const member = (nats: string) => programs.startRelay({ ...link, TX3_RELAY_CLUSTER_NATS: nats })
+
+describe("tx3-relay with a cluster", () => {
+  it.scopedLive("starts without its engine, says so without the password, and stops", () =>
+    Effect.gen(function*() {
+      const { program } = yield* member("nats://relay:secret@127.0.0.1:9")
+      yield* program.untilStderr(/NATS is away, so only local nodes and peers are served until it is back/)
+      program.kill("SIGTERM")
+      const { code, stderr, stdout } = yield* program.ended
+      assert.strictEqual(code, 0, stderr)
+      assert.notInclude(stderr + stdout.toString(), "secret")
+    }))
+
+  it.scopedLive("does not start with settings or files that cannot be used", () =>
+    Effect.gen(function*() {
+      const file = yield* programs.copyOfUpstreamFile
+      const refused = (env: Record<string, string>, message: string) =>
+        Effect.gen(function*() {
+          const { code, stderr, stdout } = yield* programs.run("tx3-relay", ["--config", file], {
+            env: { ...link, TX3_RELAY_CLUSTER_NATS: "nats://127.0.0.1:9", ...env }
+          })
+          assert.strictEqual(code, 2, stderr)
+          assert.include(stderr, message)
+          assert.strictEqual(stdout.toString(), "")
+        })
+      yield* refused({ TX3_RELAY_CLUSTER_LISTEN: "10.0.0.1" }, "TX3_RELAY_CLUSTER_LISTEN: must be tx3-link://HOST:PORT")
+      yield* refused({ TX3_RELAY_CLUSTER_CREDENTIALS: "/none" }, "cluster.credentials: /none cannot be read")
+    }))
+
+  withPrograms(["nats-server"], () => {
+    it.scopedLive("a peer at one member reaches a node at another", () =>
+      Effect.gen(function*() {
+        const { url } = yield* natsServer()
+        const [first, second] = yield* Effect.all([member(url), member(url)], { concurrency: 2 })
+        const echo = yield* programs.start("tx3", ["listen", "--echo", first.address])
+        const [node] = yield* echo.untilStdout(/tx3-rst:\S+/)
+        const [host] = /127\.0\.0\.1:\d+/.exec(second.address)!
+        const { code, stderr } = yield* programs.run("tx3", ["ping", "-c", "1", node.replace(/127\.0\.0\.1:\d+/, host)])
+        assert.strictEqual(code, 0, stderr)
+      }))
+  })
+})
