@@ -148,6 +148,7 @@ describe("docs/configuration.md", () => {
       metrics: "none",
       otlp: "none",
       access: "open",
+      cluster: "none",
       bandwidthPerSplice: "unlimited",
       bandwidthPerNode: "unlimited",
       bandwidthPerIp: "unlimited",
