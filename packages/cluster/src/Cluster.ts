@@ -174,6 +174,7 @@ const join = (here: Here, tokenPrefix: Uint8Array, directory: Directory["Type"],
       forward: (connection, preamble) =>
         Effect.gen(function*() {
           const { link, node, ticket } = yield* lookUps.find(preamble, connection)
+          yield* here.dialed(connection.source)
           yield* forwards.begin(connection, yield* dial(link, ticket), node)
         }),
       forwards: forwards.all,

@@ -61,6 +61,42 @@ for (const transport of ["kernel", "portable"] as const) {
           yield* carries(next, taken, "at the new place")
         })))
 
+    it.live("limits hold over all members, with the real source, and a forwarded connection is two sockets of it", () =>
+      withMembers(
+        2,
+        { connectionRatePerIp: 1_000_000, maxInboundPerIp: 2, maxRelaysPerControl: 4, maxShareOfNode: 0.75 },
+        ([first, second]) =>
+          Effect.gen(function*() {
+            const node = yield* first!.register()
+            const visitors = yield* Effect.forEach(
+              [1, 2, 3],
+              (which) =>
+                Effect.gen(function*() {
+                  const visitor = yield* [first!, second!][which % 2]!.peer(node)
+                  const inside = yield* first!.dialBack(yield* node.token)
+                  yield* carries(visitor, inside, "hello")
+                  return visitor
+                })
+            )
+            // Two came over links, and are no sockets of the link's source.
+            assert.deepStrictEqual(
+              [first!, second!].map(({ relay }) => relay.sources().get("127.0.0.7" as never)),
+              [3, 4]
+            )
+            const refused = yield* second!.peer(node)
+            assert.strictEqual((yield* refused.receiveAll).length, 0)
+            yield* second!.rejected("refusedElsewhere", 1)
+            yield* first!.rejected("maxShareOfNode", 1)
+            const other = yield* second!.peer(node, "127.0.0.8")
+            const inside = yield* second!.dialBack(yield* node.token)
+            yield* carries(other, inside, "from elsewhere")
+            const tooMany = yield* second!.peer(node, "127.0.0.9")
+            assert.strictEqual((yield* tooMany.receiveAll).length, 0)
+            yield* first!.rejected("maxRelaysPerControl", 1)
+            yield* Effect.forEach(visitors, ({ reset }) => reset)
+          })
+      ))
+
     it.live("strangers are closed without a byte, at whichever member", () =>
       withMembers(2, {}, ([first, second]) =>
         Effect.gen(function*() {

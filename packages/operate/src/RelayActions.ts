@@ -78,19 +78,21 @@ export const layer: Layer.Layer<
     const note = (text: string) =>
       Effect.zipRight(Effect.sync(() => journal.note(text)), Effect.logInfo(`operator: ${text}`))
 
-    /** Ends all control streams and splices of these, and turns their waiting peers away. */
-    const end = (which: (party: Party) => boolean) =>
+    /** Ends all control streams, splices and forwarded connections of these, and turns their waiting peers away. */
+    const end = (
+      which: (party: Pick<Party, "source"> & { readonly node: CertDigest.CertDigest | undefined }) => boolean
+    ) =>
       Effect.suspend(() => {
         const sessions = Array.from(relay.controlStreams()).filter(which)
-        const splices = Array.from(relay.splices()).filter(which)
+        const carried = [...relay.splices(), ...relay.membership?.forwards() ?? []].filter(which)
         const peers = Array.from(relay.pending(), ({ peer, session: { node } }) => ({ peer, node })).filter(
-          ({ node, peer }) => which({ connection: peer.id, node, source: peer.source })
+          ({ node, peer }) => which({ node, source: peer.source })
         )
         peers.forEach(({ peer }) => peer.turnAway("denied"))
         sessions.forEach((session) => session.end("kicked"))
         return Effect.as(
-          Effect.forEach(splices, (splice) => splice.reset, { discard: true }),
-          sessions.length + splices.length + peers.length
+          Effect.forEach(carried, ({ reset }) => reset, { discard: true }),
+          sessions.length + carried.length + peers.length
         )
       })
 
@@ -128,7 +130,9 @@ export const layer: Layer.Layer<
 
       kickSplice: (connection) =>
         Effect.gen(function*() {
-          const splice = Array.from(relay.splices()).find((splice) => splice.connection === connection)
+          const splice = [...relay.splices(), ...relay.membership?.forwards() ?? []].find((carried) =>
+            carried.connection === connection
+          )
           if (splice === undefined) {
             return yield* new NotFound({ message: `there is no splice ${connection}` })
           }

@@ -26,13 +26,13 @@ import { NodeDigest } from "./OperatorConfig.js"
 import { VolumeQuota } from "./VolumeQuota.js"
 
 /**
- * Whether a ban means a control stream or a splice: by its node, or by the source of the control stream or the peer. A
+ * Whether a ban means a control stream, a splice or a forwarded connection: by its node, if it is known, or by the source of the control stream or the peer. A
  * source of IPv6 is a whole /64, and a ban of any part of it bans the source: the relay does not know more of the address.
  *
  * @since 0.1.0
  * @category models
  */
-export type Match = (node: CertDigest, source: Source) => boolean
+export type Match = (node: CertDigest | undefined, source: Source) => boolean
 
 /**
  * A ban, and since when, in milliseconds since the epoch.

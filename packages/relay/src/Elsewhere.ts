@@ -61,6 +61,9 @@ export interface Here {
   /** What carries the bytes of links. */
   readonly transport: Transport.Transport["Type"]
 
+  /** Takes the place of a socket that is dialed for a connection of this source. Fails with the limit that is reached. */
+  readonly dialed: (source: Source) => Effect.Effect<void, Rejected, Scope.Scope>
+
   /** The session of a node that is registered here. */
   readonly session: (node: CertDigest) => ControlSession | undefined
 

@@ -40,6 +40,9 @@ export class Limiter extends Context.Tag("@tx3/relay/Limiter")<Limiter, {
    */
   readonly inbound: (source: Source) => InboundPlace | RejectionReason
 
+  /** A socket that the relay dials for a connection of this source, until it is closed: the limits of sockets, as `inbound`. */
+  readonly dialed: (source: Source) => Place | RejectionReason
+
   /** A TLS handshake, as long as the effect runs: `maxHandshakes`, `maxHandshakesPerIp`. */
   readonly handshake: (
     source: Source
@@ -212,13 +215,19 @@ export const layer: Layer.Layer<Limiter, never, RelayConfig | Transport.Transpor
         sockets.of(source) + guests.of(source) >= shareOfRelay(config, capacity)
     }
 
-    const refusal = (source: Source): RejectionReason | undefined => {
+    const refusalOfSocket = (source: Source): RejectionReason | undefined => {
       const { maxSocketsPerIp = Infinity } = config
       if (sockets.total >= config.maxInboundConnections) return "maxInboundConnections"
       if (sockets.total >= descriptors) return "descriptors"
       if (hasItsShare(source)) return "maxShareOfRelay"
-      if (unsettled.of(source) >= config.maxInboundPerIp) return "maxInboundPerIp"
       if (sockets.of(source) >= maxSocketsPerIp) return "maxSocketsPerIp"
+      return undefined
+    }
+
+    const refusal = (source: Source): RejectionReason | undefined => {
+      const limit = refusalOfSocket(source)
+      if (limit !== undefined) return limit
+      if (unsettled.of(source) >= config.maxInboundPerIp) return "maxInboundPerIp"
       if (!rates.has(source, config.connectionRatePerIp)) return "connectionRatePerIp"
       return undefined
     }
@@ -242,6 +251,8 @@ export const layer: Layer.Layer<Limiter, never, RelayConfig | Transport.Transpor
         rates.take(source, config.connectionRatePerIp)
         return new Inbound(sockets, source, new Counted(unsettled, source))
       },
+
+      dialed: (source) => refusalOfSocket(source) ?? new Counted(sockets, source),
 
       handshake: (source) => (handshake) =>
         handshakePermits.resize(config.maxHandshakes).pipe(

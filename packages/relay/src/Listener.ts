@@ -243,6 +243,7 @@ export const layer: Layer.Layer<
       relay: config.identity.digest,
       config,
       transport,
+      dialed: (source) => Effect.asVoid(Limiter.hold(() => limiter.dialed(source))),
       session: sessions.find,
       sessions: sessions.all,
       hasWaiting: () => all.size > 0 || pendingSplices.all()[Symbol.iterator]().next().done !== true,

@@ -170,7 +170,8 @@ export const layerNoDependencies: Layer.Layer<
         const counts = limiter.counts()
         const connections = Array.from(listener.connections())
         const reserved = Array.from(listener.reserved())
-        const sources = [...connections, ...reserved].map(({ source }) => source)
+        const forwards = Array.from(listener.membership?.forwards() ?? [])
+        const sources = [...connections, ...reserved, ...forwards].map(({ source }) => source)
         const unsettled = [
           ...connections.filter(({ stage }) => !isSettled(stage)),
           ...reserved
@@ -186,12 +187,9 @@ export const layerNoDependencies: Layer.Layer<
           ...difference("relays", total(counts.relays), stage.pending + running.length + reservedPeers.length),
           ...difference("shares of nodes", total(counts.shares), stage.pending + running.length + reservedPeers.length),
           ...difference("spliced connections", stage.spliced, 2 * running.length),
-          ...difference(
-            "forwarded connections",
-            stage.forwarded,
-            Array.from(listener.membership?.forwards() ?? []).length
-          ),
-          ...differences("sockets of source", counts.sockets, sources),
+          ...difference("forwarded connections", stage.forwarded, forwards.length),
+          // A link that is being dialed has its place already.
+          ...differences("sockets of source", counts.sockets, sources, listener.membership && stage.preamble),
           ...differences("unsettled of source", counts.unsettled, unsettled.map(({ source }) => source)),
           ...differences(
             "control streams of source",

@@ -79,6 +79,7 @@ class Neighbours {
       const ticket = randomBytes(32)
       const { awaited, bound } = this.tickets[to]!
       awaited.set(ticket.toString("hex"), reservation)
+      yield* here.dialed(connection.source)
       const link = yield* Effect.orDie(here.transport.dial({ ...bound, first: ticket, timeoutMs: 10_000 }))
       connection.enter("forwarded", () => forwards.delete(forward))
       const { carried } = here.transport.splice(

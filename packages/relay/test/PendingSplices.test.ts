@@ -10,6 +10,7 @@ const relays = new Map<CertDigest.CertDigest, number>()
 const none = new Map<never, number>()
 const limiter = Layer.mock(Limiter.Limiter, {
   refusal: () => undefined,
+  dialed: () => "maxInboundConnections",
   inbound: () => "maxInboundConnections",
   controlStream: () => "maxControlStreams",
   relay: () => "maxRelaysPerControl",
