@@ -135,6 +135,46 @@ describe("arrivals", () => {
     })
   }
 
+  for (
+    const [how, hangUp, failed] of [
+      ["a FIN", (peer: ArrivedPeer["peer"]) => peer.end(), false],
+      ["a reset", (peer: ArrivedPeer["peer"]) => peer.reset(), true]
+    ] as const
+  ) {
+    for (const bytes of [0, 31, 32, 33]) {
+      it(`report ${how} that came with ${bytes} bytes before the connection was accepted`, () => {
+        start()
+        const peer = worker.connect()
+        peer.send(pattern(bytes))
+        hangUp(peer)
+        worker.settle()
+        const [accepted, hungUp, ...rest] = worker.takeReports()
+        assert.deepStrictEqual(rest, [])
+        assert(accepted?.[0] === "accepted")
+        assert.strictEqual(accepted[5] !== undefined, bytes >= 32)
+        assert.deepStrictEqual(hungUp, ["hungUp", accepted[2], failed])
+        if (accepted[5] === undefined) {
+          worker.order(["close", accepted[2]])
+        } else {
+          worker.closeArrived({ peer, connection: accepted[2], socket: accepted[5][0] })
+        }
+      })
+    }
+  }
+
+  it("come in a burst of two hundred, and all are reported", () => {
+    start()
+    const peers = Array.from({ length: 200 }, () => worker.connect())
+    peers.forEach((peer) => peer.send(preamble))
+    worker.settle()
+    const reports = worker.takeReports()
+    assert.strictEqual(reports.filter(([kind]) => kind === "accepted").length, 200)
+    reports.forEach((report, index) => {
+      assert(report[0] === "accepted" && report[5] !== undefined)
+      worker.closeArrived({ peer: peers[index]!, connection: report[2], socket: report[5][0] })
+    })
+  })
+
   it("report a FIN behind the preamble, and a reset behind the FIN", () => {
     start()
     const arrived = worker.arrive()
@@ -160,31 +200,22 @@ describe("arrivals", () => {
     assert.strictEqual(other.ending, "end")
   })
 
-  for (const first of ["preamble", "order"] as const) {
-    it(`hear in one turn of the preamble and of the order to close, the ${first} first`, () => {
-      start()
-      const peer = worker.connect()
-      worker.pass(reportWithinMs)
-      const [accepted] = worker.takeReports()
-      assert(accepted?.[0] === "accepted")
-      const acts = [() => peer.send(preamble), () => worker.send(["close", accepted[2]])]
-      for (const act of first === "preamble" ? acts : acts.reverse()) {
-        act()
-      }
-      worker.settle()
-      const [report, ...rest] = worker.takeReports()
-      assert.deepStrictEqual(rest, [])
-      if (first === "order") {
-        assert.isUndefined(report)
-        assert.strictEqual(peer.ending, "reset")
-      } else {
-        // The socket is the main thread's, which closes it.
-        assert(report?.[0] === "preamble")
-        assert.isUndefined(peer.ending)
-        worker.closeArrived({ peer, connection: accepted[2], socket: report[2][0] })
-      }
-    })
-  }
+  it("hear in one turn of the preamble and of the order to close, which comes too late", () => {
+    start()
+    const peer = worker.connect()
+    worker.pass(reportWithinMs)
+    const [accepted] = worker.takeReports()
+    assert(accepted?.[0] === "accepted")
+    worker.send(["close", accepted[2]])
+    peer.send(preamble)
+    worker.settle()
+    const [report, ...rest] = worker.takeReports()
+    assert.deepStrictEqual(rest, [])
+    // The socket is the main thread's, which closes it.
+    assert(report?.[0] === "preamble")
+    assert.isUndefined(peer.ending)
+    worker.closeArrived({ peer, connection: accepted[2], socket: report[2][0] })
+  })
 
   it("forget a connection that becomes Node's, though its descriptor's number is used again", () => {
     start()
@@ -358,6 +389,29 @@ describe("listeners", () => {
 })
 
 describe("splices", () => {
+  it("report their end with the next report, or after 2 ms", () => {
+    for (const another of [false, true]) {
+      const { left, right } = spliced()
+      left.end()
+      right.end()
+      worker.settle()
+      worker.pass(1)
+      assert.deepStrictEqual(worker.sentReports(), [])
+      assert.deepStrictEqual([left.ending, right.ending], ["end", "end"])
+      if (another) {
+        worker.connect().reset()
+        worker.settle()
+        assert.deepStrictEqual(worker.sentReports().map(([kind]) => kind), ["ended", "accepted", "hungUp"])
+        worker.order(["close", 3 * 256 + 1])
+      } else {
+        worker.pass(1)
+        assert.deepStrictEqual(worker.sentReports(), ended("completed"))
+      }
+      worker.finish()
+      start()
+    }
+  })
+
   for (const first of ["left", "right"] as const) {
     it(`pass a half-close of the ${first} side on, and bytes the other way behind it`, () => {
       const pair = spliced()

@@ -72,7 +72,6 @@ const c = {
   getsockname: libc.func("int getsockname(int fd, void *address, void *length)"),
   listen: libc.func("int listen(int fd, int backlog)"),
   pipe2: libc.func("int pipe2(void *fds, int flags)"),
-  read: libc.func("intptr_t read(int fd, void *buffer, size_t length)"),
   recv: libc.func("intptr_t recv(int fd, void *buffer, size_t length, int flags)"),
   send: libc.func("intptr_t send(int fd, void *buffer, size_t length, int flags)"),
   setsockopt: libc.func("int setsockopt(int fd, int level, int option, void *value, uint32_t length)"),
@@ -91,7 +90,7 @@ const inProgress = -115
 
 const ai = { passive: 0x1, numericHost: 0x4, numericService: 0x400 }
 const ni = { numericHost: 0x1, numericService: 0x2 }
-const addressFamily = { any: 0, inet6: 10 }
+const addressFamily = { any: 0, inet: 2, inet6: 10 }
 const sockStream = 1
 const ipprotoIpv6 = 41
 const ipv6V6Only = 26
@@ -161,8 +160,25 @@ const socketAddressLength = new Uint32Array(1)
 const hostText = Buffer.alloc(64)
 const portText = Buffer.alloc(8)
 
-/** The host and port in `socketAddress`, numeric. */
+/** In a sockaddr_in6: the first twelve bytes of an address of IPv4 that is mapped into IPv6 (RFC 4291, section 2.5.5.2). */
+const mapped = Buffer.from("00000000000000000000ffff", "hex")
+
+/** The host and port in `socketAddress`, numeric. The system is asked only for addresses of IPv6. */
 const nameOfSocketAddress = () => {
+  const at = socketAddress.readUInt16LE(0) === addressFamily.inet
+    ? { host: "", bytes: 4 }
+    : mapped.equals(socketAddress.subarray(8, 20))
+    ? { host: "::ffff:", bytes: 20 }
+    : undefined
+  return at === undefined ? nameOfIpv6() : {
+    host: `${at.host}${socketAddress[at.bytes]}.${socketAddress[at.bytes + 1]}.${socketAddress[at.bytes + 2]}.${
+      socketAddress[at.bytes + 3]
+    }`,
+    port: socketAddress.readUInt16BE(2)
+  }
+}
+
+const nameOfIpv6 = () => {
   const flags = ni.numericHost | ni.numericService
   if (
     c.getnameinfo(
@@ -452,7 +468,6 @@ const idlePipesMax = 16
 const [eventInts, keyAt] = process.arch === "x64" ? [3, 1] as const : [4, 2] as const
 
 const one = Buffer.from(BigUint64Array.of(1n).buffer)
-const eight = Buffer.alloc(8)
 
 /** Rings a thread's bell, from any thread: its `wait` returns. */
 export const ring = (bell: Descriptor) => {
@@ -507,11 +522,8 @@ export class Epoll implements Poll {
   }
 
   watchBell(key: number) {
-    watchFor(epollAdd, this.poll, this.bell, key, epollIn)
-  }
-
-  hear() {
-    c.read(this.bell, eight, 8)
+    // Each ring is an edge, so nothing has to read what the bell counts.
+    watchFor(epollAdd, this.poll, this.bell, key, epollIn | epollEdgeTriggered)
   }
 
   unwatch(descriptor: Descriptor) {

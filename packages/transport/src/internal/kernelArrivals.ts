@@ -40,23 +40,33 @@ export class Arrivals {
   }
 
   accept(listener: number, incoming: Incoming, proxies: Proxies | undefined) {
-    const { report, system, watched } = this.worker
     const connection = this.worker.connectionKey(++this.accepted)
-    const result = system.poll.watchConnection(incoming.socket, connection)
-    if (result < 0) {
-      this.closeUnheard(incoming.socket)
-      report(["acceptFailed", listener, result])
-    } else if (proxies !== undefined && ProxyProtocol.isProxy(proxies, incoming.host)) {
-      const waiting = new Headless(this, connection, listener, incoming, proxies.headerTimeoutMs)
-      watched.set(connection, waiting)
-      this.headless.start(waiting, proxies.headerTimeoutMs)
+    if (proxies !== undefined && ProxyProtocol.isProxy(proxies, incoming.host)) {
+      if (this.watch(connection, listener, incoming.socket)) {
+        const waiting = new Headless(this, connection, listener, incoming, proxies.headerTimeoutMs)
+        this.worker.watched.set(connection, waiting)
+        this.headless.start(waiting, proxies.headerTimeoutMs)
+      }
     } else {
-      this.awaitPreamble(connection, listener, incoming)
+      // Read before it is watched: what has come already makes no event then.
+      const arrival = new Arrival(this, connection, listener, incoming)
+      const read = arrival.readPreamble()
+      if (this.watch(connection, listener, incoming.socket)) {
+        this.awaitPreamble(connection, arrival).onRead(read, 0)
+      }
     }
   }
 
-  awaitPreamble(connection: number, listener: number, incoming: Incoming): Arrival {
-    const arrival = new Arrival(this, connection, listener, incoming)
+  private watch(connection: number, listener: number, socket: Descriptor) {
+    const result = this.worker.system.poll.watchConnection(socket, connection)
+    if (result < 0) {
+      this.closeUnheard(socket)
+      this.worker.report(["acceptFailed", listener, result])
+    }
+    return result === 0
+  }
+
+  awaitPreamble(connection: number, arrival: Arrival): Arrival {
     this.worker.watched.set(connection, arrival)
     this.unreported.start(arrival, reportWithinMs)
     return arrival
@@ -128,8 +138,8 @@ class Headless implements Watched {
     } else if (header !== undefined) {
       descriptors.receive(socket, headerBytes, header.length)
       this.arrivals.hasHeader(this)
-      const incoming = { ...this.incoming, ...header.source }
-      this.arrivals.awaitPreamble(this.connection, this.listener, incoming).onEvents(bits)
+      const arrival = new Arrival(this.arrivals, this.connection, this.listener, { ...this.incoming, ...header.source })
+      this.arrivals.awaitPreamble(this.connection, arrival).onEvents(bits)
     } else if (peeked > 0 && (bits & hangUps) !== 0) {
       this.refuse(ProxyProtocol.hungUp)
     } else if (peeked <= 0 && peeked !== again) {
@@ -158,7 +168,7 @@ class Headless implements Watched {
 export class Undecided implements Watched {
   failed = false
   urgent = false
-  private hungUp = false
+  hungUp = false
 
   constructor(private readonly worker: WorkerContext, protected readonly connection: number) {}
 
@@ -184,9 +194,10 @@ export class Undecided implements Watched {
 /** An undecided connection that was accepted. */
 class Arrival extends Undecided {
   private reported = false
-  /** What has come of the preamble; undefined when that is complete, and the socket the main thread's. */
-  private preamble: Uint8Array | undefined = new Uint8Array(Preamble.length)
+  private readonly preamble = Buffer.allocUnsafe(Preamble.length)
   private preambleBytes = 0
+  /** Whether the preamble has been reported, and the socket is the main thread's. */
+  private arrived = false
 
   constructor(
     private readonly arrivals: Arrivals,
@@ -198,33 +209,41 @@ class Arrival extends Undecided {
   }
 
   override onEvents(bits: number) {
-    this.note(bits, !this.readPreamble() || (bits & hangUps) !== 0)
+    this.onRead(this.readPreamble(), bits)
   }
 
   protected override beforeHangUp() {
     this.report()
   }
 
-  /** Whether there may come more. */
-  private readPreamble() {
-    const { report, system } = this.arrivals.worker
-    while (this.preamble !== undefined) {
-      const read = system.descriptors.receive(this.incoming.socket, this.preamble.subarray(this.preambleBytes))
+  /** Reads what has come of the preamble: what the last call gave, and `again` if there is nothing more to read. */
+  readPreamble(): number {
+    const { descriptors } = this.arrivals.worker.system
+    while (this.preambleBytes < Preamble.length) {
+      const left = this.preambleBytes === 0 ? this.preamble : this.preamble.subarray(this.preambleBytes)
+      const read = descriptors.receive(this.incoming.socket, left)
       if (read <= 0) {
-        return read === again
+        return read
       }
       this.preambleBytes += read
-      if (this.preambleBytes === Preamble.length) {
-        const arrived: Arrived = [this.incoming.socket, Buffer.from(this.preamble.buffer).toString("latin1")]
-        this.preamble = undefined
-        if (this.reported) {
-          report(["preamble", this.connection, arrived])
-        } else {
-          this.report(arrived)
-        }
+    }
+    return again
+  }
+
+  /** Takes what reading gave, and the bits of the event before it. */
+  onRead(read: number, bits: number) {
+    if (!this.arrived && this.preambleBytes === Preamble.length) {
+      this.arrived = true
+      const arrived: Arrived = [this.incoming.socket, this.preamble.toString("latin1")]
+      if (this.reported) {
+        this.arrivals.worker.report(["preamble", this.connection, arrived])
+      } else {
+        this.report(arrived)
       }
     }
-    return true
+    // A read that fails takes the socket's error with it: no event tells of it any more.
+    const failed = read < 0 && read !== again ? epollErr : 0
+    this.note(bits | failed, read !== again || (bits & hangUps) !== 0)
   }
 
   /** Tells the main thread that there is this connection, if it has not been told. */
@@ -238,7 +257,7 @@ class Arrival extends Undecided {
   }
 
   close() {
-    if (this.preamble !== undefined) {
+    if (!this.arrived) {
       this.arrivals.worker.watched.delete(this.connection)
       this.arrivals.worker.system.descriptors.close(this.incoming.socket)
     }

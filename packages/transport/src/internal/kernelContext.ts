@@ -4,8 +4,8 @@ import type { Clock, DescriptorCalls, Poll } from "./system.js"
 
 /** The way to the main thread, and back. */
 export interface Port {
-  /** The next orders; undefined if there are none. */
-  readonly receive: () => ReadonlyArray<Order> | undefined
+  /** Takes the next message, which must have come. */
+  readonly receive: () => ReadonlyArray<Order>
   readonly post: (reports: ReadonlyArray<Report>) => void
   readonly close: () => void
 }

@@ -9,7 +9,7 @@ import type { Descriptor } from "./system.js"
 import { again, goneAgain, noDescriptors } from "./system.js"
 import { Timers } from "./timers.js"
 
-/** Connections accepted at a time, before others get their turn. */
+/** Connections accepted at a time at most, before others get their turn. */
 const acceptsPerTurn = 64
 /** A listener that cannot accept now, or must not, is left alone for so long. */
 const pauseMs = 10
@@ -79,6 +79,12 @@ export class Listeners {
 const resume = (listener: Listener) => listener.resume()
 
 class Listener implements Watched {
+  /**
+   * Connections to accept at a time: twice as many as the last time, if there were so many. If more wait, epoll tells again,
+   * so a lone connection does not cost a call that finds nothing.
+   */
+  private expected = 1
+
   constructor(
     private readonly listeners: Listeners,
     private readonly number: number,
@@ -106,7 +112,8 @@ class Listener implements Watched {
 
   onEvents() {
     const { arrivals, worker } = this.listeners
-    for (let count = 0; count < acceptsPerTurn; count++) {
+    const { expected } = this
+    for (let count = 0; count < expected; count++) {
       if (arrivals.isFull) {
         this.listeners.pause(this)
         return
@@ -115,6 +122,7 @@ class Listener implements Watched {
       if (typeof incoming !== "number") {
         arrivals.accept(this.number, incoming, this.proxies)
       } else if (incoming === again) {
+        this.expected = Math.max(1, count)
         return
       } else if (!goneAgain.includes(incoming)) {
         const left = noDescriptors.includes(incoming) ? this.listeners.acceptAndClose(this.socket) : incoming
@@ -128,5 +136,6 @@ class Listener implements Watched {
         }
       }
     }
+    this.expected = Math.min(2 * expected, acceptsPerTurn)
   }
 }

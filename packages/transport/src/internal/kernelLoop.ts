@@ -4,6 +4,7 @@
  * ends the splices that are left.
  */
 import { Arrivals } from "./kernelArrivals.js"
+import { Hearing } from "./kernelBell.js"
 import type { System, Watched, WorkerContext } from "./kernelContext.js"
 import * as Dialing from "./kernelDialing.js"
 import { Listeners } from "./kernelListeners.js"
@@ -12,7 +13,14 @@ import { Signal } from "./kernelMessages.js"
 import { Splices } from "./kernelSplices.js"
 import { mainThread } from "./system.js"
 
+/** Of the bell, which has nothing to do but to end a wait. */
 const bellKey = 0
+
+/**
+ * Ends of splices are reported with the next report, or after so long: a message wakes the main thread, which costs as much as
+ * what it does about the end.
+ */
+const endedWithinMs = 2
 
 export class KernelLoop {
   private readonly watched = new Map<number, Watched>()
@@ -21,13 +29,17 @@ export class KernelLoop {
   private readonly splices: Splices
   private readonly worker: WorkerContext
   private readonly signals: Int32Array
+  private readonly hearing: Hearing
   private reports: Array<Report> = []
+  /** When the reports go at the latest: now, or later if all are of ends; Infinity if there are none. */
+  private reportsDueMs = Infinity
 
   constructor(
     { carried, owner, signals }: Pick<WorkerData, "carried" | "owner" | "signals">,
     private readonly system: System
   ) {
     this.signals = signals
+    this.hearing = new Hearing(signals)
     const worker: WorkerContext = this.worker = {
       system,
       signals,
@@ -35,12 +47,11 @@ export class KernelLoop {
       // Owners are from 1 to 254. The main thread, 255, gives the keys of dialed connections.
       listenerKey: (listener) => listener * 256,
       connectionKey: (count) => count * 256 + owner,
-      report: (report) => this.reports.push(report)
+      report: this.report
     }
     this.arrivals = new Arrivals(worker)
     this.listeners = new Listeners(worker, this.arrivals)
     this.splices = new Splices(worker, carried)
-    this.watched.set(bellKey, { onEvents: this.followOrders })
     system.poll.watchBell(bellKey)
   }
 
@@ -54,11 +65,16 @@ export class KernelLoop {
 
   /** Waits once, and does all that there is to do. */
   turn() {
-    this.system.poll.wait(this.timeoutMs(), this.onEvent)
+    const timeoutMs = this.timeoutMs()
+    this.system.poll.wait(this.hearing.fallAsleep() ? timeoutMs : 0, this.onEvent)
+    this.hearing.wakeUp()
+    this.followOrders()
     this.splices.onTurn()
     this.arrivals.onTurn()
     this.listeners.onTurn()
-    this.sendReports()
+    if (this.reportsDueMs <= this.system.clock.nowMs()) {
+      this.sendReports()
+    }
   }
 
   end() {
@@ -72,15 +88,18 @@ export class KernelLoop {
   }
 
   private timeoutMs() {
-    const next = Math.min(this.splices.nextMs(), this.arrivals.nextMs(), this.listeners.nextMs())
+    const next = Math.min(
+      this.splices.nextMs(),
+      this.arrivals.nextMs(),
+      this.listeners.nextMs(),
+      Math.max(0, this.reportsDueMs - this.system.clock.nowMs())
+    )
     return next === Infinity ? -1 : Math.ceil(next)
   }
 
-  private readonly followOrders = () => {
-    const { poll, port } = this.system
-    poll.hear()
-    for (let orders; (orders = port.receive()) !== undefined;) {
-      for (const order of orders) {
+  private followOrders() {
+    while (this.hearing.take()) {
+      for (const order of this.system.port.receive()) {
         this.follow(order)
       }
     }
@@ -97,7 +116,7 @@ export class KernelLoop {
         const [, listener] = order
         this.listeners.stop(listener)
         this.arrivals.closeHeadless(listener)
-        this.reports.push(["stoppedAccepting", listener])
+        this.report(["stoppedAccepting", listener])
         return
       }
       case "dial": {
@@ -131,8 +150,17 @@ export class KernelLoop {
     }
   }
 
-  /** Gives away the sockets that the reports are about, at the last moment: a thread that dies before owns them still. */
-  private sendReports() {
+  private readonly report = (report: Report) => {
+    this.reports.push(report)
+    const dueMs = report[0] === "ended" ? this.system.clock.nowMs() + endedWithinMs : 0
+    this.reportsDueMs = Math.min(this.reportsDueMs, dueMs)
+  }
+
+  /**
+   * Sends what there is to report. It gives away the sockets that the reports are about, at the last moment: a thread that
+   * dies before owns them still.
+   */
+  sendReports() {
     const { reports, system } = this
     if (reports.length > 0) {
       for (const report of reports) {
@@ -147,6 +175,7 @@ export class KernelLoop {
       }
       system.port.post(reports)
       this.reports = []
+      this.reportsDueMs = Infinity
     }
   }
 }

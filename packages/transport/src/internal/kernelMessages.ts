@@ -25,8 +25,15 @@ export const Signal = {
   /** How many of the worker's connections the main thread has heard of, or never will. */
   heard: 1,
   /** Not 0: the worker has left its loop, and makes no more native calls. */
-  left: 2
+  left: 2,
+  /** How many messages with orders have been posted to the worker. */
+  messages: 3,
+  /** Not 0: the worker waits for events, or is about to, and has to be woken. */
+  asleep: 4
 } as const
+
+/** Memory for a worker's signals. */
+export const makeSignals = () => new Int32Array(new SharedArrayBuffer(4 * Object.keys(Signal).length))
 
 /** One side of a splice, whether it is in the worker's epoll already, and whether its connection has failed. */
 export type Side = readonly [connection: number, socket: Descriptor, watched: boolean, failed: boolean]

@@ -31,7 +31,9 @@ export class End {
     /** Whether its connection has failed, as epoll tells. */
     public failed: boolean,
     /** Whether urgent data have come, behind which a read that gives less than was asked for may leave more. */
-    public urgent: boolean
+    public urgent: boolean,
+    /** Whether its end may have come, of which no event will tell. */
+    readonly hungUp: boolean
   ) {}
 
   /** From the first time that the socket takes no more, events tell when it does again. */
@@ -185,7 +187,7 @@ class Direction {
   /** Whether there may be something to read, room to send, and an end behind what there is to read. */
   readable = true
   writable = true
-  hangingUp = true
+  hangingUp: boolean
   /** Whether the source has sent its end, and it has been passed on. */
   ended = false
   /** Counts what happened to it. */
@@ -205,6 +207,7 @@ class Direction {
     private readonly count: number,
     rates: ReadonlyArray<SharedArrayBuffer> | undefined
   ) {
+    this.hangingUp = from.hungUp
     this.allowance = rates && new Allowance(rates, host.clock.nowNs)
   }
 

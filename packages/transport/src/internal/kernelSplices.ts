@@ -98,7 +98,13 @@ export class Splices {
   private endOf([connection, socket, , failed]: Side) {
     const watched = this.worker.watched.get(connection)
     const before = watched instanceof Undecided ? watched : undefined
-    return new End(connection, socket, failed || before?.failed === true, before?.urgent === true)
+    return new End(
+      connection,
+      socket,
+      failed || before?.failed === true,
+      before?.urgent === true,
+      before?.hungUp !== false
+    )
   }
 
   limit(number: number, rates: ReadonlyArray<SharedArrayBuffer>) {

@@ -8,10 +8,11 @@ import { Worker } from "node:worker_threads"
 import type { Rate } from "../Rate.js"
 import type { SpliceOptions, SpliceOutcome } from "../Transport.js"
 import type * as Os from "./descriptors.js"
+import { posted } from "./kernelBell.js"
 import type { AcceptingThread } from "./kernelConnection.js"
 import { KernelConnection } from "./kernelConnection.js"
 import type { Order, Report, WorkerData } from "./kernelMessages.js"
-import { Signal } from "./kernelMessages.js"
+import { makeSignals, Signal } from "./kernelMessages.js"
 import type { Proxies } from "./proxyProtocol.js"
 import type { Descriptor, Owner } from "./system.js"
 
@@ -59,7 +60,7 @@ export class KernelThread implements AcceptingThread {
   private readonly worker: Worker
   private readonly poll: Descriptor
   private readonly bell: Descriptor
-  private readonly signals = new Int32Array(new SharedArrayBuffer(12))
+  private readonly signals = makeSignals()
   private readonly connections = new Map<number, ThreadConnection>()
   private readonly splices = new Map<number, Carrying>()
   private readonly dials = new Map<number, Dial>()
@@ -211,7 +212,9 @@ export class KernelThread implements AcceptingThread {
   private readonly sendOrders = () => {
     if (!this.over) {
       this.worker.postMessage(this.orders)
-      this.ring()
+      if (posted(this.signals)) {
+        this.ring()
+      }
     }
     this.orders = []
   }

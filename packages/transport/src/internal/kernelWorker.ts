@@ -15,7 +15,7 @@ const data = workerData as WorkerData
 const messages = parentPort!
 
 const port: Port = {
-  receive: () => receiveMessageOnPort(messages)?.message,
+  receive: () => receiveMessageOnPort(messages)!.message,
   post: (reports) => messages.postMessage(reports),
   close: () => messages.close()
 }

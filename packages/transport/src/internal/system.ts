@@ -93,9 +93,8 @@ export interface Poll {
   readonly watchRoomToo: (socket: Descriptor, key: number) => void
   /** Connections that wait to be accepted, for one of several threads. */
   readonly watchListener: (listener: Descriptor, key: number) => void
+  /** Each ring of the bell, once. */
   readonly watchBell: (key: number) => void
-  /** Hears the bell, however often it was rung. */
-  readonly hear: () => void
   /** No more events, but for those that have been fetched. */
   readonly unwatch: (descriptor: Descriptor) => void
   /** Waits for events, -1: as long as it takes, and passes each on. */

@@ -838,12 +838,8 @@ export class SimulatedPoll implements Poll {
     this.bell.wake?.("in")
   }
 
-  hear() {
-    this.bell.rung = false
-  }
-
   watchBell(key: number) {
-    this.watch("bell", this.bell, key, epollIn, false)
+    this.watch("bell", this.bell, key, epollIn, true)
   }
 
   watchListener(listener: Descriptor, key: number) {

@@ -1,8 +1,9 @@
 /** The loop of a worker of the kernel transport on a simulated kernel, and the main thread as a test plays it. */
 import { assert } from "vitest"
+import { posted } from "../../src/internal/kernelBell.js"
 import { KernelLoop } from "../../src/internal/kernelLoop.js"
 import type { Order, Report, Side } from "../../src/internal/kernelMessages.js"
-import { Signal } from "../../src/internal/kernelMessages.js"
+import { makeSignals, Signal } from "../../src/internal/kernelMessages.js"
 import type { Proxies } from "../../src/internal/proxyProtocol.js"
 import type { Descriptor } from "../../src/internal/system.js"
 import { mainThread } from "../../src/internal/system.js"
@@ -32,7 +33,7 @@ export class SimulatedWorker {
   /** Whether the main thread hears of connections, or is busy. */
   isHeard = true
   private readonly reported: Array<Report> = []
-  private readonly signals = new Int32Array(2)
+  private readonly signals = makeSignals()
   private readonly orders: Array<ReadonlyArray<Order>> = []
 
   constructor({ proxies, ...limits }: Partial<Limits> & { readonly proxies?: Proxies } = {}) {
@@ -45,7 +46,7 @@ export class SimulatedWorker {
       poll: this.poll,
       clock: this.kernel.clock,
       port: {
-        receive: () => this.orders.shift(),
+        receive: () => this.orders.shift()!,
         post: (reports) => this.hear(reports),
         close: () => {}
       }
@@ -68,7 +69,9 @@ export class SimulatedWorker {
   /** Sends orders as one message. */
   send(...orders: ReadonlyArray<Order>) {
     this.orders.push(orders)
-    this.poll.ring()
+    if (posted(this.signals)) {
+      this.poll.ring()
+    }
   }
 
   /** Sends orders, and lets the worker follow them. */
@@ -83,6 +86,7 @@ export class SimulatedWorker {
       const { hasEvents } = this.poll
       this.loop.turn()
       if (!hasEvents && this.poll.waitsMs !== 0) {
+        Atomics.store(this.signals, Signal.asleep, 1)
         return
       }
     }
@@ -104,8 +108,14 @@ export class SimulatedWorker {
     this.settle()
   }
 
-  /** What has been reported since the last time. */
+  /** What has been reported since the last time, and what waits to be. */
   takeReports(): ReadonlyArray<Report> {
+    this.loop.sendReports()
+    return this.sentReports()
+  }
+
+  /** What the main thread has been told of since the last time. */
+  sentReports(): ReadonlyArray<Report> {
     return this.reported.splice(0)
   }
 
