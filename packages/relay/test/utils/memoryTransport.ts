@@ -166,47 +166,70 @@ const splice: typeof Transport.Transport.Service["splice"] = (left, right, _, on
   return { carried: () => carried, limit: () => {} }
 }
 
-const layer = Layer.effectContext(Effect.sync(() => {
-  const listeners = new Set<Transport.ListenOptions>()
-  const listener = () => listeners.values().next().value!
-  const transport: typeof Transport.Transport.Service = {
-    kind: "portable",
-    ownDescriptors: 0,
-    dial: ({ host, port }) =>
-      new Transport.DialError({ host, port, cause: Object.assign(new Error("refused"), { code: "ECONNREFUSED" }) }),
-    listen: (options) =>
-      Effect.acquireRelease(
-        Effect.sync(() => {
-          listeners.add(options)
-          return { host: options.host, port: options.port }
-        }),
-        () => Effect.sync(() => listeners.delete(options))
-      ),
-    splice
-  }
-  const dialer: typeof Dialer.Service = {
-    connect: (remoteAddress = "192.0.2.1") =>
-      Effect.acquireRelease(
-        Effect.sync(() => {
-          const [near, far] = End.pair()
-          listener().onConnection(new MemoryConnection(far, remoteAddress))
-          return near
-        }),
-        (near) => Effect.sync(() => near.destroy())
-      ).pipe(Effect.map(RelayTest.rawStream)),
-    failAccept: Effect.sync(() => listener().onAcceptError(new Transport.AcceptError({ cause: new Error("EMFILE") })))
-  }
-  return Context.make(Transport.Transport, transport).pipe(Context.add(Dialer, dialer))
-}))
+/** What is listened on in a network of relays, by host and port. Those of links have addresses that begin with 10. */
+export type Network = Map<string, Transport.ListenOptions>
+
+const nameOf = ({ host, port }: Transport.Bound) => `${host} ${port}`
+
+const dialIn = (network: Network): typeof Transport.Transport.Service["dial"] => ({ first, host, port }) =>
+  Effect.suspend(() => {
+    const listener = network.get(nameOf({ host, port }))
+    if (listener === undefined) {
+      const cause = Object.assign(new Error("refused"), { code: "ECONNREFUSED" })
+      return new Transport.DialError({ host, port, cause })
+    }
+    const [near, far] = End.pair()
+    near.write(first)
+    listener.onConnection(new MemoryConnection(far, "10.0.0.254"))
+    return Effect.acquireRelease(Effect.succeed(new MemoryConnection(near, host)), ({ close }) => close)
+  })
+
+const layer = (network: Network) =>
+  Layer.effectContext(Effect.sync(() => {
+    const listeners = new Set<Transport.ListenOptions>()
+    const listener = () => Array.from(listeners).find(({ host }) => !host.startsWith("10."))!
+    const transport: typeof Transport.Transport.Service = {
+      kind: "portable",
+      ownDescriptors: 0,
+      dial: dialIn(network),
+      listen: (options) =>
+        Effect.acquireRelease(
+          Effect.sync(() => {
+            listeners.add(options)
+            network.set(nameOf(options), options)
+            return { host: options.host, port: options.port }
+          }),
+          () =>
+            Effect.sync(() => {
+              listeners.delete(options)
+              network.delete(nameOf(options))
+            })
+        ),
+      splice
+    }
+    const dialer: typeof Dialer.Service = {
+      connect: (remoteAddress = "192.0.2.1") =>
+        Effect.acquireRelease(
+          Effect.sync(() => {
+            const [near, far] = End.pair()
+            listener().onConnection(new MemoryConnection(far, remoteAddress))
+            return near
+          }),
+          (near) => Effect.sync(() => near.destroy())
+        ).pipe(Effect.map(RelayTest.rawStream)),
+      failAccept: Effect.sync(() => listener().onAcceptError(new Transport.AcceptError({ cause: new Error("EMFILE") })))
+    }
+    return Context.make(Transport.Transport, transport).pipe(Context.add(Dialer, dialer))
+  }))
 
 /** The whole relay, on connections in memory. */
-export const memoryRelayLayer = (settings: Settings, policies = Relay.openPolicies) =>
+export const memoryRelayLayer = (settings: Settings, policies = Relay.openPolicies, network: Network = new Map()) =>
   Relay.layerNoDependencies.pipe(
     Layer.provide(Listener.layer),
     Layer.provide([ControlSessions.layer, PendingSplices.layer, Splices.layer]),
     Layer.provide([Limiter.layer, Statistics.layer]),
     Layer.provide(policies),
-    Layer.provideMerge(layer),
+    Layer.provideMerge(layer(network)),
     Layer.provideMerge(
       RelayConfig.layer({
         bind: ["tx3-rst://192.0.2.9:38141"],
@@ -236,14 +259,14 @@ export interface MemoryRelay extends TestRelay {
     RelayTest.Ended | Handshake.HandshakeError,
     Scope.Scope
   >
+  readonly registerAs: (identity: Identity.Identity) => MemoryRelay["register"]
 }
 
 export const memoryRelay: Effect.Effect<MemoryRelay, never, Dialer | Relay.Relay> = Effect.gen(function*() {
   const dialer = yield* Dialer
   const relay = yield* testRelay
   const send = (bytes: Uint8Array) => Effect.tap(dialer.connect(), (stream) => stream.send(bytes))
-  const register = Effect.gen(function*() {
-    const identity = yield* Identity.generate
+  const registerAs = Effect.fnUntraced(function*(identity: Identity.Identity) {
     const tcp = yield* send(CertDigest.toBytes(relay.relay.digest))
     const { socket } = yield* Handshake.connect(tcp.stream, Tls.secureContext(identity))
     const control = RelayTest.rawStream(socket)
@@ -253,7 +276,7 @@ export const memoryRelay: Effect.Effect<MemoryRelay, never, Dialer | Relay.Relay
     })
     return { digest: CertDigest.toBytes(identity.digest), control, stall }
   })
-  return { ...relay, dialer, send, register }
+  return { ...relay, dialer, send, register: Effect.flatMap(Identity.generate, registerAs), registerAs }
 })
 
 /** `withRelay` without sockets: for `it.effect`, under whose clock nothing happens but what the test lets happen. */
