@@ -6,7 +6,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { CertDigest, Identity } from "@tx3/protocol"
 import { RelayTest } from "@tx3/relay"
 import { withPrograms } from "@tx3/testing/withPrograms"
-import { Effect } from "effect"
+import { Effect, Fiber } from "effect"
 import { createHash, randomBytes } from "node:crypto"
 import { carries } from "../../relay/test/utils/clients.js"
 import type { MemberProcess } from "./utils/memberProcess.js"
@@ -107,6 +107,31 @@ withPrograms(["nats-server"], () => {
           const met = yield* meet(each, door, door)
           yield* carries(met.peer, met.inside, "all is well")
         }
+      }))
+
+    it.scopedLive("one shuts down: peers of its nodes wait for them, and its splices end in peace", () =>
+      Effect.gen(function*() {
+        const { members: [home, door, side] } = yield* three
+        const node = yield* RelayTest.register(home.address)
+        const old = yield* meet(node, door, side)
+        yield* carries(old.peer, old.inside, "before")
+        const waiting = yield* peerAt(door, node)
+        const token = yield* node.token
+        const shutdown = yield* Effect.fork(home.shutdown)
+        // A peer whose node has its token already is dialed back by another member.
+        const inside = yield* RelayTest.dialBack(side.address, token)
+        yield* carries(waiting, inside, "in time")
+        yield* Effect.exit(node.control.receiveAll)
+        const early = yield* peerAt(door, node)
+        yield* early.send(Buffer.from("early"))
+        yield* door.until(({ connections }) => connections.preamble === 1)
+        const again = yield* RelayTest.register(side.address, { identity: node.identity })
+        const late = yield* RelayTest.dialBack(door.address, yield* again.token)
+        assert.strictEqual((yield* late.receive(5)).toString(), "early")
+        yield* carries(old.inside, old.peer, "after")
+        yield* Effect.forEach([old.peer, inside, late], ({ reset }) => reset)
+        yield* Fiber.join(shutdown)
+        yield* Effect.all([door.quiet, side.quiet])
       }))
 
     it.scopedLive("the engine is killed: what is local goes on, and all heals when it is back", () =>

@@ -4,6 +4,7 @@
  */
 import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
 import * as Effect from "effect/Effect"
+import * as FiberSet from "effect/FiberSet"
 import type * as Scope from "effect/Scope"
 import type { Directory } from "../Directory.js"
 import * as Messages from "./messages.js"
@@ -46,6 +47,7 @@ export const make = (
   Effect.gen(function*() {
     const currentTimeMillis = MonotonicTime.millis(yield* Effect.clock)
     const known = new Map<string, { member: Member | undefined; number: number; heardAt: number }>()
+    const run = yield* FiberSet.makeRuntime()
     const from = options.self().name
     let number = 0
 
@@ -53,6 +55,11 @@ export const make = (
       Effect.suspend(() =>
         directory.tell(subject, Messages.word.encode({ ...saying, from, number: ++number } as Messages.Word))
       )
+
+    const present = Effect.suspend(() => {
+      const { link, state, version } = options.self()
+      return say({ _tag: "Present", link, state, version })
+    })
 
     const forgetSilent = () => {
       const now = currentTimeMillis()
@@ -66,6 +73,10 @@ export const make = (
     const note = (word: Messages.Word) => {
       forgetSilent()
       const before = known.get(word.from)
+      if (before === undefined) {
+        // So that it knows this member at once.
+        run(present)
+      }
       if (word.number > (before?.number ?? 0) + 1) {
         options.onMissed()
       }
@@ -86,11 +97,6 @@ export const make = (
         note(word)
         options.onWord(word)
       }
-    })
-
-    const present = Effect.suspend(() => {
-      const { link, state, version } = options.self()
-      return say({ _tag: "Present", link, state, version })
     })
 
     return {
