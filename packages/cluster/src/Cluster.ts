@@ -178,6 +178,15 @@ const join = (here: Here, tokenPrefix: Uint8Array, directory: Directory["Type"],
           yield* forwards.begin(connection, yield* dial(link, ticket), node)
         }),
       forwards: forwards.all,
+      view: () => ({
+        name,
+        link,
+        isConnected: directory.isConnected(),
+        members: members.others(),
+        forwarded: forwards.total(),
+        received: tickets.redeemed(),
+        ...lookUps.counts()
+      }),
       awaitNone: forwards.awaitNone,
       drain: Effect.gen(function*() {
         state = "draining"

@@ -37,6 +37,25 @@ const updateName = (row, [name, value]) => {
   row.querySelector("button").setAttribute("aria-label", `Copy ${name.toLowerCase()} ${value}`)
 }
 
+const clusterFacts = ({ cluster, connections }) => {
+  if (cluster === null) {
+    return []
+  }
+  const { isConnected, lookUpSeconds, lookUps, members, name } = cluster
+  const all = sum(lookUps)
+  const others = members.map(({ name, state }) => state === "draining" ? `${name} (draining)` : name).join(", ")
+  return [
+    ["Cluster member", name],
+    ["Other members", isConnected ? others || "none" : "unknown: NATS is away"],
+    ["Forwarded", `${format.count(connections.forwarded)} now, ${format.count(cluster.forwarded)} in all`],
+    ["Received", `${format.count(cluster.received)} from other members`],
+    [
+      "Look-ups",
+      all === 0 ? "none" : `${inWords(lookUps)}; ${(lookUpSeconds * 1000 / all).toFixed(1)} ms on average`
+    ]
+  ]
+}
+
 export const showRelay = (status) => {
   updateList(
     byId("facts"),
@@ -48,7 +67,8 @@ export const showRelay = (status) => {
       ["Connections", format.count(sum(status.connections))],
       ["Memory", format.bytes(status.residentBytes)],
       ["Event loop lag", `${format.count(status.eventLoopLagSeconds * 1000)} ms`],
-      ["Log level", status.logLevel]
+      ["Log level", status.logLevel],
+      ...clusterFacts(status)
     ],
     makeFact,
     updateFact

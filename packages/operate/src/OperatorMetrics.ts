@@ -6,6 +6,7 @@
  */
 import type { Stage } from "@tx3/relay/Accepted"
 import { stages } from "@tx3/relay/Accepted"
+import { lookUpOutcomes } from "@tx3/relay/Elsewhere"
 import * as Metric from "effect/Metric"
 
 const gauge = (name: string, description: string) => Metric.gauge(`tx3_relay_${name}`, { description })
@@ -100,6 +101,54 @@ export const eventLoopLag = gauge(
  * @category metrics
  */
 export const residentBytes = gauge("resident_bytes", "Resident memory of the process")
+
+/**
+ * 1 while a member of a cluster is connected to NATS. Relays without a cluster do not have it.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const clusterConnected = gauge("cluster_connected", "1 while this member is connected to NATS")
+
+/**
+ * The members of the cluster that this member knows of, with itself.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const clusterMembers = gauge("cluster_members", "Members of the cluster, as this one sees it")
+
+/**
+ * Look-ups at other members since the relay started, by how they ended.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const clusterLookUps = tagged(
+  gauge("cluster_look_ups_total", "Look-ups at other members since the start"),
+  "outcome",
+  lookUpOutcomes
+)
+
+/**
+ * Seconds that all of these look-ups took together.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const clusterLookUpSeconds = gauge("cluster_look_up_seconds_total", "Seconds that all look-ups took together")
+
+/**
+ * Connections forwarded to other members, and received from them, since the relay started.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const clusterConnections = tagged(
+  gauge("cluster_connections_total", "Connections between members since the start"),
+  "direction",
+  ["forwarded", "received"]
+)
 
 /**
  * Seconds since the epoch.

@@ -135,6 +135,7 @@ export const layer: Layer.Layer<
         splices: snapshot.splices,
         totals: snapshot.totals,
         limits: limitsOf(live.current(), relay, now, snapshot, rates.last10s, quota.used()),
+        cluster: relay.membership?.view() ?? null,
         rates,
         top: {
           nodes: talkers(running.map(({ node }) => CertDigest.short(node)), nodes.bytes(ms)),

@@ -5,6 +5,7 @@
  * @since 0.1.0
  */
 import { stages } from "@tx3/relay/Accepted"
+import { lookUpOutcomes } from "@tx3/relay/Elsewhere"
 import { rejectionReasons } from "@tx3/relay/RelayError"
 import { endReasons } from "@tx3/relay/RelayEvents"
 import * as Schema from "effect/Schema"
@@ -126,6 +127,46 @@ export const Event = Schema.Struct({
  */
 export type Event = typeof Event.Type
 
+const Link = Schema.Struct({ host: Schema.String, port: Schema.Number })
+
+/**
+ * A cluster, as this member sees it.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Cluster = Schema.Struct({
+  /** This member. Each start gives it a new name. */
+  name: Schema.String,
+  /** Where other members connect to. */
+  link: Link,
+  /** Whether NATS is there. */
+  isConnected: Schema.Boolean,
+  /** The others. */
+  members: Schema.Array(Schema.Struct({
+    name: Schema.String,
+    link: Link,
+    state: Schema.Literal("listening", "draining"),
+    version: Schema.String
+  })),
+  /** Connections forwarded to other members, and received from them. */
+  forwarded: Count,
+  received: Count,
+  /** Look-ups in progress. */
+  lookingUp: Count,
+  lookUps: counts(lookUpOutcomes),
+  /** Seconds that all look-ups took together. */
+  lookUpSeconds: Schema.Number
+})
+
+/**
+ * What a member knows of its cluster. The totals are since it started.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Cluster = typeof Cluster.Type
+
 /**
  * What `GET /status` answers.
  *
@@ -160,6 +201,8 @@ export const Status = Schema.Struct({
     bytesFromNodes: Schema.Number
   }),
   limits: Schema.Array(LimitUse),
+  /** The cluster that the relay is a member of; null: none. */
+  cluster: Schema.NullOr(Cluster),
   /** Over 10 seconds, a minute and 15 minutes. */
   rates: Schema.Struct({ last10s: Rates, last1m: Rates, last15m: Rates }),
   top: Schema.Struct({ nodes: Talkers, sources: Talkers }),

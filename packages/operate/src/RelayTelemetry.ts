@@ -8,6 +8,7 @@
 import * as FileSystem from "@effect/platform/FileSystem"
 import { callouts } from "@tx3/policy/AccessCallout"
 import { stages } from "@tx3/relay/Accepted"
+import { lookUpOutcomes } from "@tx3/relay/Elsewhere"
 import * as RelayMetrics from "@tx3/relay/RelayMetrics"
 import * as DescriptorLimit from "@tx3/sockets/DescriptorLimit"
 import * as Context from "effect/Context"
@@ -59,6 +60,15 @@ const refresh = Effect.gen(function*() {
   set(OperatorMetrics.eventLoopLag, status.eventLoopLagSeconds)
   set(OperatorMetrics.residentBytes, status.residentBytes)
   set(OperatorMetrics.startTime, status.startedAt / 1000)
+  if (status.cluster !== null) {
+    const { cluster } = status
+    set(OperatorMetrics.clusterConnected, cluster.isConnected ? 1 : 0)
+    set(OperatorMetrics.clusterMembers, cluster.members.length + 1)
+    lookUpOutcomes.forEach((outcome) => set(OperatorMetrics.clusterLookUps[outcome], cluster.lookUps[outcome]))
+    set(OperatorMetrics.clusterLookUpSeconds, cluster.lookUpSeconds)
+    set(OperatorMetrics.clusterConnections.forwarded, cluster.forwarded)
+    set(OperatorMetrics.clusterConnections.received, cluster.received)
+  }
   for (const { limit, name, used } of status.limits) {
     limitsTold.add(name)
     set(OperatorMetrics.limit(name), limit)

@@ -114,6 +114,9 @@ export interface Membership {
   /** The connections that are forwarded now. */
   readonly forwards: () => Iterable<Forward>
 
+  /** The cluster as this member sees it now, with totals since it started. */
+  readonly view: () => View
+
   /** Waits until no connection is forwarded. */
   readonly awaitNone: Effect.Effect<void>
 
@@ -137,4 +140,52 @@ export interface Forward {
   readonly carried: () => Transport.Carried
   /** Ends it with a reset of both sides. */
   readonly reset: Effect.Effect<void>
+}
+
+/**
+ * How a look-up at the other members can end: its owner is `found`, no member has it (`unknown`), its owner has `refused` it, it is
+ * `unavailable` whether a member has it, or there were too many look-ups (`limited`).
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const lookUpOutcomes = ["found", "unknown", "refused", "unavailable", "limited"] as const
+
+/**
+ * One of {@link lookUpOutcomes}.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type LookUpOutcome = typeof lookUpOutcomes[number]
+
+/**
+ * A cluster, as one member sees it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface View {
+  /** This member. Each start gives it a new name. */
+  readonly name: string
+  /** Where other members connect to. */
+  readonly link: Transport.Bound
+  /** Whether look-ups are possible. */
+  readonly isConnected: boolean
+  /** The other members that have said in the last few seconds that they are there. */
+  readonly members: ReadonlyArray<{
+    readonly name: string
+    readonly link: Transport.Bound
+    readonly state: "listening" | "draining"
+    readonly version: string
+  }>
+  /** Connections forwarded to other members, in all. */
+  readonly forwarded: number
+  /** Connections that other members have forwarded to this one, in all. */
+  readonly received: number
+  /** Look-ups in progress, with the peers that wait for a node that moves. */
+  readonly lookingUp: number
+  readonly lookUps: Readonly<Record<LookUpOutcome, number>>
+  /** Seconds that all look-ups took together. */
+  readonly lookUpSeconds: number
 }

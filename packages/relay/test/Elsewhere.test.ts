@@ -49,6 +49,7 @@ class Neighbours {
         return {
           announce: ({ node }) => Effect.zipRight(this.mayAnnounce.await, Effect.sync(() => this.announced.push(node))),
           forwards: () => forwards,
+          view: () => assert.fail("nobody asks"),
           awaitNone: Effect.suspend(() => RelayTest.eventually(Effect.sync(() => forwards.size === 0))),
           drain: Effect.sync(() => this.drained.push(index)),
           forward: (connection, preamble) => this.forward(1 - index, here, forwards, connection, preamble)

@@ -230,6 +230,30 @@ const rates = (name: string, rate: RelayStatus.Rates) => [
 const talkers = (name: string, talkers: ReadonlyArray<RelayStatus.Talker>) =>
   table([name, "splices", "bytes"], talkers.map(({ bytes: count, name, splices }) => [name, splices, bytes(count)]))
 
+const cluster = ({ cluster, connections }: RelayStatus.Status) => {
+  if (cluster === null) {
+    return []
+  }
+  const { isConnected, link, lookUpSeconds, lookUps, members, name, ...counts } = cluster
+  const all = Object.values(lookUps).reduce((sum, count) => sum + count, 0)
+  const place = ({ host, port }: typeof link) => Address.hostPort(host, port)
+  return [
+    `member ${name} of a cluster of ${members.length + 1}, links at ${place(link)}` +
+    (isConnected ? "" : "; NATS is away: only local nodes and peers are served"),
+    `${connections.forwarded} connections forwarded now, ${counts.forwarded} in all; ${counts.received} received`,
+    `${all} look-ups${all === 0 ? "" : `, ${(lookUpSeconds * 1000 / all).toFixed(1)} ms on average`}: ` +
+    Object.entries(lookUps).map(([outcome, count]) => `${count} ${outcome}`).join(", "),
+    "",
+    ...members.length === 0 ? [] : [
+      table(
+        ["other member", "links at", "state", "version"],
+        members.map(({ link, name, state, version }) => [name, place(link), state, version])
+      ),
+      ""
+    ]
+  ]
+}
+
 const statusForPeople = (status: RelayStatus.Status) =>
   [
     `tx3-relay ${status.version}, ${status.state} for ${duration(status.uptimeSeconds)}, ${status.transport} transport`,
@@ -238,6 +262,7 @@ const statusForPeople = (status: RelayStatus.Status) =>
     "",
     `${status.connections.control} nodes, ${status.splices} splices, ${status.connections.pending} peers waiting`,
     "",
+    ...cluster(status),
     table(
       ["limit", "used", "of"],
       status.limits.map((use) => [use.name, amount(use, use.used), amount(use, use.limit)])

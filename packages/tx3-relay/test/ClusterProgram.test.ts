@@ -1,13 +1,16 @@
 /** Members that are started as an operator starts them, on Debian's nats-server, with nodes and peers of the program tx3. */
 import { assert, describe, it } from "@effect/vitest"
+import { Address, CertDigest } from "@tx3/protocol"
+import { RelayTest } from "@tx3/relay"
 import * as programs from "@tx3/testing/builtPrograms"
 import { withPrograms } from "@tx3/testing/withPrograms"
-import { Effect } from "effect"
+import { Effect, Either } from "effect"
 import { natsServer } from "../../cluster/test/utils/natsServer.js"
 
 const link = { TX3_RELAY_CLUSTER_LISTEN: "tx3-link://127.0.0.1:0" }
 
-const member = (nats: string) => programs.startRelay({ ...link, TX3_RELAY_CLUSTER_NATS: nats })
+const member = (nats: string, admin = "off") =>
+  programs.startRelay({ ...link, TX3_RELAY_CLUSTER_NATS: nats, TX3_RELAY_ADMIN: admin })
 
 describe("tx3-relay with a cluster", () => {
   it.scopedLive("starts without its engine, says so without the password, and stops", () =>
@@ -46,6 +49,32 @@ describe("tx3-relay with a cluster", () => {
         const [host] = /127\.0\.0\.1:\d+/.exec(second.address)!
         const { code, stderr } = yield* programs.run("tx3", ["ping", "-c", "1", node.replace(/127\.0\.0\.1:\d+/, host)])
         assert.strictEqual(code, 0, stderr)
+      }))
+
+    it.scopedLive("status shows the members and what is forwarded, and a ban ends that", () =>
+      Effect.gen(function*() {
+        const { url } = yield* natsServer()
+        const admin = `unix:${yield* programs.temporaryFolder}/admin.sock`
+        const [first, second] = yield* Effect.all([member(url), member(url, admin)], { concurrency: 2 })
+        const [home, door] = [first, second].map(({ address }) => Either.getOrThrow(Address.parse(address)))
+        const node = yield* RelayTest.register(home!)
+        const peer = yield* RelayTest.sendPreamble(door!, CertDigest.toBytes(node.identity.digest))
+        const inside = yield* node.accept
+        yield* inside.send(Buffer.from("hello"))
+        assert.strictEqual((yield* peer.receive(5)).toString(), "hello")
+        const operate = (...args: ReadonlyArray<string>) =>
+          Effect.map(
+            programs.run("tx3-relay", [...args, "--admin", admin]),
+            ({ stderr, stdout }) => `${stdout}${stderr}`
+          )
+        const status = yield* operate("status")
+        assert.match(status, /member [\w-]{11} of a cluster of 2, links at 127\.0\.0\.1:\d+\n/)
+        assert.include(status, "1 connections forwarded now, 1 in all; 0 received")
+        assert.match(status, /1 look-ups, [\d.]+ ms on average: 1 found, 0 unknown/)
+        assert.match(status, /other member +links at +state +version\n[\w-]{11} +127\.0\.0\.1:\d+ +listening +\d/)
+        yield* operate("ban", "127.0.0.1")
+        assert.strictEqual(yield* peer.closed, "reset")
+        yield* inside.closed
       }))
   })
 })

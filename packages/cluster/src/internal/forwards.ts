@@ -21,6 +21,8 @@ export interface Forwards {
     node: CertDigest | undefined
   ) => Effect.Effect<void>
   readonly all: () => Iterable<Forward>
+  /** How many have begun. */
+  readonly total: () => number
   readonly awaitNone: Effect.Effect<void>
 }
 
@@ -28,6 +30,7 @@ export const make = ({ config, transport }: Pick<Here, "config" | "transport">):
   Effect.gen(function*() {
     const run = Runtime.runFork(yield* Effect.runtime())
     const forwards = new Set<Forward>()
+    let total = 0
     const none = Effect.unsafeMakeLatch(true)
 
     const begin: Forwards["begin"] = (connection, link, node) =>
@@ -46,6 +49,7 @@ export const make = ({ config, transport }: Pick<Here, "config" | "transport">):
         const { id, socket, source } = connection
         const forward: Forward = { carried, connection: id, node, reset: socket.close, source }
         forwards.add(forward)
+        total++
         none.unsafeClose()
         connection.enter("forwarded", () => {
           forwards.delete(forward)
@@ -57,5 +61,5 @@ export const make = ({ config, transport }: Pick<Here, "config" | "transport">):
         return Scope.addFinalizer(connection.scope, Effect.zipRight(socket.close, Deferred.await(reported)))
       }).pipe(Effect.uninterruptible)
 
-    return { begin, all: () => forwards, awaitNone: none.await }
+    return { begin, all: () => forwards, total: () => total, awaitNone: none.await }
   })

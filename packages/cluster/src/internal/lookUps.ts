@@ -3,11 +3,16 @@
  * source, and how often the same unknown digest is asked for. A peer of a node that is about to move waits until it has.
  */
 import * as CertDigest from "@tx3/protocol/CertDigest"
+import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
 import type { Source } from "@tx3/protocol/Source"
+import type { LookUpOutcome, View } from "@tx3/relay/Elsewhere"
 import { Rejected } from "@tx3/relay/RelayError"
+import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as FiberId from "effect/FiberId"
+import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type { Directory, NotAnswered } from "../Directory.js"
 import * as Expiring from "./expiring.js"
@@ -52,8 +57,23 @@ export interface LookUps {
   readonly registered: (node: CertDigest.CertDigest) => void
   /** A node is about to register with another member. */
   readonly moving: (node: CertDigest.CertDigest) => void
-  /** Those that are under way. */
-  readonly size: () => number
+  /** Those in progress, and how those that are over ended. */
+  readonly counts: () => Pick<View, "lookingUp" | "lookUpSeconds" | "lookUps">
+}
+
+const outcomeOf = (exit: Exit.Exit<Found, Rejected>): LookUpOutcome => {
+  if (Exit.isSuccess(exit)) {
+    return "found"
+  }
+  switch (Option.getOrUndefined(Cause.failureOption(exit.cause))?.reason) {
+    case "refusedElsewhere":
+      return "refused"
+    case "clusterUnavailable":
+      return "unavailable"
+    case "maxLookUps":
+      return "limited"
+  }
+  return "unknown"
 }
 
 export const make = (options: {
@@ -72,7 +92,10 @@ export const make = (options: {
       onExpired: (moved) => Deferred.unsafeDone(moved, Effect.void)
     })
     const ofSource = new Map<Source, number>()
+    const currentTimeMillis = MonotonicTime.millis(yield* Effect.clock)
+    const totals = { found: 0, unknown: 0, refused: 0, unavailable: 0, limited: 0 }
     let all = 0
+    let seconds = 0
 
     /** Holds a place while the effect runs. */
     const within = <A>(source: Source, effect: Effect.Effect<A, Rejected>) =>
@@ -166,7 +189,15 @@ export const make = (options: {
       )
 
     return {
-      find: (preamble, { address, source }) => within(source, find(preamble, address)),
+      find: (preamble, { address, source }) =>
+        Effect.suspend(() => {
+          const startedMs = currentTimeMillis()
+          return Effect.onExit(within(source, find(preamble, address)), (exit) =>
+            Effect.sync(() => {
+              totals[outcomeOf(exit)]++
+              seconds += (currentTimeMillis() - startedMs) / 1000
+            }))
+        }),
       registered: (node) => {
         unknown.take(node)
         const move = moving.take(node)
@@ -175,6 +206,6 @@ export const make = (options: {
         }
       },
       moving: beginMove,
-      size: () => all
+      counts: () => ({ lookingUp: all, lookUps: { ...totals }, lookUpSeconds: seconds })
     }
   })

@@ -18,12 +18,14 @@ export interface Tickets {
   readonly issue: (reservation: Reservation) => string
   /** The reservation of a ticket, once. */
   readonly redeem: (ticket: string) => Reservation | undefined
-  readonly size: () => number
+  /** How many have been redeemed. */
+  readonly redeemed: () => number
 }
 
 export const make: Effect.Effect<Tickets, never, Scope.Scope> = Effect.gen(function*() {
   const run = Runtime.runFork(yield* Effect.runtime())
   const issued = new Set<Reservation>()
+  let redeemed = 0
 
   const giveBack = (reservation: Reservation) =>
     Effect.suspend(() => issued.delete(reservation) ? reservation.giveBack : Effect.void)
@@ -47,9 +49,10 @@ export const make: Effect.Effect<Tickets, never, Scope.Scope> = Effect.gen(funct
       const reservation = tickets.take(ticket)
       if (reservation !== undefined) {
         issued.delete(reservation)
+        redeemed++
       }
       return reservation
     },
-    size: tickets.size
+    redeemed: () => redeemed
   }
 })

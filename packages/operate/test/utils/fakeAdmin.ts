@@ -124,6 +124,7 @@ export const status = (changes: Partial<RelayStatus.Status> = {}): RelayStatus.S
   ],
   rates: { last10s: noRates, last1m: noRates, last15m: noRates },
   top: { nodes: { bySplices: [], byBytes: [] }, sources: { bySplices: [], byBytes: [] } },
+  cluster: null,
   suspectedProxy: null,
   eventLoopLagSeconds: 0.0012,
   residentBytes: 84_000_000,
