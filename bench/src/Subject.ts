@@ -80,7 +80,7 @@ export const environment = (settings: Record<string, string>) => ({
 })
 
 /** Waits for the address list that tx3 relays print. */
-const listening = (program: processes.Process): Effect.Effect<Relay, BenchError> =>
+export const listening = (program: processes.Process): Effect.Effect<Relay, BenchError> =>
   processes.until(
     program,
     "printing an address list",
@@ -112,7 +112,7 @@ const raised = {
 }
 
 /** Writes a file with these limits, which without `more` the original reads too. */
-const writeConfig = (
+export const writeConfig = (
   folder: string,
   limits: Readonly<Record<string, number>>,
   more?: Readonly<Record<string, unknown>>
