@@ -2,6 +2,7 @@
 // each of them, in this order.
 import { Buffer } from "node:buffer"
 import { execFileSync, spawn, spawnSync } from "node:child_process"
+import { once } from "node:events"
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -53,6 +54,7 @@ const run = (command, args, { code = 0, lines = 12, seconds = 300, ...options } 
 const start = async (command, args, pattern) => {
   show(command, args)
   const child = spawn(command, args, { env, detached: true, stdio: ["ignore", "pipe", "pipe"] })
+  const ended = once(child, "close")
   let said = ""
   child.stdout.on("data", (chunk) => said += chunk)
   child.stderr.on("data", (chunk) => said += chunk)
@@ -68,7 +70,7 @@ const start = async (command, args, pattern) => {
     const match = pattern.exec(said)
     if (match !== null) {
       console.log(said.trim())
-      return { child, match, stop, said: () => said }
+      return { ended, stop, said: () => said }
     }
     assert(child.exitCode === null, said)
     await sleep(100)
@@ -278,8 +280,10 @@ const steps = {
     )
     receiving.stop()
     serving.stop()
-    await sleep(2_000)
+    await serving.ended
     console.log(serving.said().split("\n").slice(-3).join("\n"))
+    // As systemd does when a service has ended.
+    relay.run("rm -r /run/tx3-relay /run/credentials")
 
     relay.run(`apt-get -qq remove --yes tx3-relay 2>&1 | tail -2; ls -l ${identity}; test ! -e /usr/bin/tx3-relay`)
     const left = "find / -xdev -path /proc -prune -o -path /root -prune -o -name '*tx3*' -print"
