@@ -105,7 +105,7 @@ const licencesOf = (folders) =>
     return `${name} ${version} (${license})\n\n${text}\n`
   }).sort().join(`\n${"-".repeat(80)}\n\n`)
 
-/** What a program prints for --help, itself and each of its commands, by the arguments. */
+/** The help of a program and of each of its commands, by the arguments. */
 const helpOf = async (program) => {
   const module = program === "tx3" ? "Tx3Command" : "RelayCommand"
   const { cli, command } = await import(pathToFileURL(join(packages, program, "dist", `${module}.js`)).href)

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { bundle, composition, programs } from "./bundle.mjs"
 
-/** What a program must not hold. */
+/** The packages that a program must not contain. */
 const unwanted = { tx3: /@opentelemetry|undici/, "tx3-relay": /undici/ }
 const shown = 12
 

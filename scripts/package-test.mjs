@@ -405,7 +405,7 @@ const steps = {
     for (const file of readdirSync(packages).filter((name) => !name.startsWith("libatomic1"))) {
       execFileSync("dpkg-deb", ["--extract", join(packages, file), folder])
     }
-    // What the stage "build" of the Dockerfile makes, and what the final stage copies of it.
+    // The files that the stage "build" of the Dockerfile makes, and those that the final stage copies.
     const built = join(scratch, "image-built")
     execFileSync("dpkg-deb", ["--extract", deb("tx3-relay"), built])
     for (const file of readdirSync(packages).filter((name) => name.startsWith("libatomic1"))) {

@@ -1,4 +1,4 @@
-// What typedoc (typedoc.json) does not know of this repository:
+// A plugin that tells typedoc (typedoc.json) about this repository:
 //
 // - Modules have the names they are imported by, and stand together by package, under its description.
 // - The tag of a service is a class with nothing in it: its page shows the members of the service. Classes of
@@ -133,7 +133,7 @@ export const load = (app) => {
 const extendsCall = (declaration) =>
   declaration.heritageClauses?.some(({ types: [base] }) => ts.isCallExpression(base.expression))
 
-// What a tag or a reference stands for.
+// Returns the type of the service that a tag or a reference stands for.
 const serviceOf = ({ checker }, declaration) => {
   const tag = checker.getTypeOfSymbolAtLocation(declaration.symbol, declaration)
   const service = checker.getPropertyOfType(tag, "Service")
@@ -179,7 +179,7 @@ const isOfItsOwn = (type) =>
   type.isIntersection() || (type.isUnion() && type.types.length > 3) ||
   ((type.objectFlags ?? 0) & (ts.ObjectFlags.Anonymous | ts.ObjectFlags.Mapped)) !== 0
 
-// What the type is that an alias names.
+// Returns the definition of the type that an alias names.
 const definitionOf = (context, alias, type) => {
   type.aliasSymbol = undefined
   const definition = context.converter.convertType(context, type)

@@ -1,4 +1,4 @@
-/** What the scripts that make packages share: the repository's facts, and packages of npm, checked by their hash. */
+/** Shared by the scripts that make packages: the repository's facts, and packages of npm, checked by their hash. */
 import { execFileSync } from "node:child_process"
 import { createHash } from "node:crypto"
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs"

@@ -111,7 +111,7 @@ export const makeDebianPackage = ({ folder, licences, name, out, packageVersion 
       `Architecture: ${architecture}`,
       `Maintainer: ${maintainer}`,
       `Installed-Size: ${size}`,
-      // What Node is linked with: objdump -T.
+      // The libraries that Node is linked with: objdump -T.
       "Depends: libatomic1 (>= 4.8), libc6 (>= 2.28), libgcc-s1 (>= 3.0), libstdc++6 (>= 5)",
       ...fields,
       "Section: net",

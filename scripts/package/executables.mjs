@@ -40,7 +40,7 @@ const assetsOf = (program, target, folder) => {
   }
 }
 
-/** What a program is made of: its packages of npm, as esbuild counts them, and their licences. */
+/** The packages of npm in a program, as esbuild counts them, and their licences. */
 const contentsOf = (folder, metafile) => {
   const koffi = "node_modules/koffi"
   const folders = Array.from(composition(metafile).keys()).filter((name) => name !== "ours")

@@ -50,7 +50,7 @@ export const load = async (options: {
   }
 }
 
-/** What is printed for these arguments, if that is known without the program. */
+/** The text that is printed for these arguments, if it is known without the program. */
 const inStore = async ({ build, help }: { readonly build: Build; readonly help: URL }): Promise<string | undefined> => {
   const args = process.argv.slice(2)
   if (args.length === 1 && args[0] === "--version") {

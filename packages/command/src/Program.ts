@@ -1,7 +1,7 @@
 /**
- * What both programs are to the shell: arguments in, exit code out, results on stdout, everything else on stderr. It
- * runs one command to its end; SIGINT, SIGTERM and an stdout that takes no more interrupt it, and its finalizers run. A
- * second signal ends at once.
+ * Runs a program of this project: it takes the arguments, gives the exit code, and writes results to stdout and everything
+ * else to stderr. It runs one command to its end. SIGINT, SIGTERM and a closed stdout interrupt the command, and its finalizers
+ * run. A second signal ends the process at once.
  *
  * @since 0.1.0
  */
@@ -39,7 +39,7 @@ import * as Version from "./Version.js"
 const done = 0
 const failed = 1
 const calledWrongly = 2
-/** What the shell sees of a program that a signal ended. */
+/** The exit code of a program that a signal ended, as shells have it. */
 const endedBy = (signal: NodeJS.Signals) => 128 + os.constants.signals[signal]
 
 /** How long a signal may come again as its own echo. */
@@ -133,7 +133,7 @@ const builtIn: ReadonlyArray<Help.Section> = [{
   ]
 }]
 
-/** What the commands of a program need. */
+/** The services that the commands of a program need. */
 const environment = Layer.mergeAll(
   NodeFileSystem.layer,
   NodePath.layer,
@@ -173,7 +173,7 @@ export const run = <E extends Reportable>(options: {
   readonly name: string
   /** A service does what it was started for until a signal ends it. */
   readonly isService: boolean
-  /** What is logged where --log-level does not say. */
+  /** The level of the log without --log-level. */
   readonly logLevel: LogLevel.LogLevel
   /** Tags of the errors which mean that the program was called or configured wrongly. */
   readonly usageErrors: ReadonlyArray<string>
@@ -267,7 +267,7 @@ export const onHangUp = <E>(action: Effect.Effect<unknown, E>): Effect.Effect<vo
         }),
         (listener) => Effect.sync(() => process.off("SIGHUP", listener))
       ), { bufferSize: 1, strategy: "sliding" }).pipe(
-        // What is wrong with it, the action has logged; a bug in it must not be the last thing that a signal does.
+        // The action has logged its failure. A defect in it must not end the handling of signals.
         Stream.runForEach(() => Effect.exit(action)),
         Effect.forkScoped,
         Effect.asVoid

@@ -6,7 +6,7 @@
 import * as Schema from "effect/Schema"
 
 /**
- * What was asked for makes no sense as it was put; the message says what would.
+ * The arguments cannot be used together as they are. The message names the remedy.
  *
  * @since 0.1.0
  * @category errors

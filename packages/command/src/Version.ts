@@ -1,5 +1,5 @@
 /**
- * What `--version` prints.
+ * The line that `--version` prints.
  *
  * @since 0.1.0
  */

@@ -17,7 +17,7 @@ export class FileError extends Schema.TaggedError<FileError>("@tx3/files/FileErr
   path: Schema.String,
   cause: Schema.Defect
 }) {
-  /** What the system says. */
+  /** The operating system's reason. */
   get problem(): string {
     return problemOf(this.cause)
   }

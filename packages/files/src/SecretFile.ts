@@ -51,7 +51,7 @@ const isOnReadOnlyMount = (path: string) =>
     }))
 
 /**
- * What is wrong with a file that is open to others, and what to do.
+ * Says why a file that others can read is refused, and the remedy.
  *
  * @since 0.1.0
  * @category getters

@@ -1,5 +1,5 @@
 /**
- * What the operating system says about an error. It owns nothing.
+ * Puts an error of the operating system into words. It owns nothing.
  *
  * @since 0.1.0
  */

@@ -206,7 +206,7 @@ export const client = (address: string): Layer.Layer<HttpClient.HttpClient> => {
 }
 
 /**
- * What URLs of the server at this address begin with.
+ * Returns the beginning of all URLs of the server at this address.
  *
  * @since 0.1.0
  * @category getters

@@ -13,7 +13,7 @@ import { ConnectionError } from "./NodeError.js"
 const lost = (cause: unknown) => new ConnectionError({ reason: "lost", cause })
 
 /**
- * What an error of a stream means for its connection.
+ * Returns the reason for which a connection ends when its stream fails with this error.
  *
  * @since 0.1.0
  * @category getters
@@ -117,13 +117,13 @@ export const end = (duplex: Duplex): Effect.Effect<void, ConnectionError> =>
     duplex.end(() => resume(duplex.writableFinished ? Effect.void : closedBy(duplex)))
   })
 
-/** What a stream that is being closed may take for one step: for a piece of what was written, or for the other end's end. */
+/** The time limit of each step of a close: sending a piece of the buffered bytes, or waiting for the other end's end. */
 const closingStepMs = 5_000
 
 /**
  * Ends in order: what was written goes out, then the end. Done when the operating system has it all, or when it takes nothing
  * for 5 s. The stream is destroyed when the other end has ended too, and 5 s later at the latest: destroyed earlier, with bytes
- * that were not read, TCP would reset it and take back what is on the way. What still comes is dropped.
+ * that were not read, TCP would reset it and take back what is on the way. Bytes that still arrive are dropped.
  *
  * @since 0.1.0
  * @category closing

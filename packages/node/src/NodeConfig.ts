@@ -90,7 +90,7 @@ export interface NodeConfigOptions {
    */
   readonly reconnectMinMs: number
 
-  /** What the wait between two tries does not grow beyond. Default 60000: a relay has its nodes back in a minute. */
+  /** The longest wait between two tries. Default 60000: a relay has its nodes back in a minute. */
   readonly reconnectMaxMs: number
 
   /**

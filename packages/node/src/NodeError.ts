@@ -64,7 +64,8 @@ export class TimedOut extends Schema.TaggedError<TimedOut>("@tx3/node/TimedOut")
 }
 
 /**
- * Who answered is not who the address names. The connection is closed before either side has sent anything else.
+ * The party that answered has another digest than the address. The connection is closed before either side has sent anything
+ * else.
  *
  * @since 0.1.0
  * @category errors

@@ -46,10 +46,10 @@ export interface Tx3Connection {
   readonly remoteAddress: { readonly host: string; readonly port: number }
 
   /**
-   * What the other end sends, read only as fast as it is pulled, until the other end's `end`. Leaving the stream early
-   * loses nothing but the chunk at hand; running it again goes on where it was left. A connection that ends without the
-   * other end's `end`, which comes as TLS's close_notify, fails with `truncated` behind its last byte, unless
-   * `NodeConfig.allowTruncated` takes that for an end.
+   * The bytes that the other end sends, until its `end`. The stream reads only as fast as it is pulled. A consumer that leaves
+   * early loses only the chunk at hand; running the stream again continues behind it. A connection that ends without the other
+   * end's `end`, which TLS sends as close_notify, fails with `truncated` behind its last byte, unless
+   * `NodeConfig.allowTruncated` accepts that as an end.
    */
   readonly readable: Stream.Stream<Uint8Array, ConnectionError>
 
@@ -67,8 +67,8 @@ export interface Tx3Connection {
 
   /**
    * Closes the connection in order: everything written goes out, and then the end, so that the other end finds a complete
-   * transfer. Done when the operating system has it all. What the other end still sends is dropped, and reads and writes fail
-   * with `closed`. A peer that takes nothing for 5 s finds a reset; one that does not end is closed after 5 s. Idempotent.
+   * transfer. Done when the operating system has it all. Bytes that the other end still sends are dropped, and reads and writes
+   * fail with `closed`. A peer that takes nothing for 5 s finds a reset; one that does not end is closed after 5 s. Idempotent.
    */
   readonly close: Effect.Effect<void>
 

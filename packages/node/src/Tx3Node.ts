@@ -91,7 +91,7 @@ const addressesIn = (destination: Destination): Arr.NonEmptyReadonlyArray<string
   typeof destination === "string" || destination instanceof Address.Address ? [destination] : destination
 
 /**
- * What to make a node of.
+ * The options of a node.
  *
  * @since 0.1.0
  * @category models

@@ -57,7 +57,7 @@ export interface Node extends AsyncDisposable, AsyncIterable<Connection> {
 }
 
 /**
- * What to make a node of.
+ * The options of a node.
  *
  * @since 0.1.0
  * @category models

@@ -84,7 +84,7 @@ export class Health extends HttpApiGroup.make("health", { topLevel: true })
 {}
 
 /**
- * What can be read: `GET /status`, `/control-streams`, `/splices` and `/bans`.
+ * The endpoints that read: `GET /status`, `/control-streams`, `/splices` and `/bans`.
  *
  * @since 0.1.0
  * @category groups
@@ -97,8 +97,8 @@ export class Look extends HttpApiGroup.make("look", { topLevel: true })
 {}
 
 /**
- * What can be done, each by a POST with a JSON body: `/kick/node`, `/kick/splice`, `/ban`, `/unban`, `/drain`,
- * `/log-level` and `/reload`.
+ * The endpoints that act, each a POST with a JSON body: `/kick/node`, `/kick/splice`, `/ban`, `/unban`, `/drain`, `/log-level`
+ * and `/reload`.
  *
  * @since 0.1.0
  * @category groups

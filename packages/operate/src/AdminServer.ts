@@ -129,7 +129,7 @@ const act = HttpApiBuilder.group(AdminApi, "act", (handlers) =>
       .handle("reload", () => actions.reload)
   }))
 
-/** What the listeners of one admin server share. */
+/** The state that the listeners of one admin server share. */
 interface Shared {
   readonly sessions: PageSessions
   readonly connections: LocalHttp.Connections
@@ -217,11 +217,11 @@ const events = (shared: Shared) =>
     })
   )
 
-/** What a request bears. The scheme may be written in any case (RFC 9110, section 11.1). */
+/** The bearer token of a request. The scheme may be written in any case (RFC 9110, section 11.1). */
 const bearerOf = ({ headers }: HttpServerRequest.HttpServerRequest) =>
   /^bearer +(.*?) *$/i.exec(headers["authorization"] ?? "")?.[1]
 
-/** What a listener asks of those that come to it. */
+/** The credentials that a listener requires. */
 type Policy =
   /** Nothing: the file system, or the machine's being of one user, decides who comes. */
   | { readonly is: "open" }

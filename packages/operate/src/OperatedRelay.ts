@@ -50,7 +50,7 @@ const member = Layer.unwrapEffect(Effect.gen(function*() {
   return layer(cluster)
 }))
 
-/** What is logged, measured and traced above it goes to the collector, too, if there is one. */
+/** Also sends the logs, metrics and traces of the layers above it to the collector, if there is one. */
 const exporting = Layer.unwrapEffect(Effect.map(LiveSettings.LiveSettings, (live) => {
   const { otlp } = live.current()
   return otlp === undefined ? Layer.empty : RelayTelemetry.layerOtlp(otlp)

@@ -68,7 +68,7 @@ export const limitUsed = (name: string) =>
   Metric.tagged(gauge("limit_used", "How much of a limit is used"), "limit", name)
 
 /**
- * What each limit allows, by the name of the setting, in the unit of `limitUsed`.
+ * The value of each limit, by the name of the setting, in the unit of `limitUsed`.
  *
  * @since 0.1.0
  * @category metrics

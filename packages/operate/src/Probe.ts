@@ -13,7 +13,7 @@ import * as Schema from "effect/Schema"
 import { randomBytes } from "node:crypto"
 
 /**
- * What is tried, in this order:
+ * The steps of a probe, in this order:
  *
  * - `controlStream`: connect, TLS, and the relay's all-clear,
  * - `peer`: connect with the node's digest, until the node has the splice token,

@@ -1,6 +1,6 @@
 /**
- * What an operator does to a running relay. Each action is logged and noted in the journal. Nothing is held but whether
- * the relay has been told to drain.
+ * The actions of an operator on a running relay. Each action is logged and noted in the journal. The module's only state is
+ * whether the relay has been told to drain.
  *
  * @since 0.1.0
  */
@@ -20,7 +20,7 @@ import { LogLevelSwitch } from "./LogLevelSwitch.js"
 import { RelayJournal } from "./RelayJournal.js"
 
 /**
- * What an operator can do to a running relay. A failure has done nothing, and its message says why.
+ * Performs an operator's actions on a running relay. An action that fails has changed nothing, and its message says why.
  *
  * @since 0.1.0
  * @category services

@@ -1,6 +1,6 @@
 /**
- * What a relay has done in the last 15 minutes, and what it is doing now. Its fiber takes a sample each second and keeps
- * 900 of them, until the layer's scope closes.
+ * Keeps what a relay has done in the last 15 minutes, and shows what it is doing now. Its fiber takes a sample each second and
+ * keeps 900 of them, until the layer's scope closes.
  *
  * @since 0.1.0
  */
@@ -44,7 +44,7 @@ export class RelayHistory extends Context.Tag("@tx3/operate/RelayHistory")<Relay
 }>() {}
 
 /**
- * What is told at the end of each second.
+ * One second of a relay, told at its end.
  *
  * @since 0.1.0
  * @category models

@@ -1,6 +1,6 @@
 /**
- * What an operator sees of a relay: the schemas of `/status` and of the lists, for programs that read them. Nodes are
- * shown by the first 8 characters of their digests.
+ * The schemas of `/status` and of the lists, for programs that read them. They show nodes by the first 8 characters of their
+ * digests.
  *
  * @since 0.1.0
  */
@@ -60,7 +60,7 @@ export const Rates = Schema.Struct({
 })
 
 /**
- * What happened, per second, on average over the last `seconds`.
+ * Events per second, on average over the last `seconds`.
  *
  * @since 0.1.0
  * @category models
@@ -168,7 +168,7 @@ export const Cluster = Schema.Struct({
 export type Cluster = typeof Cluster.Type
 
 /**
- * What `GET /status` answers.
+ * The answer to `GET /status`.
  *
  * @since 0.1.0
  * @category schemas
@@ -180,11 +180,11 @@ export const Status = Schema.Struct({
   uptimeSeconds: Schema.Number,
   state: Schema.Literal("listening", "draining"),
   digest: Schema.String,
-  /** What nodes are given. */
+  /** The addresses that nodes use. */
   addresses: Schema.Array(Schema.String),
-  /** What is bound: the same unless others are advertised. */
+  /** The addresses that the relay listens at: the same, unless others are advertised. */
   bound: Schema.Array(Schema.String),
-  /** Who carries bytes. */
+  /** The transport that carries bytes. */
   transport: Schema.Literal("portable", "kernel"),
   logLevel: Schema.String,
   connections: counts(stages),
@@ -246,7 +246,7 @@ export const ControlStream = Schema.Struct({
  * @category schemas
  */
 export const Splice = Schema.Struct({
-  /** What `kick` takes. */
+  /** The number that `kick` takes. */
   connection: Count,
   node: Schema.String,
   /** Of the peer. */
@@ -269,7 +269,7 @@ export const Ban = Schema.Struct({
 })
 
 /**
- * Who is banned, and since when, in milliseconds since the epoch.
+ * A banned node or source, and since when, in milliseconds since the epoch.
  *
  * @since 0.1.0
  * @category models
@@ -293,7 +293,7 @@ export const Change = Schema.Struct({ setting: Schema.String, from: Schema.Strin
 export type Change = typeof Change.Type
 
 /**
- * What a reload changed, and which settings of the file take effect only after a restart.
+ * The settings that a reload changed, and those of the file that take effect only after a restart.
  *
  * @since 0.1.0
  * @category schemas
@@ -301,7 +301,7 @@ export type Change = typeof Change.Type
 export const ReloadReport = Schema.Struct({ changed: Schema.Array(Change), needsRestart: Schema.Array(Change) })
 
 /**
- * What holds since a reload, and what has to wait for a restart.
+ * The settings that apply since a reload, and those that need a restart.
  *
  * @since 0.1.0
  * @category models

@@ -87,7 +87,7 @@ const openDescriptors = Effect.flatMap(
 )
 
 /**
- * Every counter is there from the start, at 0. What is a state is read anew for each scrape.
+ * Serves the relay's metrics. Every counter is there from the start, at 0. States are read anew for each scrape.
  *
  * @since 0.1.0
  * @category layers

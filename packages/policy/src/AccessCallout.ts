@@ -22,8 +22,7 @@ import * as Runtime from "effect/Runtime"
 import type { Access } from "./OperatorConfig.js"
 
 /**
- * What became of a request: `allowed` by a 2xx, `refused` by a 403, and `failed` by whatever is no answer: another
- * status, an error, nothing in time.
+ * The outcome of a request: `allowed` by a 2xx, `refused` by a 403, `failed` by another status, an error or a timeout.
  *
  * @since 0.1.0
  * @category models

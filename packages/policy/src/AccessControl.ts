@@ -1,7 +1,7 @@
 /**
- * Who may use the relay, as its settings and its operator say: the lists of `access`, bans, the callout, and the month's
- * volume. It gives the relay its `Access`, and holds the lists in a form to look things up in, compiled whenever the
- * settings change, and the bans, until its layer's scope closes.
+ * Decides who may use the relay, by the lists of `access`, bans, the callout, and the month's volume. It provides the relay's
+ * `Access`. It owns the bans and the lists, which it compiles for look-ups whenever the settings change, until its layer's
+ * scope closes.
  *
  * @since 0.1.0
  */
@@ -80,8 +80,8 @@ export class AccessControl extends Context.Tag("@tx3/policy/AccessControl")<Acce
   readonly bans: () => ReadonlyArray<Ban>
 
   /**
-   * Keeps a node, an address or a range of addresses out until the relay ends, whatever the lists say. What is running
-   * goes on, for the caller to end: the answer tells which.
+   * Keeps a node, an address or a range of addresses out until the relay ends, whatever the lists say. Running connections go
+   * on. The caller ends them: the answer says which they are.
    */
   readonly ban: (who: string) => Effect.Effect<Match, InvalidBan>
 

@@ -18,7 +18,7 @@ import * as OperatorConfig from "./OperatorConfig.js"
 import { Settings } from "./OperatorConfig.js"
 
 /**
- * What one load of a relay's configuration comes to.
+ * The result of loading a relay's configuration once.
  *
  * @since 0.1.0
  * @category models
@@ -41,7 +41,7 @@ export interface Change {
 }
 
 /**
- * What holds since a reload, and what has to wait for a restart.
+ * The settings that apply since a reload, and those that need a restart.
  *
  * @since 0.1.0
  * @category models
@@ -70,17 +70,17 @@ export class ReloadRefused extends Data.TaggedError("ReloadRefused")<{ readonly 
  * @category services
  */
 export class LiveSettings extends Context.Tag("@tx3/policy/LiveSettings")<LiveSettings, {
-  /** What holds now. */
+  /** The current settings. */
   readonly current: () => Settings
 
-  /** Calls `listener` with what holds now, and again whenever that has changed, until the scope closes. */
+  /** Calls `listener` with the current settings, and again whenever they change, until the scope closes. */
   readonly follow: (listener: (settings: Settings) => void) => Effect.Effect<void, never, Scope.Scope>
 
-  /** Loads them again. What can change in a running relay holds from now on. */
+  /** Loads them again. Settings that can change in a running relay apply from now on. */
   readonly reload: Effect.Effect<ReloadReport, ReloadRefused>
 }>() {}
 
-/** What a relay has bound, opened or handed out when it started. */
+/** The settings by which a relay has bound, opened or handed out something at its start. */
 const fixedAtStart: ReadonlyArray<keyof Settings> = [
   "bind",
   "advertise",

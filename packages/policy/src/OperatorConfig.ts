@@ -1,6 +1,6 @@
 /**
- * What an operator can set: a relay's settings, and those of the layers around it. They stand in the same file, and are
- * taken from the same places, as `RelayConfig`'s.
+ * All settings of an operator: the relay's, and those of the layers around it. They are in the same file and come from the same
+ * places as `RelayConfig`'s.
  *
  * @since 0.1.0
  */
@@ -108,7 +108,7 @@ const lists = <Entry extends Schema.Schema.Any>(entry: Entry) =>
   })
 
 /**
- * Who may use the relay, all of it if nothing is said.
+ * The nodes, peers and sources that may use the relay. Without these settings all may.
  *
  * @since 0.1.0
  * @category schemas
@@ -239,8 +239,8 @@ export const Settings = Schema.Struct({
   admin: Schema.optionalWith(AdminAddresses, { default: () => [] }),
 
   /**
-   * What a request to the admin server has to bear, `Authorization: Bearer TOKEN`, unless it comes by a unix socket. Needed
-   * where it listens beyond loopback.
+   * The token that requests to the admin server must carry (`Authorization: Bearer TOKEN`), except over a unix socket. Required
+   * if the server listens beyond loopback.
    */
   adminToken: Schema.optional(
     Schema.Redacted(Schema.String.pipe(
@@ -316,7 +316,7 @@ export const openAddresses = (
 ): ReadonlyArray<string> => adminToken !== undefined || admin.some(isUnix) ? [] : admin
 
 /**
- * What is wrong with settings that are used nevertheless, each with its remedy.
+ * Returns the warnings about settings that are used nevertheless, each with its remedy.
  *
  * @since 0.1.0
  * @category getters

@@ -39,7 +39,7 @@ export class VolumeQuota extends Context.Tag("@tx3/policy/VolumeQuota")<VolumeQu
   /** This month, `2026-11`. */
   readonly month: () => string
 
-  /** What the thresholds of now make of them. */
+  /** The state of the month, by the current thresholds. */
   readonly state: () => State
 }>() {}
 
@@ -58,7 +58,7 @@ export class VolumeQuotaError extends Schema.TaggedError<VolumeQuotaError>("@tx3
   }
 }
 
-/** What the file holds. */
+/** The content of the file. */
 const Count = Schema.parseJson(Schema.Struct({
   month: Schema.String.pipe(Schema.pattern(/^\d{4}-(0[1-9]|1[0-2])$/)),
   bytes: Schema.Finite.pipe(Schema.nonNegative())
@@ -129,7 +129,7 @@ export const layer: Layer.Layer<VolumeQuota, VolumeQuotaError, LiveSettings | Fi
       isChanged = true
       announced = "within"
       if (now < left.month) {
-        // What was carried while the clock was ahead was carried in the month that is.
+        // Bytes that were carried while the clock was ahead belong to the present month.
         used += before?.month === now ? before.bytes : 0
         before = undefined
         if (hasThreshold()) {
@@ -178,7 +178,7 @@ export const layer: Layer.Layer<VolumeQuota, VolumeQuotaError, LiveSettings | Fi
 
     const fail = (problem: string) => new VolumeQuotaError({ path, problem })
 
-    /** What was carried since this process began comes on top of what the file says. */
+    /** Adds the file's count to the bytes that this process has carried. */
     const load = Effect.gen(function*() {
       const text = yield* Effect.catchIf(fs.readFileString(path), isNotFound, () => Effect.succeed(undefined)).pipe(
         Effect.mapError((error) => fail(error.message))

@@ -14,7 +14,7 @@ const Scheme = Schema.Literal("tx3-st", "tx3-rst")
 
 const isScheme = Schema.is(Scheme)
 
-/** What is wrong with a host, which is an IPv6 address without its brackets, an IPv4 address or a name. */
+/** Says what is wrong with a host, which is an IPv6 address without its brackets, an IPv4 address or a name. */
 const hostProblem = (host: string): string | undefined => {
   if (host === "") {
     return "is missing"

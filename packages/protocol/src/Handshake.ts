@@ -59,8 +59,8 @@ const textOf = (cause: unknown) => cause instanceof Error ? cause.message : Stri
 
 /**
  * A connection ended without the other end's close_notify (RFC 8446, section 6.1): the other end failed or was ended, or a relay
- * or the network cut the connection off. What came before may be a part of what was sent: `nothing`, `data`, or
- * one byte of 0, the `all-clear` of a relay that took this end for a node (protocol, section 4).
+ * or the network cut the connection off. The bytes before it may be a part of what was sent: `nothing`, `data`, or one byte of
+ * 0, the `all-clear` of a relay that took this end for a node (protocol, section 4).
  *
  * @since 0.1.0
  * @category errors
@@ -87,7 +87,7 @@ export class Flood extends Schema.TaggedError<Flood>("@tx3/protocol/Flood")("Flo
 }
 
 /**
- * What a connection may do after the handshake.
+ * The options of a connection after its handshake.
  *
  * @since 0.1.0
  * @category models

@@ -13,8 +13,8 @@
 export const length = 32
 
 /**
- * What a relay sends first on a control stream, inside TLS: one zero byte that says the node is registered. From then
- * on the stream is a sequence of splice tokens, 32 bytes each (protocol, section 4).
+ * The all-clear: one zero byte that a relay sends first on a control stream, inside TLS, when the node is registered. Splice
+ * tokens of 32 bytes each follow it (protocol, section 4).
  *
  * @since 0.1.0
  * @category constants

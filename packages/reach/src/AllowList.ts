@@ -1,6 +1,7 @@
 /**
- * Who may connect to what is exposed: digests, or names of the file of names. Those in a file are read again when it has
- * changed, which is looked for at each connection. A file that cannot be used any more changes nothing, and is told of once.
+ * The list of peers that may connect to an exposed service: digests, or names of the file of names. Each connection checks
+ * whether the list's file has changed, and reads it again if so. A file that has become unusable is reported once, and the
+ * list stays as it was.
  *
  * @since 0.1.0
  */

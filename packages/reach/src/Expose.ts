@@ -14,11 +14,11 @@ import * as Passage from "./Passage.js"
 import { send as refuse } from "./Refusal.js"
 
 /**
- * What happens:
+ * The events of an exposed service:
  *
  * - `Opened`, `Closed`: a passage began, and ended;
- * - `Refused`: a peer that may not connect came and was told so, and the service heard nothing of it;
- * - `Unavailable`: a peer came, and the service did not take its connection, which the peer was told.
+ * - `Refused`: a peer that may not connect was told so. The service was not connected to;
+ * - `Unavailable`: the service did not accept a connection, and the peer was told so.
  *
  * @since 0.1.0
  * @category models
@@ -39,7 +39,7 @@ export type Event =
 export const Event = Data.taggedEnum<Event>()
 
 /**
- * What to expose, and to whom.
+ * The service to expose, and the peers that may connect.
  *
  * @since 0.1.0
  * @category models

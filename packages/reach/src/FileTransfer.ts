@@ -34,7 +34,7 @@ import { isFileName } from "./internal/fileName.js"
 /** How long an end that is to speak may be silent. */
 const patienceMs = 60_000
 
-/** What a sender has to bring while it is waited for. A byte now and then would hold a place for ever. */
+/** The slowest pace that a receiver accepts. A sender of a byte now and then would hold its place for ever. */
 const slowest: Pace = { bytes: 64 * 1024, inMs: 60_000 }
 
 interface Pace {
@@ -56,9 +56,8 @@ const bufferBytes = 256 * 1024
 const PrintableText = Schema.String.pipe(Schema.pattern(/^\P{Cc}*$/u))
 
 /**
- * What a file may be called: a name in one folder on any system, and not that of a folder. At most 255 bytes, without
- * slashes, backslashes and control characters. It does not begin with a dot, as files do that programs read by themselves, or
- * with a dash, as options do.
+ * The name of a file in one folder on any system: at most 255 bytes, without slashes, backslashes and control characters. It
+ * begins neither with a dot, like files that programs read by themselves, nor with a dash, like options.
  *
  * @since 0.1.0
  * @category schemas
@@ -72,7 +71,7 @@ const isName = Schema.is(Name)
 const nameRule = "a name has up to 255 bytes, no slash, backslash or control character, and no dot or dash at its begin"
 
 /**
- * What a sender offers.
+ * The offer of a sender.
  *
  * @since 0.1.0
  * @category schemas
@@ -84,7 +83,7 @@ export const Offer = Schema.Struct({
 })
 
 /**
- * What a receiver answers, to the offer and at the end.
+ * The answer of a receiver, to the offer and at the end.
  *
  * @since 0.1.0
  * @category schemas
@@ -248,7 +247,7 @@ const transmit = (connection: Tx3Connection, { handle, path, size }: Source, adv
   })
 
 /**
- * What a receiver takes.
+ * The options of receiving a file.
  *
  * @since 0.1.0
  * @category models

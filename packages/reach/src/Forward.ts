@@ -19,7 +19,7 @@ import * as Local from "./LocalEndpoint.js"
 import * as Passage from "./Passage.js"
 
 /**
- * What happens:
+ * The events of a forwarding:
  *
  * - `Opened`, `Closed`: a passage began, and ended;
  * - `Waiting`: a local connection was made, but its node is not there; it is tried again for a while;
@@ -44,7 +44,7 @@ export type Event =
 export const Event = Data.taggedEnum<Event>()
 
 /**
- * What to forward, and where to.
+ * The endpoint to listen at, and the node to forward to.
  *
  * @since 0.1.0
  * @category models

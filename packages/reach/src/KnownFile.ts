@@ -28,7 +28,7 @@ export class NoKnownFile extends Schema.TaggedError<NoKnownFile>("@tx3/reach/NoK
 }
 
 /**
- * Who is known by which name.
+ * Digests by their names, and names by their digests.
  *
  * @since 0.1.0
  * @category models

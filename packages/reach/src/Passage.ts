@@ -25,7 +25,7 @@ import * as Refusal from "./Refusal.js"
  * @category models
  */
 export interface Passage {
-  /** Who is at the other end of the node's connection. */
+  /** The digest of the other end of the node's connection. */
   readonly peer: CertDigest
 
   /** Where that connection leads, with a numeric host: to the relay, or directly to the peer. */
@@ -58,7 +58,7 @@ export class Lost extends Data.TaggedError("Lost")<{ readonly side: "local" | "p
 }
 
 /**
- * What happens to passages: one began, and ended; `because` says that it was cut off, or that the other end refused this one.
+ * The beginning and the end of a passage. `because` says that it was cut off, or that the other end refused this one.
  *
  * @since 0.1.0
  * @category models

@@ -18,7 +18,7 @@ const payloadBytes = 64
 const patienceMs = 10_000
 
 /**
- * What answers is no echo: `silent` (no reply in time), `ended` (the end of the connection in place of a reply),
+ * The other end does not echo: `silent` (no reply in time), `ended` (the end of the connection in place of a reply),
  * `different` (other bytes came back).
  *
  * @since 0.1.0
@@ -56,7 +56,7 @@ export const once = (connection: Tx3Connection): Effect.Effect<number, PingError
   )
 
 /**
- * What some round trips come to, in milliseconds. `p99` is the least that 99 of 100 do not exceed.
+ * The summary of some round trips, in milliseconds. 99 of 100 take `p99` or less.
  *
  * @since 0.1.0
  * @category models

@@ -63,7 +63,7 @@ const send = (input: Readable, duplex: Duplex) =>
     )
   })
 
-/** What comes first, unless it is a refusal. */
+/** Passes the first bytes on, unless they are a refusal. */
 const begin = (connection: Tx3Connection, output: Writable, ownDigest: CertDigest | undefined) =>
   ownDigest === undefined
     ? Effect.void

@@ -29,7 +29,7 @@ export type Reason = "not-allowed" | "unavailable"
  * @category errors
  */
 export class Refused extends Schema.TaggedError<Refused>("@tx3/reach/Refused")("Refused", {
-  /** Who is refused, which is this end. */
+  /** The digest of this end, which is refused. */
   digest: Schema.String,
   reason: Schema.Literal("not-allowed", "unavailable")
 }) {
@@ -40,15 +40,15 @@ export class Refused extends Schema.TaggedError<Refused>("@tx3/reach/Refused")("
   }
 }
 
-/** What a refused peer is sent, in ASCII. */
+/** The line that a refused peer is sent, in ASCII. */
 const lineOf = (digest: CertDigest, reason: Reason) =>
   `tx3: refused ${digest}: ${
     reason === "not-allowed" ? "it is not allowed to connect here" : "the service does not answer"
   }\n`
 
-/** What the peer has sent before it learns of its refusal is read, or TCP would not deliver the line; for so long, */
+/** How long the peer's bytes are read after its refusal is sent. TCP would not deliver the line if they stayed unread. */
 const lingerMs = 5_000
-/** and so much, which is more than what is on the way. */
+/** How many of them are read: more than can be on the way. */
 const lingerBytes = 16 * 1024 * 1024
 
 /**

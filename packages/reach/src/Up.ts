@@ -92,7 +92,7 @@ export interface Reporter {
 }
 
 /**
- * What is around the services.
+ * The options of `tx3 up` that are not in its file.
  *
  * @since 0.1.0
  * @category models
@@ -105,7 +105,7 @@ export interface Options {
   readonly reporterOf: (service: string, names: KnownFile.Names) => Reporter
 }
 
-/** What a service has told. */
+/** The events of a service, for its status. */
 interface Record {
   readonly passages: Set<Passage.Passage>
   connected: number

@@ -60,7 +60,7 @@ const Relays = listOf(BindAddress, "addresses, of relays or of this machine")
 export const Exposed = Schema.Struct({
   /** The service: HOST:PORT or unix:PATH. */
   service: LocalEndpoint.FromString,
-  /** Who it is: a file of `tx3 keygen`. The file's own `identity` where it is not said. */
+  /** The service's identity: a file of `tx3 keygen`. Default: the file's own `identity`. */
   identity: Schema.optional(Schema.String),
   /** Where it is reached, in place of the file's own `relays`. */
   relays: Schema.optional(Relays),
@@ -100,9 +100,9 @@ const Name = Schema.String.pipe(
  * @category schemas
  */
 export const UpFile = Schema.Struct({
-  /** Who this machine is where nothing else is said: a file of `tx3 keygen`. */
+  /** The identity of all services without one of their own: a file of `tx3 keygen`. */
   identity: Schema.optional(Schema.String),
-  /** Where services are reached where nothing else is said: addresses of relays, or tx3-st:// ones of this machine. */
+  /** The relays of all services without some of their own: their addresses, or tx3-st:// ones of this machine. */
   relays: Schema.optional(Relays),
   /** The file of names; that of the user by default. */
   known: Schema.optional(Schema.String),

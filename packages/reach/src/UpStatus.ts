@@ -1,5 +1,5 @@
 /**
- * What `tx3 up` is doing, as it tells `tx3 status` over a unix socket: the schemas, the server on top of `LocalHttp`, and the
+ * The status that `tx3 up` sends to `tx3 status` over a unix socket: the schemas, the server on top of `LocalHttp`, and the
  * client.
  *
  * @since 0.1.0
@@ -86,7 +86,7 @@ export const Status = Schema.Struct({
 })
 
 /**
- * What `tx3 up` is doing, as {@link Status} has it.
+ * The status of `tx3 up`, as {@link Status} has it.
  *
  * @since 0.1.0
  * @category models

@@ -28,7 +28,7 @@ import { RelayConfig } from "./RelayConfig.js"
 import type { Rejected, RejectionReason } from "./RelayError.js"
 
 /**
- * What a connection is doing: sending its `preamble`, in the TLS `handshake` of a node, a registered node's `control`
+ * The stage of a connection: it sends its `preamble`, is in the TLS `handshake` of a node, a registered node's `control`
  * stream, a `pending` peer, one side of a splice (`spliced`), or `forwarded` to another relay of a cluster.
  *
  * @since 0.1.0
@@ -112,7 +112,7 @@ export interface Accepted {
 export interface Referral {
   /** The numeric address that the other relay accepted it from. */
   readonly address: string
-  /** What it sent to the other relay first: the digest of a node, or a token. */
+  /** The first 32 bytes that it sent to the other relay: the digest of a node, or a token. */
   readonly preamble: Uint8Array
   /** The source that registered the node, of a peer. */
   readonly host: Source.Source | undefined

@@ -26,7 +26,7 @@ export interface BandwidthPolicy {
 }
 
 /**
- * What a splice was given at its begin, and has to give back at its end.
+ * The membership of a splice, from its begin to its end.
  *
  * @since 0.1.0
  * @category models

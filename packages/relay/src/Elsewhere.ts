@@ -46,7 +46,7 @@ export interface Others {
 }
 
 /**
- * What a relay lets the others ask and do.
+ * The part of a relay that the others of its cluster use.
  *
  * @since 0.1.0
  * @category models
@@ -58,7 +58,7 @@ export interface Here {
   /** The settings of the relay, as they are at each moment. */
   readonly config: Settings
 
-  /** What carries the bytes of links. */
+  /** The transport that carries the bytes of links. */
   readonly transport: Transport.Transport["Type"]
 
   /** Takes the place of a socket that is dialed for a connection of this source. Fails with the limit that is reached. */
@@ -96,7 +96,7 @@ export interface Reservation {
 }
 
 /**
- * What a relay asks of the others.
+ * The other relays of a cluster, as one relay uses them.
  *
  * @since 0.1.0
  * @category models

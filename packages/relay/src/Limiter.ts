@@ -60,7 +60,7 @@ export class Limiter extends Context.Tag("@tx3/relay/Limiter")<Limiter, {
    */
   readonly relay: (node: RegisteredNode, source: Source) => Place | RejectionReason
 
-  /** What is taken now. */
+  /** The places that are taken now. */
   readonly counts: () => Counts
 }>() {}
 

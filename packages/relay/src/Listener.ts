@@ -45,13 +45,13 @@ import { Splices } from "./Splices.js"
 import { Statistics } from "./Statistics.js"
 
 /**
- * What is listened on, and every connection that came in and is still open.
+ * Listens at the relay's addresses, and keeps every connection that it accepted and that is still open.
  *
  * @since 0.1.0
  * @category services
  */
 export class Listener extends Context.Tag("@tx3/relay/Listener")<Listener, {
-  /** What to publish: every address under which the relay can be reached, with its digest. */
+  /** The addresses to publish: each one under which the relay can be reached, with its digest. */
   readonly addresses: ReadonlyArray<Address.Address>
 
   /** The addresses that are bound, which are the same unless others are advertised. */

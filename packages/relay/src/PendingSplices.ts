@@ -54,7 +54,7 @@ interface Entry extends Pending {
   seconds: number
 }
 
-/** What is known of a control stream's node: whether it is suspected, and the tokens that it may still come back with. */
+/** The watch on a control stream's node: whether it is suspected, and the tokens that it may still come back with. */
 interface Watch {
   readonly suspicion: Suspicion
   readonly void: Set<SpliceToken.SpliceToken>

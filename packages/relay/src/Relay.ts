@@ -47,13 +47,13 @@ export class Relay extends Context.Tag("@tx3/relay/Relay")<Relay, {
   /** The digest of the relay's certificate. */
   readonly digest: CertDigest
 
-  /** Who carries its bytes. */
+  /** The transport that carries its bytes. */
   readonly transport: Transport.Transport["Type"]["kind"]
 
   /** How many connections the descriptor limit of the process allows, if it has one. */
   readonly connectionsByDescriptors: Option.Option<number>
 
-  /** What the relay is doing and has done, at one moment. */
+  /** The state and the totals of the relay at one moment. */
   readonly snapshot: Effect.Effect<Snapshot>
 
   /** Its membership in a cluster, if it is in one. */
@@ -85,7 +85,7 @@ export class Relay extends Context.Tag("@tx3/relay/Relay")<Relay, {
 }>() {}
 
 /**
- * What a relay is doing at one moment, and the totals up to then.
+ * The state of a relay at one moment, and the totals up to then.
  *
  * @since 0.1.0
  * @category models

@@ -74,8 +74,8 @@ export const AddressRange = Schema.String.pipe(
 )
 
 /**
- * What can be set, as it stands in a file. All but `bind` have defaults, and the defaults of the first five are the
- * protocol's (section 5).
+ * The settings, as they are in a file. All but `bind` have defaults. The defaults of the first five are the protocol's
+ * (section 5).
  *
  * @since 0.1.0
  * @category schemas
@@ -194,8 +194,8 @@ export const Settings = Schema.Struct({
   ),
 
   /**
-   * Who carries bytes: `kernel` by splice(2), on Linux with the optional package koffi; `portable` this process, anywhere;
-   * `auto` the kernel where it can. bench/ says what each costs.
+   * The transport that carries bytes: `kernel` uses splice(2), on Linux with the optional package koffi; `portable` is this
+   * process, on any system; `auto` is the kernel where possible. bench/ measures their costs.
    */
   transport: Schema.optionalWith(
     Schema.Literal("auto", "kernel", "portable").annotations({
@@ -247,7 +247,7 @@ export type Settings = typeof Settings.Type
 export class RelayConfig extends Context.Tag("@tx3/relay/RelayConfig")<
   RelayConfig,
   Settings & {
-    /** What the relay presents to nodes; its digest is in the relay's address. */
+    /** The certificate and key that the relay presents to nodes. Its digest is in the relay's address. */
     readonly identity: Identity.Identity
   }
 >() {}

@@ -79,7 +79,7 @@ export type RejectionReason = typeof rejectionReasons[number]
  */
 export class Rejected extends Data.TaggedError("Rejected")<{
   readonly reason: RejectionReason
-  /** What was wrong in detail, as with a certificate. Only the debug log has it. */
+  /** The details, as of a certificate. Only the debug log has them. */
   readonly detail?: string
 }> {
   override get message(): string {

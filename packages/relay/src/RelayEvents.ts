@@ -1,6 +1,6 @@
 /**
- * What happens in a relay, one event at a time, for a program that keeps or shows it. The relay tells this service;
- * `layerSilent` discards the events.
+ * The events of a relay, one at a time, for a program that keeps or shows them. The relay tells this service; `layerSilent`
+ * discards the events.
  *
  * @since 0.1.0
  */
@@ -63,7 +63,7 @@ export interface Party {
 }
 
 /**
- * Who is told of a relay's events.
+ * The receiver of a relay's events.
  *
  * @since 0.1.0
  * @category services

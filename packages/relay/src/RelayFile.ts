@@ -43,7 +43,7 @@ export class RelayFileError extends Schema.TaggedError<RelayFileError>("@tx3/rel
 }
 
 /**
- * What a file holds. The settings are not checked yet: other places may add to them (`RelayConfig.decode`).
+ * The content of a file. Its settings are not checked yet: other places may add to them (`RelayConfig.decode`).
  *
  * @since 0.1.0
  * @category models

@@ -1,7 +1,7 @@
 /**
  * The running splices: a peer's connection and the one that its node dialed back with, joined by the Transport, without a
- * fiber. What a splice takes, its membership in `Bandwidth` and its entry here, is given back by a finalizer of the peer's
- * scope. It ends when the Transport says so, which ends both connections, and ending either of them ends it.
+ * fiber. A finalizer of the peer's scope gives back the membership of the splice in `Bandwidth` and its entry here. A splice
+ * ends when the Transport says so, which ends both connections, and ending either of them ends it.
  *
  * A fiber tells `Statistics` every second what has been carried, while splices run and until the layer's scope closes.
  *
@@ -36,7 +36,7 @@ export class Splices extends Context.Tag("@tx3/relay/Splices")<Splices, {
   /** All that run, the oldest first. */
   readonly all: () => Iterable<RunningSplice>
 
-  /** What the running splices have carried and `Statistics` has not been told yet. */
+  /** The bytes of the running splices that `Statistics` does not have yet. */
   readonly unmetered: () => Transport.Carried
 
   /** Waits until no splice is running. */
@@ -151,7 +151,7 @@ export const layer: Layer.Layer<Splices, never, Bandwidth | RelayConfig | Statis
 class Running implements RunningSplice {
   carrying!: Transport.Splice
   membership!: Membership
-  /** What the statistics have been told of. */
+  /** The bytes that the statistics have. */
   metered: Transport.Carried = { fromLeft: 0, fromRight: 0 }
   private ending: Transport.SpliceReport | undefined
   private onReport: (report: Transport.SpliceReport) => void = () => {}

@@ -1,6 +1,6 @@
 /**
- * What one relay has done since it started: the totals of a snapshot, counted together with the metrics. It lives as long as
- * the relay.
+ * Counts what one relay has done since it started: the totals of a snapshot, together with the metrics. It lives as long as the
+ * relay.
  *
  * @since 0.1.0
  */
@@ -58,7 +58,7 @@ export class Statistics extends Context.Tag("@tx3/relay/Statistics")<Statistics,
   readonly spliceBegan: (who: Party, afterMs: number) => void
   /** A splice has carried more bytes; its left side is the peer. */
   readonly carried: (who: Party, bytes: Transport.Carried) => void
-  /** A splice ended, this long after it began. What it carried is told by `carried`. */
+  /** A splice ended, this long after it began. `carried` counts its bytes. */
   readonly spliceEnded: (who: Party, report: Transport.SpliceReport, durationMs: number) => void
   /** The totals so far; they do not change afterwards. */
   readonly totals: () => Totals

@@ -28,7 +28,7 @@ import type { Duplex } from "node:stream"
 export class Ended extends Data.TaggedError("Ended")<{
   readonly reset: boolean
   readonly received: Buffer
-  /** What the system said, where it said something. */
+  /** The operating system's error, if there is one. */
   readonly cause?: unknown
 }> {}
 

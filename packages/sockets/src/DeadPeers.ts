@@ -17,7 +17,7 @@ import { deadAfterMs, isDead, lookEveryMs, probeIntervalMs } from "./TcpInfo.js"
 /** Sockets looked at before the event loop gets its turn: about a millisecond. */
 const looksPerTurn = 256
 
-/** What the kernel reports when keep-alive finds an end dead. */
+/** The error that the kernel reports when keep-alive finds an end dead. */
 const timedOut = (): NodeJS.ErrnoException =>
   Object.assign(new Error("read ETIMEDOUT: the other end has acknowledged nothing for half a minute"), {
     code: "ETIMEDOUT",

@@ -1,6 +1,6 @@
 /**
- * What a program that is one file, a single executable application of Node, carries beside its code. An installed package
- * has the same as files, and then nothing here finds any.
+ * The assets of a program that is one file, a single executable application of Node. An installed package has the same content
+ * as files; these functions find nothing there.
  *
  * @since 0.1.0
  */

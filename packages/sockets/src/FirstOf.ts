@@ -17,7 +17,7 @@ const givenUp = Exit.interrupt(FiberId.none)
 
 /**
  * Starts the ways `staggerMs` apart and gives the first success. Fails with every error, in the order of the ways, when
- * none is left. What the taken way acquired stays in the caller's scope.
+ * none is left. The resources of the way that succeeded stay in the caller's scope.
  *
  * @since 0.1.0
  * @category racing

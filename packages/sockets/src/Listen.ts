@@ -103,7 +103,7 @@ const missingCodes = new Set(["EADDRNOTAVAIL", "EAFNOSUPPORT"])
 
 const codeOf = ({ cause }: { readonly cause: unknown }) => (cause as NodeJS.ErrnoException).code ?? ""
 
-/** What it acquired is released when it fails, and with the caller's scope otherwise. */
+/** Releases the effect's resources when it fails, and with the caller's scope otherwise. */
 const inOwnScope = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function*() {

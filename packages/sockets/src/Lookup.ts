@@ -4,7 +4,7 @@
  * as `/etc/nsswitch.conf` says, and asks the hosts file and the DNS servers directly where the system has no thread free or
  * takes long.
  *
- * A lookup ends with its answer, at its deadline, or when its last caller is interrupted. What runs in a thread of libuv
+ * A lookup ends with its answer, at its deadline, or when its last caller is interrupted. A call that runs in a thread of libuv
  * cannot be ended; there is at most one such call for each name.
  *
  * @since 0.1.0
@@ -39,7 +39,7 @@ export class LookupError extends Data.TaggedError("LookupError")<{ readonly caus
 export type Resolve = (host: string) => Effect.Effect<ReadonlyArray<LookupAddress>, LookupError>
 
 /**
- * What a lookup asks, and for how long.
+ * The question of a look-up, and its time limit.
  *
  * @since 0.1.0
  * @category models

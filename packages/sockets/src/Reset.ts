@@ -10,7 +10,7 @@ import { descriptorOf } from "./SocketCalls.js"
 const readBytes = 64 * 1024
 
 /**
- * What is behind the end that a socket reports.
+ * The cause of the end that a socket reports.
  *
  * @since 0.1.0
  * @category models

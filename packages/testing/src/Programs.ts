@@ -19,7 +19,7 @@ export const find = (command: Command): string | undefined =>
 export const installCommand = (commands: ReadonlyArray<Command>): string =>
   `apt-get install ${Array.from(new Set(commands.map((command) => packageOf[command]))).sort().join(" ")}`
 
-/** What `withPrograms` puts before the names of missing programs, for a suite that it skips. */
+/** The text that `withPrograms` puts before the names of missing programs, for a suite that it skips. */
 export const prefix = "needs "
 
 /** The programs that a suite was skipped for, from the name that `withPrograms` gave it. */

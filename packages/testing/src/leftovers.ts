@@ -78,7 +78,7 @@ export default function setup() {
   return async () => {
     process.off("exit", onExit)
     process.off("SIGHUP", onHangUp)
-    // What is ending anyway has a moment to end.
+    // Processes that are ending get a moment to end.
     for (let tries = 0; tries < 50 && processes(run).length > 0; tries++) {
       await new Promise((resolve) => setTimeout(resolve, 100))
     }

@@ -38,7 +38,7 @@ export const boundReceiveBuffer = (socket: net.Socket, bytes: number): void => {
 export const [msgOob, msgDontWait] = [0x1, 0x40]
 export const shutWr = 1
 
-/** What tests send as urgent data, so that it can be told from the bytes around it. */
+/** The byte that tests send as urgent data. The bytes around it are different. */
 export const urgentByte = Buffer.of(0xff)
 
 /**
@@ -61,8 +61,8 @@ export const sendUrgentByte = (socket: net.Socket, onError?: () => void): boolea
 }
 
 /**
- * Sends bytes, an urgent one, more bytes and the end, so that a receiver in this process finds all of it at once. What is sent
- * must fit into the kernel's buffers.
+ * Sends bytes, an urgent one, more bytes and the end, so that a receiver in this process finds all of it at once. They must
+ * fit into the kernel's buffers.
  */
 export const sendUrgentAndEnd = (socket: net.Socket, before: Uint8Array, behind: Uint8Array): void => {
   const fd = descriptorOf(socket)!

@@ -21,7 +21,7 @@ const globals = globalThis as { [key]?: Counts }
 void [process.stdin, process.stdout, process.stderr]
 globals[key] ??= new Map(Array.from(counts()).filter(([kind]) => kind === "PipeWrap"))
 
-/** What is open now beyond what was: its kinds, each as often as it is. */
+/** The kinds of the handles that were opened since, each kind as often as there are such handles. */
 const opened = (before: Counts) =>
   Array.from(counts()).flatMap(([kind, count]) =>
     Array.from({ length: Math.max(0, count - (before.get(kind) ?? 0)) }, () => kind)
@@ -38,7 +38,7 @@ const places = () =>
         : []
     )
 
-/** What is ending anyway has this long, on a machine that is busy. */
+/** How long handles that are closing get for it, on a busy machine. */
 const patienceMs = 10_000
 
 // The hooks of a file end in the reverse order, so this is the last of them.

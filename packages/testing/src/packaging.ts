@@ -1,5 +1,5 @@
 /**
- * What lies in packaging/, and programs that judge it.
+ * The files in packaging/, and programs that judge them.
  */
 import { execFileSync, spawnSync } from "node:child_process"
 import { existsSync, readFileSync } from "node:fs"

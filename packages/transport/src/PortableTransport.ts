@@ -115,7 +115,7 @@ class PortableConnection extends UndecidedConnection {
     readonly remotePort: number,
     /** Takes the connection when its preamble has come, or is late; undefined: it has none, and its owner has it. */
     deliver: ((connection: PortableConnection) => void) | undefined,
-    /** What has been read of it. */
+    /** The bytes of the preamble that have been read. */
     begun: Buffer = noBytes
   ) {
     super()

@@ -15,7 +15,7 @@ import { Budget } from "./internal/budget.js"
  * @category models
  */
 export interface Rate {
-  /** What it is; undefined: without limit. */
+  /** The rate; undefined: without limit. */
   readonly bytesPerSecond: number | undefined
 
   /**

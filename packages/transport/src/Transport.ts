@@ -20,7 +20,7 @@ import type { Duplex } from "node:stream"
 import type { Rate } from "./Rate.js"
 
 /**
- * The TCP that a relay stands on. What it is given and gives is the same whichever implementation carries the bytes.
+ * The TCP beneath a relay. Its methods have the same meaning in every implementation.
  *
  * @since 0.1.0
  * @category services
@@ -100,7 +100,7 @@ export interface Bound {
  * @category models
  */
 export interface DialOptions extends Bound {
-  /** What the other end reads first; at least one byte, and few enough to fit into an empty socket. */
+  /** The bytes that the other end reads first: at least one, and few enough to fit into an empty socket. */
   readonly first: Uint8Array
   /** Milliseconds from the call until the other end must have accepted. */
   readonly timeoutMs: number
@@ -122,7 +122,7 @@ export interface Connection {
   readonly remoteAddress: string
   readonly remotePort: number
 
-  /** The first 32 bytes, once. What follows them stays with the connection for the next stage. */
+  /** The first 32 bytes, once. The bytes behind them stay with the connection for the next stage. */
   readonly preamble: Effect.Effect<Uint8Array, HungUp>
 
   /**
@@ -165,8 +165,8 @@ export interface SpliceOptions {
   /** Milliseconds of silence after which a splice that is open both ways ends; undefined: never. */
   readonly idleTimeoutMs: number | undefined
   /**
-   * What it may carry: it takes bytes only when each of these has some to give, and each counts them. A splice that waits
-   * for one is not silent.
+   * The rates that bound the splice. It takes bytes only when each of them has some to give, and each counts them. A splice
+   * that waits for a rate is not silent.
    */
   readonly rates: ReadonlyArray<Rate>
 }

@@ -66,7 +66,7 @@ const addressesIn = (value: unknown, place: string) =>
 
 const nameOne = "name one with --admin http://HOST:PORT or unix:/PATH"
 
-/** What a relay's file says of its admin server. */
+/** Reads the settings of the admin server from a relay's file. */
 const settingsOf = (file: string) =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
@@ -144,7 +144,7 @@ const ask = <A, E>(
         return yield* Effect.fail(error)
       }
       failures.push(new AdminClient.AdminUnreachable({ address, problem: problemIn(error, address) }))
-      // What may have reached a server is not asked again elsewhere.
+      // A request that may have reached a server is not sent to another one.
       if (!notConnected.has(causeOf(error)?.code ?? "")) {
         break
       }
@@ -162,7 +162,7 @@ const proxyWarning = ({ suspectedProxy }: RelayStatus.Status) =>
     ]
 
 /**
- * What the relay that runs with this file has to say against its settings: nothing if none runs, or its file has no
+ * Returns the objections of the relay that runs with this file to its settings: none if no relay runs, or if its file has no
  * `admin`.
  *
  * @since 0.1.0

@@ -185,7 +185,7 @@ const check = Command.make("check", { bind, file: relayFile, identity }, (own) =
   )
 
 /**
- * `tx3-relay` and the commands in it, for whoever wants to describe them.
+ * The command `tx3-relay` with its subcommands, from which the man page and the help are made.
  *
  * @since 0.1.0
  * @category commands

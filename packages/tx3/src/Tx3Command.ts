@@ -138,7 +138,7 @@ const receive = Command.make("receive", {
 )
 
 /**
- * `tx3` and the commands in it, for whoever wants to describe them.
+ * The command `tx3` with its subcommands, from which the man page and the help are made.
  *
  * @since 0.1.0
  * @category commands

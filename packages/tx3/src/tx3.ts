@@ -8,7 +8,7 @@ import * as Tx3Command from "./Tx3Command.js"
 Program.run({
   name: "tx3",
   isService: false,
-  // Whatever matters to its caller, the program says itself.
+  // The commands print their own messages.
   logLevel: LogLevel.Error,
   usageErrors: [
     "AddressError",

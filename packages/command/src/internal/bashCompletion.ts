@@ -1,6 +1,6 @@
 /**
- * What is wrong with the bash completion that @effect/cli (0.77) writes: it looks for names with a hyphen where it has put
- * names with two underscores, and the other way round, so that nothing behind `tx3-relay` is completed.
+ * Mends the bash completion that @effect/cli (0.77) writes. It looks for names with a hyphen where it has put names with two
+ * underscores, and the other way round, so it completes nothing behind `tx3-relay`.
  */
 const isCompletion = /^function _\S+_bash_completions\(\)/
 

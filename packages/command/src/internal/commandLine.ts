@@ -1,6 +1,6 @@
 /**
- * The arguments of a program, looked at before @effect/cli parses them: it blames a missing command for each flag that it does
- * not know, and has no help, version or suggestions. What is left to it are values, and arguments that are missing.
+ * Reads the arguments of a program before @effect/cli parses them: that blames a missing command for each flag that it does not
+ * know, and has no help, version or suggestions. It still checks values, and finds missing arguments.
  */
 import * as Command from "@effect/cli/Command"
 import * as CommandDescriptor from "@effect/cli/CommandDescriptor"

@@ -154,7 +154,7 @@ export const make = (config: NodeConfigOptions, descriptors: number, now: () => 
       }
     },
 
-    /** What is taken now. */
+    /** The places that are taken now. */
     counts: () => ({ connections, handshakes, parties: members.size }),
 
     /** How many of `count` places one party may have. */

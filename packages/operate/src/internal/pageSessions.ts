@@ -1,6 +1,6 @@
 /**
- * Who is signed in to the operator's page, in memory: codes, each good for one sign-in within a minute, and the sessions that
- * came of them. What is kept of either is its SHA-256.
+ * Keeps the sign-ins of the operator's page in memory: codes, each valid for one sign-in within a minute, and the sessions that
+ * came of them. It keeps only their SHA-256.
  */
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto"
 

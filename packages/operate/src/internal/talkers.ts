@@ -1,6 +1,6 @@
 /**
- * Who carried how many bytes in the last 15 minutes. Bounded however many there are: of each minute the thousand that
- * carried most are remembered, more or less.
+ * Counts the bytes of each node and source in the last 15 minutes. Its memory is bounded: it keeps, approximately, the
+ * thousand of each minute that carried most.
  */
 const minutes = 15
 const keptPerMinute = 1_000

@@ -11,7 +11,7 @@ export class TokenBuckets<Key extends string> {
 
   constructor(
     private readonly currentTimeMillis: () => number,
-    /** What a key can save up, in seconds. */
+    /** How many seconds of its rate a key can save up. */
     private readonly burstSeconds: number
   ) {}
 

@@ -2,7 +2,7 @@
  * Accepted sockets that wait for their turn. A turn of the event loop serves a few, one of each source after the other, so that
  * a source that connects a thousand times at once delays another's connection by a turn, and not by a thousand.
  *
- * What waits is its owner's to close: `clear` gives it back.
+ * The owner closes connections that still wait: `clear` returns them.
  */
 import type { Source } from "@tx3/protocol/Source"
 

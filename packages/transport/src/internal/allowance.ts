@@ -1,7 +1,7 @@
 /**
- * What one direction of a splice may take of its rates. It reserves a piece of each, takes it, and reserves the next when
- * the rates have earned the one before: so those that share a rate take turns, in the order in which they asked, and
- * who has been quiet has its turn at once. What a source did not give is put back.
+ * The allowance of one direction of a splice. It reserves a piece of each of its rates, takes it, and reserves the next when
+ * the rates have earned the one before. So directions that share a rate take turns in the order in which they asked, and one
+ * that has been quiet has its turn at once. Bytes that a source did not deliver are put back.
  */
 import { aheadNs, Budget, costNs, nowNs } from "./budget.js"
 
@@ -9,7 +9,7 @@ import { aheadNs, Budget, costNs, nowNs } from "./budget.js"
 const shortestMs = 4
 const longestMs = 64
 
-/** What a direction reserves at least: twice what it took the last time, between these. Less is not worth a system call. */
+/** The least that a direction reserves: twice what it took the last time, between these. Less is not worth a system call. */
 const leastBytes = 2 * 1024
 const firstBytes = 256
 
@@ -94,7 +94,7 @@ export class Allowance {
       return
     }
     for (const { budget, bytesPerSecond } of this.reserved) {
-      // What a change of the rate has made of it: see Budget.set.
+      // A change of the rate has changed the price of the rest: see Budget.set.
       budget.putBack(costNs(this.left, Math.max(bytesPerSecond, budget.bytesPerSecond)))
     }
     this.left = 0

@@ -1,6 +1,6 @@
 /**
- * A rate's state, in memory that threads share: the rate, and the time until which it is spent. Who takes bytes moves that
- * time on by as long as the rate needs for them, so one number is both the debt and the place in the queue.
+ * A rate's state, in memory that threads share: the rate, and the time until which it is spent. Taking bytes moves that time on
+ * by as long as the rate needs for them, so one number is both the debt and the place in the queue.
  */
 
 /** Bytes may be taken so long before they are earned. With several takers it is how long they wait for each other. */
@@ -9,7 +9,7 @@ export const aheadNs = 100e6
 /** How long unused bytes are kept: longer than a thread can be late, and little beside ten seconds. */
 const creditNs = 100e6
 
-/** Who asks gets this part of what may still be taken ahead: 25 ms alone, and less and less the more there are. */
+/** The part of the remaining advance that one request gets: 25 ms for a single direction, and less the more there are. */
 const part = 1 / 4
 
 const second = 1e9

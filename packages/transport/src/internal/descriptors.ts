@@ -1,7 +1,7 @@
 /**
  * The one module that acts on descriptors: sockets, epoll, pipes, through koffi and libc.
  *
- * What holds here, and what everything else relies on:
+ * The rules here, which everything else relies on:
  *
  * 1. The ledger, a byte for each descriptor number shared by all threads, names the one thread that may act on it. A
  *    number enters the ledger in the statement after its opening and leaves it in the one before its closing.
@@ -135,7 +135,7 @@ const setOption = (fd: number, level: number, option: number, value: number) => 
   orThrow("setsockopt", c.setsockopt(fd, level, option, intOption, intOption.length))
 }
 
-/** What listeners give to the sockets that they accept, and what dialed sockets have themselves. */
+/** Sets the options that listeners pass on to the sockets that they accept, and that dialed sockets have themselves. */
 const setTcpOptions = (fd: number) => {
   setOption(fd, ipprotoTcp, tcp.noDelay, 1)
   setOption(fd, ipprotoTcp, tcp.keepIdle, keepAliveSeconds)
@@ -202,7 +202,7 @@ const nameOfIpv6 = () => {
 /** A ledger with a place for every descriptor number that the process can have. */
 export const makeLedger = (descriptors: number) => new SharedArrayBuffer(descriptors)
 
-/** What one thread may do with the descriptors it owns. */
+/** The calls of one thread on the descriptors that it owns. */
 export class Descriptors implements DescriptorCalls {
   private readonly ledger: Uint8Array
   private readonly idlePipes: Array<Pipe> = []
@@ -373,7 +373,7 @@ export class Descriptors implements DescriptorCalls {
     return orErrno(c.shutdown(this.own(socket), shutWrite))
   }
 
-  /** What the kernel knows of a connection; undefined if it does not tell. */
+  /** The kernel's information on a connection; undefined if it gives none. */
   tcpInfo(socket: Descriptor): TcpInfo | undefined {
     return socketCalls.tcpInfo(this.own(socket))
   }
@@ -407,7 +407,7 @@ export class Descriptors implements DescriptorCalls {
       }
       return undefined
     }
-    // What an unprivileged process may have in pipes is limited (pipe-user-pages-soft); then it stays at its default.
+    // The kernel limits the pipes of an unprivileged user (pipe-user-pages-soft). Beyond that the default size remains.
     c.fcntl(to, setPipeSize, "int", pipeBytes)
     return { from, to, bytes: 0 }
   }
@@ -443,7 +443,7 @@ export class Descriptors implements DescriptorCalls {
     return moved
   }
 
-  /** What a thread waits with: an epoll, and a bell for the other threads. */
+  /** Opens the epoll that a thread waits with, and a bell for the other threads. */
   openPoll(): { readonly bell: Descriptor; readonly poll: Descriptor } {
     const bell = this.opened("eventfd", c.eventfd(0, nonBlocking | closeOnExec))
     try {

@@ -7,7 +7,7 @@ import type * as Scope from "effect/Scope"
 import type { Connection, DialOptions } from "../Transport.js"
 import { DialError } from "../Transport.js"
 
-/** What a transport calls, once, unless it is given up before. */
+/** The callbacks of an attempt. The transport calls one of them, once, unless the attempt is given up before. */
 export interface Attempt {
   readonly connected: (connection: Connection) => void
   readonly failed: (cause: NodeJS.ErrnoException) => void

@@ -35,7 +35,7 @@ export class Arrivals {
 
   /** Whether the main thread has to hear of some before more may be accepted. */
   get isFull() {
-    // What is heard is counted in 32 bits.
+    // The count of the heard arrivals has 32 bits.
     return (this.accepted - Atomics.load(this.worker.signals, Signal.heard) | 0) >= unheardMax
   }
 

@@ -1,4 +1,4 @@
-/** What the parts of a worker of the kernel transport have in common. Nothing here is owned or acquired. */
+/** The types that the parts of a worker of the kernel transport share. This module owns nothing. */
 import type { Order, Report } from "./kernelMessages.js"
 import type { Clock, DescriptorCalls, Poll } from "./system.js"
 
@@ -18,7 +18,7 @@ export interface System {
   readonly port: Port
 }
 
-/** What an event is about. */
+/** The subject of an event. */
 export interface Watched {
   readonly onEvents: (bits: number) => void
 }

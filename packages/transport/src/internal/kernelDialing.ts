@@ -21,7 +21,7 @@ export const dial = (worker: WorkerContext, connection: number, host: string, po
     return
   }
   worker.watched.set(connection, dialing)
-  // What is so already is told at once: that it has connected, or failed.
+  // The poll reports at once if it has already connected or failed.
   poll.watchRoomToo(dialing.socket, connection)
 }
 

@@ -1,12 +1,12 @@
 /**
- * What the main thread and a worker of the kernel transport tell each other. Both send what has come together in a turn
- * of their loop as one message; tuples, because they are cheaper to copy between threads than objects.
+ * The messages between the main thread and a worker of the kernel transport. Each side collects the entries of a turn of its
+ * loop and sends them as one message. They are tuples, because those are cheaper to copy between threads than objects.
  */
 import type { SpliceOutcome } from "../Transport.js"
 import type { Proxies } from "./proxyProtocol.js"
 import type { Descriptor, Owner } from "./system.js"
 
-/** What a worker is started with. Arrays are of memory that all threads share. */
+/** The data that a worker is started with. Arrays are of memory that all threads share. */
 export interface WorkerData {
   readonly owner: Owner
   readonly ledger: SharedArrayBuffer

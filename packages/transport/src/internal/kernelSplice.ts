@@ -16,8 +16,8 @@ import { again, epollErr, epollUrgent, hangUps, pipeBytes } from "./system.js"
 const buffer = new Uint8Array(16 * 1024)
 
 /**
- * What a direction may move before others get their turn: a millisecond or two, and about what a socket holds, so that
- * most have nothing left to come back for. A quarter of it costs half as much again with 64 busy splices (bench/).
+ * The bytes that a direction may move before others get their turn: a millisecond or two, and about what a socket holds, so
+ * that most have nothing left to come back for. A quarter of it costs half as much again with 64 busy splices (bench/).
  */
 const turnBytes = 4 * 1024 * 1024
 
@@ -192,7 +192,7 @@ class Direction {
   ended = false
   /** Counts what happened to it. */
   stirred = 0
-  /** What the receiver had to acknowledge at the last look, and how often it had been stirred then. */
+  /** The bytes that the receiver had not acknowledged at the last look, and how often it had been stirred then. */
   private queued = { bytes: Infinity, stirred: 0 }
   private pipe: Pipe | undefined
   private kept: Uint8Array | undefined

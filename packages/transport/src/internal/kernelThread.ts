@@ -16,7 +16,7 @@ import { makeSignals, Signal } from "./kernelMessages.js"
 import type { Proxies } from "./proxyProtocol.js"
 import type { Descriptor, Owner } from "./system.js"
 
-/** What all workers have in common. */
+/** The state that all workers share. */
 export interface Common {
   readonly os: typeof Os
   /** The main thread's. */

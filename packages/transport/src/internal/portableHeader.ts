@@ -9,7 +9,7 @@ import * as Tcp from "./tcp.js"
 
 export interface Named {
   readonly source: Header["source"]
-  /** What has been read behind the header. */
+  /** The bytes that have been read behind the header. */
   readonly rest: Buffer
 }
 

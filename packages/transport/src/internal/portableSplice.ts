@@ -104,10 +104,10 @@ class Side {
   other!: Side
   private ended = false
   private allowance: Allowance | undefined
-  /** What has been read and must wait: for the rates, or behind something that does. */
+  /** Chunks that have been read and must wait: for the rates, or behind a chunk that does. */
   private readonly kept: Array<Buffer> = []
   private wait: NodeJS.Timeout | undefined
-  /** What this end had to acknowledge at the last look; undefined: there was none since bytes were sent to it. */
+  /** The bytes that this end had not acknowledged at the last look; undefined: no look since bytes were sent to it. */
   private queued: number | undefined
 
   constructor(

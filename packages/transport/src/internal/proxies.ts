@@ -1,4 +1,4 @@
-/** What both transports know of a listener's proxies, and how they say that one was refused. */
+/** A listener's proxies, for both transports, and the error when one was refused. */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type { ListenOptions } from "../Transport.js"

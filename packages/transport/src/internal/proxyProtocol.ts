@@ -5,7 +5,7 @@
  */
 import * as Net from "node:net"
 
-/** What a listener knows of proxies. It can be sent to another thread. */
+/** The proxies of a listener. It can be sent to another thread. */
 export interface Proxies {
   readonly list: Net.BlockList
   /** Milliseconds from accept until a header must be complete. */
@@ -35,7 +35,7 @@ export const isProxy = ({ list }: Proxies, remoteAddress: string): boolean => {
 const familyOf = (address: string) => address.includes(":") ? "ipv6" : "ipv4"
 
 export interface Header {
-  /** Bytes of the whole header. What follows them is the connection's. */
+  /** Bytes of the whole header. The bytes behind them belong to the connection. */
   readonly length: number
   /** The source that the proxy names. Undefined: the proxy itself, or a source whose address it cannot tell. */
   readonly source: { readonly host: string; readonly port: number } | undefined
@@ -48,7 +48,7 @@ export interface Header {
  */
 export const headerBytesMax = 536
 
-/** What is wrong with a connection of a proxy, as the end of a sentence that begins with the proxy. */
+/** The problems of a proxy's connection, each as the end of a sentence that begins with the proxy. */
 export const hungUp = "hung up within its PROXY header"
 export const late = (timeoutMs: number) => `sent no complete PROXY header within ${timeoutMs} ms`
 const missing = "sent something else than a PROXY header"

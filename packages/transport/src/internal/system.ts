@@ -47,7 +47,7 @@ export const epollRdHup = 0x2000
 /** The remote end has sent its end, or is gone. */
 export const hangUps = epollRdHup | epollHup | epollErr
 
-/** What a direction moves at a time. More saves no time any more, and less costs some. */
+/** The bytes that a direction moves at a time. More saves no time any more, and less costs some. */
 export const pipeBytes = 1024 * 1024
 
 /** The calls that one thread makes with descriptors that it owns. */
@@ -79,7 +79,7 @@ export interface DescriptorCalls {
   readonly give: (descriptor: Descriptor, to: Owner) => void
   /** A descriptor that is good for nothing but being closed when another is needed; undefined if there is none. */
   readonly spare: () => Descriptor | undefined
-  /** What the kernel knows of a connection; undefined if it does not tell. */
+  /** The kernel's information on a connection; undefined if it gives none. */
   readonly tcpInfo: (socket: Descriptor) => TcpInfo | undefined
   /** Bytes sent to a socket that its other end has not acknowledged. */
   readonly unacknowledged: (socket: Descriptor) => number
@@ -89,7 +89,7 @@ export interface DescriptorCalls {
 export interface Poll {
   /** Events of a connection: bytes, urgent ones, its end, its failure; each once. 0, or the negative errno. */
   readonly watchConnection: (socket: Descriptor, key: number) => number
-  /** The same, and room to send after there was none. What is so already is told at once. */
+  /** The same, and room to send after there was none. Reports at once what is already the case. */
   readonly watchRoomToo: (socket: Descriptor, key: number) => void
   /** Connections that wait to be accepted, for one of several threads. */
   readonly watchListener: (listener: Descriptor, key: number) => void

@@ -1,4 +1,4 @@
-/** What is set on every TCP socket of this project (protocol section 5). */
+/** The options of every TCP socket of this project (protocol section 5). */
 import * as DeadPeers from "@tx3/sockets/DeadPeers"
 import type * as Net from "node:net"
 import { keepAliveProbes, keepAliveSeconds } from "./keepAlive.js"

@@ -1,6 +1,6 @@
 /**
- * What a connection of either transport does before its owner decides about it: it waits for its preamble, and tells of a
- * hang-up. The subclass owns the socket.
+ * A connection of either transport before its owner decides about it: it waits for its preamble, and reports a hang-up. The
+ * subclass owns the socket.
  */
 import * as Effect from "effect/Effect"
 import type { Duplex } from "node:stream"

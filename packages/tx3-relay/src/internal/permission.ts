@@ -1,4 +1,4 @@
-/** Who may use a file that this user may not, for messages. */
+/** Explains why this user may not use a file, for messages. */
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 

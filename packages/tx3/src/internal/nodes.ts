@@ -24,7 +24,7 @@ export const destinationOf = (addresses: readonly [string, ...Array<string>]) =>
 const identityOf = (identity: Option.Option<string>) =>
   Effect.map(Effect.transposeMapOption(identity, IdentityFile.read), Option.getOrUndefined)
 
-/** What a command asks of its node, beyond who it is. */
+/** The options of a command's node, beyond its identity. */
 interface Rules {
   readonly allowTruncated?: boolean
 }

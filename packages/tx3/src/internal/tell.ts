@@ -1,4 +1,4 @@
-/** What the commands of `tx3` say on stderr, to people, of the nodes and passages that they run. */
+/** The messages of the commands of `tx3` on stderr, about the nodes and passages that they run. */
 import { printable } from "@tx3/command/Printable"
 import { bytes, duration } from "@tx3/command/Table"
 import * as RelayRegistration from "@tx3/node/RelayRegistration"

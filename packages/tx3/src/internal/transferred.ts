@@ -1,4 +1,4 @@
-/** What `tx3 send` and `tx3 receive` print of a file that has arrived. */
+/** The line that `tx3 send` and `tx3 receive` print for a file that has arrived. */
 import { printable } from "@tx3/command/Printable"
 import type * as FileTransfer from "@tx3/reach/FileTransfer"
 import * as Console from "effect/Console"
