@@ -138,7 +138,8 @@ const endWithScope = (server: Http.Server) =>
   )
 
 /**
- * Reads a request's body before anything else does, and answers with status 413 where it is longer than {@link bodyMax}.
+ * Reads a request's body before anything else does, and answers with status 413 where it is longer than {@link bodyMax}. The
+ * request ends when its client goes away: without this, @effect/platform interrupts only the handlers of a router's routes.
  *
  * @since 0.1.0
  * @category middleware
@@ -147,7 +148,7 @@ export const withBoundedBody: <E, R>(
   app: Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>
 ) => Effect.Effect<HttpServerResponse.HttpServerResponse, E, R | HttpServerRequest.HttpServerRequest> = HttpMiddleware
   .make((app) =>
-    Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => {
+    Effect.interruptible(Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => {
       const message = NodeHttpServerRequest.toIncomingMessage(request)
       const { "content-length": length, "transfer-encoding": encoding } = request.headers
       if (encoding === undefined && (length === undefined || length === "0")) {
@@ -167,7 +168,7 @@ export const withBoundedBody: <E, R>(
               Object.create(request, { text: { value: Effect.succeed(body.toString()) } })
             )
       )
-    })
+    }))
   )
 
 /** A body, unless it is too long, in which case the rest of it is not read. Waits for ever where the client goes away. */

@@ -22,6 +22,7 @@ const temporaryFolder = Effect.acquireRelease(
 const serve = (address: string) =>
   Effect.gen(function*() {
     const connections = LocalHttp.makeConnections()
+    let requests = 0
     const app: HttpApp.Default = Effect.gen(function*() {
       const request = yield* HttpServerRequest.HttpServerRequest
       if (request.url === "/never") {
@@ -30,12 +31,18 @@ const serve = (address: string) =>
       }
       return HttpServerResponse.text(`${(yield* Effect.orDie(request.text)).length}`)
     })
+    const counted = Effect.acquireUseRelease(
+      Effect.sync(() => requests++),
+      () => LocalHttp.withBoundedBody(app),
+      () => Effect.sync(() => requests--)
+    )
     const context = yield* Layer.build(
-      Layer.provideMerge(HttpServer.serve(LocalHttp.withBoundedBody(app)), LocalHttp.server(address, connections))
+      Layer.provideMerge(HttpServer.serve(counted), LocalHttp.server(address, connections))
     )
     const { address: bound } = Context.get(context, HttpServer.HttpServer)
     return {
       connections,
+      requests: () => requests,
       to: bound._tag === "TcpAddress" ? { host: "127.0.0.1", port: bound.port } : { path: bound.path }
     }
   })
@@ -114,6 +121,18 @@ describe("LocalHttp", () => {
       yield* Effect.addFinalizer(() => Effect.sync(() => clearInterval(dripping)))
       yield* until("all are closed", () => [...heads, ...bodies].every(({ closed }) => closed))
       yield* until("no place is taken", () => connections.size === 0)
+    }))
+
+  it.scopedLive("ends a request whose client goes away, within its body and while it is answered", () =>
+    Effect.gen(function*() {
+      const { requests, to } = yield* serve("http://127.0.0.1:0")
+      const head = "POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\nx"
+      for (const text of [head, "GET /never HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"]) {
+        const { socket } = yield* open(to, text)
+        yield* until("it has begun", () => requests() === 1)
+        socket.destroy()
+        yield* until("it has ended", () => requests() === 0)
+      }
     }))
 
   it.scopedLive("keeps who is being answered and may stay, whoever comes", () =>

@@ -19,12 +19,13 @@ import * as Relay from "@tx3/relay/Relay"
 import * as RelayTest from "@tx3/relay/RelayTest"
 import * as Reset from "@tx3/sockets/Reset"
 import { sendUrgentAndEnd } from "@tx3/testing/libc"
+import { localServer, portOf } from "@tx3/testing/localServer"
 import { withPrograms } from "@tx3/testing/withPrograms"
 import { Context, Deferred, Effect, Either, Exit, Fiber, Layer, Option, Queue, Redacted, Scope, Stream } from "effect"
 import { spawn } from "node:child_process"
 import { createHash } from "node:crypto"
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
-import * as net from "node:net"
+import type * as net from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import {
@@ -536,13 +537,7 @@ const outcome = (socket: net.Socket) =>
 
 /** A service on a port of its own. */
 const serving = (onConnection: (socket: net.Socket) => void) =>
-  Effect.acquireRelease(
-    Effect.async<readonly [net.Server, LocalEndpoint.LocalEndpoint]>((resume) => {
-      const server = net.createServer({ allowHalfOpen: true }, (socket) => onConnection(socket.on("error", () => {})))
-      server.listen({ host: "127.0.0.1", port: 0 }, () => {
-        const { port } = server.address() as net.AddressInfo
-        resume(Effect.succeed([server, LocalEndpoint.Tcp({ host: "127.0.0.1", port })]))
-      })
-    }),
-    ([server]) => Effect.sync(() => server.close())
-  ).pipe(Effect.map(([, endpoint]) => endpoint))
+  Effect.map(
+    localServer(onConnection, { allowHalfOpen: true }),
+    (server) => LocalEndpoint.Tcp({ host: "127.0.0.1", port: portOf(server) })
+  )

@@ -20,8 +20,8 @@ import * as RemoteDigest from "@tx3/node/RemoteDigest"
 import * as Tx3HttpClient from "@tx3/node/Tx3HttpClient"
 import * as Tx3HttpServer from "@tx3/node/Tx3HttpServer"
 import * as Tx3Node from "@tx3/node/Tx3Node"
+import { localServer, portOf } from "@tx3/testing/localServer"
 import { Context, Effect, Exit, Fiber, Layer, Option, Queue, Schema, Scope, Stream } from "effect"
-import * as net from "node:net"
 import { addressOf, alice, atRest, bob, eventually, live, payload, sha256 } from "./utils/nodes.js"
 import { withRelay } from "./utils/relays.js"
 
@@ -259,19 +259,7 @@ describe("Tx3HttpServer and Tx3HttpClient", () => {
 let accepted = 0
 
 /** One that takes connections and says nothing. */
-const silentServer = Effect.acquireRelease(
-  Effect.async<{ readonly endpoint: string; readonly server: net.Server }>((resume) => {
-    accepted = 0
-    const sockets: Array<net.Socket> = []
-    const server = net.createServer((socket) => {
-      sockets.push(socket.on("error", () => {}))
-      accepted++
-    })
-    server.once("close", () => sockets.forEach((socket) => socket.destroy()))
-    server.listen({ host: "127.0.0.1", port: 0 }, () => {
-      const { port } = server.address() as net.AddressInfo
-      resume(Effect.succeed({ server, endpoint: `127.0.0.1:${port}` }))
-    })
-  }),
-  ({ server }) => Effect.sync(() => server.close())
-)
+const silentServer = Effect.suspend(() => {
+  accepted = 0
+  return Effect.map(localServer(() => accepted++), (server) => ({ endpoint: `127.0.0.1:${portOf(server)}` }))
+})

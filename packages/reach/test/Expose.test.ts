@@ -1,6 +1,7 @@
 import { assert, describe } from "@effect/vitest"
 import * as Tx3Node from "@tx3/node/Tx3Node"
 import { Lookup } from "@tx3/sockets/Lookup"
+import { localServer, portOf } from "@tx3/testing/localServer"
 import { Effect, Either, Mailbox, type Scope } from "effect"
 import { randomBytes } from "node:crypto"
 import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs"
@@ -30,23 +31,14 @@ const anyPort = LocalEndpoint.Tcp({ host: "127.0.0.1", port: 0 })
 const service = (onConnection: (socket: net.Socket) => void, path?: string) =>
   Effect.gen(function*() {
     const accepted: Array<net.Socket> = []
-    const server = yield* Effect.acquireRelease(
-      Effect.async<net.Server>((resume) => {
-        const server = net.createServer({ allowHalfOpen: true }, (socket) => {
-          accepted.push(socket.on("error", () => {}))
-          onConnection(socket)
-        })
-        server.listen(path === undefined ? { host: "127.0.0.1", port: 0 } : { path }, () =>
-          resume(Effect.succeed(server)))
-      }),
-      (server) =>
-        Effect.sync(() => server.close())
-    )
-    yield* Effect.addFinalizer(() => Effect.sync(() => accepted.forEach((socket) => socket.destroy())))
+    const server = yield* localServer((socket) => {
+      accepted.push(socket)
+      onConnection(socket)
+    }, { allowHalfOpen: true, path })
     return {
       accepted,
       endpoint: path === undefined
-        ? LocalEndpoint.Tcp({ host: "127.0.0.1", port: (server.address() as net.AddressInfo).port })
+        ? LocalEndpoint.Tcp({ host: "127.0.0.1", port: portOf(server) })
         : LocalEndpoint.Unix({ path })
     }
   })

@@ -5,6 +5,7 @@ import { Address, Handshake, Tls } from "@tx3/protocol"
 import { Up, UpFile, UpStatus } from "@tx3/reach"
 import * as Reset from "@tx3/sockets/Reset"
 import * as programs from "@tx3/testing/builtPrograms"
+import { localServer, portOf } from "@tx3/testing/localServer"
 import { Deferred, Effect, FiberSet, Logger, type Scope } from "effect"
 import { writeFileSync } from "node:fs"
 import * as net from "node:net"
@@ -17,13 +18,7 @@ const reporter: Up.Reporter = { tell: () => Effect.void, onNode: () => Effect.vo
 
 /** A server on a port of its own, half-open. */
 const serving = (onConnection: (socket: net.Socket) => void) =>
-  Effect.acquireRelease(
-    Effect.async<net.Server>((resume) => {
-      const server = net.createServer({ allowHalfOpen: true }, (socket) => onConnection(socket.on("error", () => {})))
-      server.listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
-    }),
-    (server) => Effect.sync(() => server.close())
-  ).pipe(Effect.map((server) => (server.address() as net.AddressInfo).port))
+  Effect.map(localServer(onConnection, { allowHalfOpen: true }), portOf)
 
 /** How a socket ends. */
 const outcome = (socket: net.Socket) =>
@@ -41,7 +36,7 @@ const connectedTo = (port: number) =>
 const started = (file: string) =>
   Effect.flatMap(UpFile.read(file), (up) => Up.start(up, { version: "0.0.0", reporterOf: () => reporter }))
 
-const portOf = (at: string) => Number(at.split(":").at(-1))
+const portIn = (at: string) => Number(at.split(":").at(-1))
 
 describe("Up", () => {
   it.scopedLive("the status tells ages by a clock that is not set", () =>
@@ -69,7 +64,7 @@ describe("Up", () => {
           ].map((since) => now - since)
         })
         const places = yield* Effect.withClock(started(file), clock)
-        yield* connectedTo(portOf(places.find(({ name }) => name === "b")!.at))
+        yield* connectedTo(portIn(places.find(({ name }) => name === "b")!.at))
         // The program, the registration, and the connection at both of its ends.
         yield* Effect.iterate(0, { while: (found) => found < 4, body: () => Effect.map(ages, ({ length }) => length) })
         for (const ahead of [-3_600_000, 3_600_000]) {
@@ -112,7 +107,7 @@ describe("Up", () => {
         const stranger = yield* rawBob(yield* Address.parseWithDigest(exposed.at))
         stranger.tls.write("some", () => stranger.socket.end())
         assert.strictEqual(yield* Deferred.await(served), expected)
-        const local = yield* connectedTo(portOf(forwarded.at))
+        const local = yield* connectedTo(portIn(forwarded.at))
         assert.strictEqual(yield* Effect.promise(() => outcome(local)), expected)
       }).pipe(Effect.provide([NodeContext.layer, Logger.remove(Logger.defaultLogger)])))
   }

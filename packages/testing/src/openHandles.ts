@@ -27,9 +27,14 @@ const opened = (before: Counts) =>
     Array.from({ length: Math.max(0, count - (before.get(kind) ?? 0)) }, () => kind)
   )
 
-/** The addresses of sockets and servers, to find them by. */
+const handles = () =>
+  (process as unknown as { readonly _getActiveHandles: () => ReadonlyArray<object> })._getActiveHandles()
+
+const earlier = new WeakSet(handles())
+
+/** The addresses of sockets and servers that this file opened, to find them by. */
 const places = () =>
-  (process as unknown as { readonly _getActiveHandles: () => ReadonlyArray<unknown> })._getActiveHandles()
+  handles().filter((handle) => !earlier.has(handle))
     .flatMap((handle) =>
       handle instanceof net.Server
         ? [`server ${JSON.stringify(handle.address())}`]
@@ -54,4 +59,4 @@ afterAll(async () => {
     globals[key] = counts()
     throw new Error(`this file leaves open: ${[left.join(", "), ...places()].join("; ")}`)
   }
-})
+}, 2 * patienceMs)

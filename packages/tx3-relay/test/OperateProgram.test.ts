@@ -6,10 +6,9 @@ import { RelayStatus } from "@tx3/operate"
 import { Address } from "@tx3/protocol"
 import { RelayTest } from "@tx3/relay"
 import * as programs from "@tx3/testing/builtPrograms"
+import { localServer, portOf } from "@tx3/testing/localServer"
 import { Effect, Either, Schema } from "effect"
 import { chmodSync, readFileSync, statSync, writeFileSync } from "node:fs"
-import type { AddressInfo, Server } from "node:net"
-import { createServer } from "node:net"
 import { join } from "node:path"
 
 /** A relay with an admin server, the file it runs with, and the commands that talk to it. */
@@ -284,14 +283,7 @@ describe("tx3-relay, for its operator", { timeout: 180_000 }, () => {
 
   it.scopedLive("a command ends where what listens at the address never answers", () =>
     Effect.gen(function*() {
-      const server = yield* Effect.acquireRelease(
-        Effect.async<Server>((resume) => {
-          const server = createServer((socket) => socket.on("error", () => {}).resume())
-          server.listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
-        }),
-        (server) => Effect.sync(() => server.close())
-      )
-      const { port } = server.address() as AddressInfo
+      const port = portOf(yield* localServer((socket) => socket.resume()))
       const { code, stderr } = yield* programs.run("tx3-relay", ["status", "--admin", `http://127.0.0.1:${port}`])
       assert.strictEqual(code, 1)
       assert.include(stderr, "no answer within 15 s")

@@ -5,6 +5,7 @@ import { Tx3Node } from "@tx3/node"
 import { type UpStatus } from "@tx3/reach"
 import * as programs from "@tx3/testing/builtPrograms"
 import { makeFile, sha256 } from "@tx3/testing/files"
+import { localServer, portOf } from "@tx3/testing/localServer"
 import { startSshd } from "@tx3/testing/sshd"
 import { withPrograms } from "@tx3/testing/withPrograms"
 import { Effect, Option, Stream } from "effect"
@@ -45,20 +46,14 @@ const startAgain = (address: string) =>
   })
 
 /** A service which greets, and counts who came. */
-const greeter = Effect.acquireRelease(
-  Effect.async<{ readonly count: () => number; readonly endpoint: string; readonly server: net.Server }>((resume) => {
-    let count = 0
-    const server = net.createServer((socket) => {
-      count++
-      socket.on("error", () => {}).end("hello\n")
-    })
-    server.listen({ host: "127.0.0.1", port: 0 }, () => {
-      const { port } = server.address() as net.AddressInfo
-      resume(Effect.succeed({ server, count: () => count, endpoint: `127.0.0.1:${port}` }))
-    })
-  }),
-  ({ server }) => Effect.sync(() => server.close())
-)
+const greeter = Effect.gen(function*() {
+  let count = 0
+  const server = yield* localServer((socket) => {
+    count++
+    socket.end("hello\n")
+  })
+  return { server, count: () => count, endpoint: `127.0.0.1:${portOf(server)}` }
+})
 
 /** All that comes from a local endpoint, or the code of the error that cuts it off. */
 const readFrom = (port: string) =>
@@ -337,13 +332,7 @@ withPrograms(["curl"], () => {
         const folder = yield* programs.temporaryFolder
         const socket = join(folder, "forwarded")
         const service = join(folder, "service")
-        yield* Effect.acquireRelease(
-          Effect.async<net.Server>((resume) => {
-            const server = net.createServer((socket) => socket.end("by file\n"))
-            server.listen({ path: service }, () => resume(Effect.succeed(server)))
-          }),
-          (server) => Effect.sync(() => server.close())
-        )
+        yield* localServer((socket) => socket.end("by file\n"), { path: service })
         const { address } = yield* expose(`unix:${service}`, ["--via", "tx3-st://127.0.0.1:0"])
         for (const round of [1, 2]) {
           const program = yield* programs.start("tx3", ["forward", address, "--listen", `unix:${socket}`])
@@ -456,13 +445,7 @@ describe("tx3 up and status", { timeout: 180_000 }, () => {
       const two = yield* programs.startRelay()
       const greeting = yield* greeter
       // One that says something and waits.
-      const waiting = yield* Effect.acquireRelease(
-        Effect.async<net.Server>((resume) => {
-          const server = net.createServer((socket) => void socket.on("error", () => {}).write("wait"))
-          server.listen({ host: "127.0.0.1", port: 0 }, () => resume(Effect.succeed(server)))
-        }),
-        (server) => Effect.sync(() => server.close())
-      )
+      const waiting = yield* localServer((socket) => socket.write("wait"))
       const digests = yield* Effect.map(
         Effect.forEach(
           ["hello", "wait", "me", "stranger"],

@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Handshake, Identity, Tls } from "@tx3/protocol"
 import * as Reset from "@tx3/sockets/Reset"
 import * as programs from "@tx3/testing/builtPrograms"
+import { localServer, portOf } from "@tx3/testing/localServer"
 import { Effect, Runtime } from "effect"
 import * as net from "node:net"
 
@@ -18,13 +19,7 @@ const writeForEver = (socket: net.Socket) => {
 }
 
 const serving = (onConnection: (socket: net.Socket) => void) =>
-  Effect.acquireRelease(
-    Effect.async<net.Server>((resume) => {
-      const server = net.createServer({ allowHalfOpen: true }, (socket) => onConnection(socket.on("error", () => {})))
-      server.listen({ host: "127.0.0.1", port: 0 }, () => resume(Effect.succeed(server)))
-    }),
-    (server) => Effect.sync(() => server.close())
-  ).pipe(Effect.map((server) => (server.address() as net.AddressInfo).port))
+  Effect.map(localServer(onConnection, { allowHalfOpen: true }), portOf)
 
 /** A connection from which 3 MB have come, and how it ends. */
 const reader = (port: number, options: { readonly halfClosed: boolean }) =>
