@@ -33,6 +33,8 @@ interface Row {
   readonly behind?: (leaf: Leaf) => ReadonlyArray<Leaf>
   /** How the handshake ends where it does not get as far as the predicate; TLS knows no signature of such a key. */
   readonly handshake?: Handshake.HandshakeError["reason"]
+  /** Newer versions of OpenSSL (3.5.9) cannot read the certificate, so that no end of Node's presents or accepts it. */
+  readonly unreadable?: boolean
 }
 
 const accepted: Record<string, Row> = {
@@ -82,6 +84,7 @@ const refused: Record<string, Row & { readonly reason: PeerCertificate.Reason }>
   },
   "a time without seconds": {
     reason: "Malformed",
+    unreadable: true,
     leaf: () => make.leaf({ validity: [make.utcTime("7501010000Z"), time(now + day)] })
   },
   "the 30th of February": {
@@ -278,7 +281,11 @@ describe.each(Object.entries(roles))("Handshake as %s", (_, handshake) => {
 
   it.scopedLive.each(Object.entries(refused))("refuses %s", ([, row]) =>
     Effect.gen(function*() {
-      const error = yield* Effect.flip(handshake(contextOf(row, row.leaf())))
+      const context = Either.try(() => contextOf(row, row.leaf()))
+      if (row.unreadable === true && Either.isLeft(context)) {
+        return
+      }
+      const error = yield* Effect.flip(handshake(Either.getOrThrow(context)))
       if (row.handshake !== undefined) {
         // The other end's own TLS may find first that it cannot sign.
         assert.include([row.handshake, "closed"], error.reason)
