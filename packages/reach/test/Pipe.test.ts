@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Tx3Node } from "@tx3/node"
 import { Pipe } from "@tx3/reach"
+import { localServer } from "@tx3/testing/localServer"
 import { Effect, Option, Stream } from "effect"
 import * as net from "node:net"
 import { PassThrough, Readable } from "node:stream"
@@ -11,24 +12,18 @@ import { text } from "node:stream/consumers"
  * it may happen where the server is busy.
  */
 const slowWay = (port: number) =>
-  Effect.acquireRelease(
-    Effect.async<net.Server>((resume) => {
-      const server = net.createServer({ allowHalfOpen: true }, (client) => {
-        const onward = net.connect({ port, host: "127.0.0.1", allowHalfOpen: true })
-        onward.on("error", () => {})
-        client.on("error", () => {})
-        onward.pipe(client)
-        client.once("data", (hello) => {
-          onward.write(hello)
-          const rest: Array<Buffer> = []
-          client.on("data", (chunk) => rest.push(chunk))
-          client.once("end", () => onward.end(Buffer.concat(rest)))
-        })
-      })
-      server.listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
-    }),
-    (server) => Effect.sync(() => server.close())
-  )
+  localServer((client) => {
+    const onward = net.connect({ port, host: "127.0.0.1", allowHalfOpen: true })
+    onward.on("error", () => {})
+    client.once("close", () => onward.destroy())
+    onward.pipe(client)
+    client.once("data", (hello) => {
+      onward.write(hello)
+      const rest: Array<Buffer> = []
+      client.on("data", (chunk) => rest.push(chunk))
+      client.once("end", () => onward.end(Buffer.concat(rest)))
+    })
+  }, { allowHalfOpen: true })
 
 describe("Pipe.run", () => {
   it.scopedLive("loses nothing when both ends end as soon as they are connected", () =>

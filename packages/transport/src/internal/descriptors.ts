@@ -166,13 +166,13 @@ const mapped = Buffer.from("00000000000000000000ffff", "hex")
 /** The host and port in `socketAddress`, numeric. The system is asked only for addresses of IPv6. */
 const nameOfSocketAddress = () => {
   const at = socketAddress.readUInt16LE(0) === addressFamily.inet
-    ? { host: "", bytes: 4 }
+    ? { host: "", from: 4 }
     : mapped.equals(socketAddress.subarray(8, 20))
-    ? { host: "::ffff:", bytes: 20 }
+    ? { host: "::ffff:", from: 20 }
     : undefined
   return at === undefined ? nameOfIpv6() : {
-    host: `${at.host}${socketAddress[at.bytes]}.${socketAddress[at.bytes + 1]}.${socketAddress[at.bytes + 2]}.${
-      socketAddress[at.bytes + 3]
+    host: `${at.host}${socketAddress[at.from]}.${socketAddress[at.from + 1]}.${socketAddress[at.from + 2]}.${
+      socketAddress[at.from + 3]
     }`,
     port: socketAddress.readUInt16BE(2)
   }
