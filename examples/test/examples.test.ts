@@ -6,6 +6,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Relay from "@tx3/relay/Relay"
 import * as RelayTest from "@tx3/relay/RelayTest"
 import * as programs from "@tx3/testing/builtPrograms"
+import { withPrograms } from "@tx3/testing/withPrograms"
 import { Context, Effect, Layer, Logger, type Scope } from "effect"
 import { once } from "node:events"
 import { existsSync, readdirSync, readFileSync } from "node:fs"
@@ -238,6 +239,22 @@ describe.concurrent("examples", () => {
       assert.deepStrictEqual(kindsOf(yield* node.stop("SIGTERM")), kindsOf(outputs[1]!))
       yield* other.stop("SIGTERM")
     }))
+
+  withPrograms(["haproxy", "nats-server"], () => {
+    runs("cluster", () =>
+      Effect.gen(function*() {
+        const port = `${20_000 + 30 * (process.pid % 400)}`
+        const { names, outputs, start } = yield* example("cluster", { 38141: port })
+        const cluster = yield* start
+        names.RELAY = (yield* cluster.prints(outputs[0]!)).match(address)![0]
+        const node = yield* start
+        names.ADDRESS = (yield* node.addresses(1))[0]!
+        const ping = yield* start
+        assert.strictEqual((yield* ping.ended).code, 0)
+        cluster.kill("SIGTERM")
+        yield* cluster.ended
+      }))
+  })
 
   it("have a README each, which names files that exist, and are all listed and run", () => {
     const list = readFileSync(join(examples, "README.md"), "utf8")
