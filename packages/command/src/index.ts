@@ -1,6 +1,7 @@
 export * as EndStdout from "./EndStdout.js"
 export * as Help from "./Help.js"
 export * as Load from "./Load.js"
+export * as Nearest from "./Nearest.js"
 export * as Printable from "./Printable.js"
 export * as Program from "./Program.js"
 export * as Repeatable from "./Repeatable.js"

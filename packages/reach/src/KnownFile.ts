@@ -1,6 +1,6 @@
 /**
- * The file that gives digests names: a digest and its name on each line, a comment begins with `#`. tx3 adds
- * an entry only when its user asks for it.
+ * The file that gives nodes names: a digest and its name on each line, and behind them the node's addresses where it has any; a
+ * comment begins with `#`. tx3 changes an entry only when its user asks for it.
  *
  * @since 0.1.0
  */
@@ -9,11 +9,14 @@ import * as FileSystem from "@effect/platform/FileSystem"
 import * as Path from "@effect/platform/Path"
 import { FileError } from "@tx3/files/FileError"
 import { entriesOf, ListError } from "@tx3/files/ListFile"
+import * as Address from "@tx3/protocol/Address"
 import * as CertDigest from "@tx3/protocol/CertDigest"
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import { configFolder } from "./internal/configFolder.js"
 
 /**
  * Nothing says where the file of names is.
@@ -37,6 +40,32 @@ export interface Known {
   readonly path: string
   readonly names: ReadonlyMap<CertDigest.CertDigest, string>
   readonly digests: ReadonlyMap<string, CertDigest.CertDigest>
+  /** By name; a name may have none. */
+  readonly addresses: ReadonlyMap<string, ReadonlyArray<string>>
+}
+
+/**
+ * A name that stands for no address.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class UnknownName extends Schema.TaggedError<UnknownName>("@tx3/reach/UnknownName")("UnknownName", {
+  name: Schema.String,
+  path: Schema.String,
+  /** What was looked for: an address, and then whether it is a name of a digest without one; or a name alone. */
+  wanted: Schema.Literal("address", "address of a digest", "name")
+}) {
+  override get message(): string {
+    return this.wanted === "name"
+      ? `there is no name ${JSON.stringify(this.name)} in ${this.path}; tx3 name list shows those there are`
+      : this.wanted === "address of a digest"
+      ? `${this.name} has no address in ${this.path}; give it one: tx3 name add ${this.name} ADDRESS`
+      : `${
+        JSON.stringify(this.name)
+      } is no address and no name in ${this.path}; write tx3-rst://HOST:PORT/DIGEST, or make it a ` +
+        `name: tx3 name add ${/^[\w.-]+$/.test(this.name) ? this.name : "NAME"} ADDRESS`
+  }
 }
 
 /**
@@ -49,12 +78,9 @@ export interface Known {
  */
 export const defaultPath: Effect.Effect<string, NoKnownFile, Path.Path> = Effect.gen(function*() {
   const { join } = yield* Path.Path
-  const [known, configHome, homeOfPosix, homeOfWindows] = yield* Effect.all(
-    ["TX3_KNOWN", "XDG_CONFIG_HOME", "HOME", "USERPROFILE"].map((name) => Config.option(Config.nonEmptyString(name)))
-  ).pipe(Effect.orDie)
-  const home = Option.orElse(homeOfPosix!, () => homeOfWindows!)
-  const folder = Option.orElse(configHome!, () => Option.map(home, (home) => join(home, ".config")))
-  return yield* Option.orElse(known!, () => Option.map(folder, (folder) => join(folder, "tx3", "known"))).pipe(
+  const known = yield* Effect.orDie(Config.option(Config.nonEmptyString("TX3_KNOWN")))
+  const folder = yield* configFolder
+  return yield* Option.orElse(known, () => Option.map(folder, (folder) => join(folder, "known"))).pipe(
     // Another user may own the current folder, and the file decides which peers are trusted.
     Effect.mapError(() => new NoKnownFile())
   )
@@ -80,14 +106,21 @@ export const read = (path: string): Effect.Effect<Known, ListError | FileError, 
     )
     const names = new Map<CertDigest.CertDigest, string>()
     const digests = new Map<string, CertDigest.CertDigest>()
+    const addresses = new Map<string, ReadonlyArray<string>>()
     for (const { content, line } of entriesOf(text)) {
       const fail = (problem: string) => new ListError({ place: path, line, problem })
-      const [digest, name, ...rest] = content.split(/\s+/)
+      const [digest, name, ...places] = content.split(/\s+/)
       if (!isDigest(digest)) {
         return yield* fail(`${digest} is no digest, the 43 characters at the end of an address`)
       }
-      if (name === undefined || !isName(name) || rest.length > 0) {
+      if (name === undefined || !isName(name)) {
         return yield* fail("write a digest and its name, of letters, digits, dots, hyphens and underscores")
+      }
+      const stray = places.find((place) => digestIn(place) !== digest)
+      if (stray !== undefined) {
+        return yield* fail(
+          `${stray} is no address that ends in ${digest}; behind a name are the addresses of its digest`
+        )
       }
       const other = names.get(digest) ?? digests.get(name)
       // The same line twice is what two --name at the same time leave.
@@ -98,9 +131,36 @@ export const read = (path: string): Effect.Effect<Known, ListError | FileError, 
       }
       names.set(digest, name)
       digests.set(name, digest)
+      addresses.set(name, places.length > 0 ? places : addresses.get(name) ?? [])
     }
-    return { path, names, digests }
+    return { path, names, digests, addresses }
   })
+
+const digestIn = (address: string) =>
+  Either.match(Address.parseWithDigest(address), { onLeft: () => undefined, onRight: ({ digest }) => digest.value })
+
+/**
+ * Returns the addresses that a text stands for: itself if it is one, or those of a name.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const addressesOf = (
+  known: Known,
+  text: string
+): Effect.Effect<ReadonlyArray<string>, Address.AddressError | UnknownName> => {
+  if (text.includes(":")) {
+    return Effect.as(Address.parseWithDigest(text), [text])
+  }
+  const addresses = known.addresses.get(text) ?? []
+  return addresses.length > 0
+    ? Effect.succeed(addresses)
+    : new UnknownName({
+      name: text,
+      path: known.path,
+      wanted: known.digests.has(text) ? "address of a digest" : "address"
+    })
+}
 
 const isMissing = (error: PlatformError.PlatformError) => error._tag === "SystemError" && error.reason === "NotFound"
 
@@ -121,7 +181,7 @@ export const check = (
   return !isName(name)
     ? fail(`${JSON.stringify(name)} is no name; use up to 64 letters, digits, dots, hyphens and underscores`)
     : other !== undefined && other !== digest
-    ? fail(`${name} is ${other}, and not ${digest}; if you trust the new one as much, remove the old line`)
+    ? fail(`${name} is ${other}, and not ${digest}; if you trust the new one as much: tx3 name remove ${name}`)
     : present !== undefined && present !== name
     ? fail(`${digest} has the name ${present} already; change it there`)
     : Effect.void
@@ -144,18 +204,93 @@ export const add = (
     if (known.names.has(digest)) {
       return false
     }
-    const fs = yield* FileSystem.FileSystem
-    const { dirname } = yield* Path.Path
-    const { path } = known
-    yield* fs.makeDirectory(dirname(path), { recursive: true, mode: 0o700 }).pipe(
-      Effect.zipRight(Effect.orElseSucceed(fs.readFileString(path), () => "")),
-      Effect.flatMap((text) =>
-        fs.writeFileString(path, `${/[^\n]$/.test(text) ? "\n" : ""}${digest} ${name}\n`, { flag: "a", mode: 0o600 })
-      ),
-      Effect.mapError((error) => new FileError({ action: "write", path, cause: error.cause }))
-    )
+    yield* append(known, `${digest} ${name}`)
     return true
   })
+
+/**
+ * Gives a node a name and its addresses. A name that the digest has already stays, and its addresses are replaced.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const set = (
+  known: Known,
+  name: string,
+  [first, ...others]: readonly [Address.AddressWithDigest, ...ReadonlyArray<Address.AddressWithDigest>]
+): Effect.Effect<void, ListError | FileError, FileSystem.FileSystem | Path.Path> =>
+  Effect.gen(function*() {
+    const digest = first.digest.value
+    yield* check(known, digest, name)
+    const line = [digest, name, first, ...others].join(" ")
+    yield* known.names.has(digest)
+      ? rewrite(known, name, (_, comment) => `${line}${comment}`)
+      : append(known, line)
+  })
+
+/**
+ * Takes a name away.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const remove = (
+  known: Known,
+  name: string
+): Effect.Effect<void, UnknownName | FileError, FileSystem.FileSystem> =>
+  Effect.zipRight(mustHave(known, name), rewrite(known, name, () => undefined))
+
+/**
+ * Gives a node another name.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const rename = (
+  known: Known,
+  from: string,
+  to: string
+): Effect.Effect<void, ListError | UnknownName | FileError, FileSystem.FileSystem> =>
+  Effect.gen(function*() {
+    const digest = yield* mustHave(known, from)
+    yield* check({ ...known, names: new Map() }, digest, to)
+    yield* rewrite(known, from, ([digest, , ...places], comment) => [digest, to, ...places].join(" ") + comment)
+  })
+
+const mustHave = (known: Known, name: string) => {
+  const digest = known.digests.get(name)
+  return digest === undefined
+    ? Effect.fail(new UnknownName({ name, path: known.path, wanted: "name" }))
+    : Effect.succeed(digest)
+}
+
+/** Writes the lines of a name anew, or leaves them out, and keeps all others. */
+const rewrite = (
+  { path }: Known,
+  name: string,
+  change: (words: ReadonlyArray<string>, comment: string) => string | undefined
+) =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const lines = (yield* fs.readFileString(path)).split("\n").flatMap((line) => {
+      const [, content, comment] = /^([^#]*?)(\s*(?:#.*)?)$/.exec(line)!
+      const words = content!.trim().split(/\s+/)
+      const changed = words[1] === name ? change(words, comment!.trimEnd()) : line
+      return changed === undefined ? [] : [changed]
+    })
+    const unfinished = `${path}.${process.pid}`
+    yield* fs.writeFileString(unfinished, lines.join("\n"), { flag: "wx", mode: 0o600 })
+    yield* Effect.onError(fs.rename(unfinished, path), () => Effect.ignore(fs.remove(unfinished)))
+  }).pipe(Effect.mapError((error) => new FileError({ action: "write", path, cause: error.cause })))
+
+const append = ({ path }: Known, line: string) =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const { dirname } = yield* Path.Path
+    yield* fs.makeDirectory(dirname(path), { recursive: true, mode: 0o700 })
+    const text = yield* Effect.orElseSucceed(fs.readFileString(path), () => "")
+    yield* fs.writeFileString(path, `${/[^\n]$/.test(text) ? "\n" : ""}${line}\n`, { flag: "a", mode: 0o600 })
+  }).pipe(Effect.mapError((error) => new FileError({ action: "write", path, cause: error.cause })))
 
 /**
  * Formats a peer for people: its name and the first characters of its digest, or the whole digest without a name.

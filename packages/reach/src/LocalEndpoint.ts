@@ -47,7 +47,9 @@ export class LocalEndpointError extends Schema.TaggedError<LocalEndpointError>("
 ) {
   override get message(): string {
     return this.problem === undefined
-      ? `${JSON.stringify(this.input)} is no endpoint; write HOST:PORT, as 127.0.0.1:22 or [::1]:22, or unix:PATH`
+      ? `${
+        JSON.stringify(this.input)
+      } is no endpoint; write HOST:PORT, as 127.0.0.1:22 or [::1]:22, a port of 127.0.0.1 alone, or unix:PATH`
       : `cannot use ${this.input}: ${this.problem}`
   }
 }
@@ -84,7 +86,7 @@ const problemOf = (cause: unknown) => {
 }
 
 /**
- * Reads HOST:PORT, with an IPv6 address in brackets, or unix:PATH. Refuses a path that no socket can have on `platform`.
+ * Reads HOST:PORT, with an IPv6 address in brackets, unix:PATH, or a port of 127.0.0.1 alone. Refuses a path that no socket can have on `platform`.
  *
  * @since 0.1.0
  * @category parsing
@@ -100,7 +102,8 @@ export const parse = (
       ? Either.right(Unix({ path }))
       : Either.left(new LocalEndpointError({ input, problem }))
   }
-  const [, ipv6, name, digits] = /^(?:\[([\da-fA-F:.]+)\]|([\w.-]+)):(\d{1,5})$/.exec(input) ?? []
+  const [, ipv6, name, digits] =
+    /^(?:\[([\da-fA-F:.]+)\]|([\w.-]+)):(\d{1,5})$/.exec(/^\d+$/.test(input) ? `127.0.0.1:${input}` : input) ?? []
   const host = ipv6 ?? name
   const port = Number(digits)
   return host === undefined || (ipv6 !== undefined && !net.isIPv6(ipv6)) || port > 65_535

@@ -1,4 +1,5 @@
 export * as AllowList from "./AllowList.js"
+export * as DefaultRelay from "./DefaultRelay.js"
 export * as Expose from "./Expose.js"
 export * as FileTransfer from "./FileTransfer.js"
 export * as Forward from "./Forward.js"

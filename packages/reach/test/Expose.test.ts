@@ -416,11 +416,12 @@ describe("LocalEndpoint", () => {
         assert.strictEqual(LocalEndpoint.format(Either.getOrThrow(LocalEndpoint.parse(text))), text)
       }
       for (
-        const text of ["22", "127.0.0.1", ":22", "::1:22", "[1.2.3.4]:22", "h:65536", "unix:", "h:-1", "h:1:2", ""]
+        const text of ["99999", "127.0.0.1", ":22", "::1:22", "[1.2.3.4]:22", "h:65536", "unix:", "h:-1", "h:1:2", ""]
       ) {
         const error = Either.getOrThrow(Either.flip(LocalEndpoint.parse(text)))
         assert.include(error.message, "write HOST:PORT")
       }
+      assert.strictEqual(LocalEndpoint.format(Either.getOrThrow(LocalEndpoint.parse("22"))), "127.0.0.1:22")
     }))
 
   live("refuses a path that no socket can have, on Windows each but a named pipe's", () =>

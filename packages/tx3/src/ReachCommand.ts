@@ -10,32 +10,32 @@ import * as Options from "@effect/cli/Options"
 import { described } from "@tx3/command/Help"
 import { repeatable } from "@tx3/command/Repeatable"
 import * as Config from "effect/Config"
-import { addresses, allow, allowFile, allowTruncated, argument, identity, known } from "./internal/flags.js"
+import { addresses, allow, allowFile, allowTruncated, argument, identity, known, qr } from "./internal/flags.js"
 import { later } from "./internal/later.js"
 
 const via = repeatable("via").pipe(
   Options.withPseudoName("ADDRESS"),
   Options.withDescription(
     "Where to be reached: through a relay, at the address that it prints; or directly, at tx3-st://HOST:PORT of this " +
-      "machine; may be repeated"
+      "machine; may be repeated. Without it at the relays of tx3 relay use"
   ),
-  Options.atLeast(1)
+  Options.repeated
 )
 
 const service = argument("SERVICE").pipe(
-  Args.withDescription("What to expose: HOST:PORT, as 127.0.0.1:22, or unix:PATH")
+  Args.withDescription("What to expose: HOST:PORT, as 192.168.1.7:80, a PORT of 127.0.0.1 alone, or unix:PATH")
 )
 
 const expose = Command.make(
   "expose",
-  { identity, via, allow, allowFile, allowTruncated, known, service },
+  { identity, via, allow, allowFile, allowTruncated, known, qr, service },
   later(() => import("./internal/commands/expose.js"))
 ).pipe(
   Command.withDescription(described(
     "Makes a service of this machine reachable, and prints its address when it is. The service sees connections from this " +
       "machine, and nothing of peers that are not allowed. Registers again by itself whenever a relay is lost.",
-    ["tx3 expose 127.0.0.1:22 --via RELAY --identity ssh.pem", "Anyone who knows the address may connect to sshd"],
-    ["tx3 expose 127.0.0.1:80 --via RELAY --identity web.pem --allow DIGEST", "Only the node with this digest may"]
+    ["tx3 expose 22 --via RELAY --identity ssh.pem", "Anyone who knows the address may connect to sshd"],
+    ["tx3 expose 80 --via RELAY --identity web.pem --allow DIGEST", "Only the node with this digest may"]
   ))
 )
 
@@ -51,7 +51,8 @@ const name = Options.text("name").pipe(
 const listen = Options.text("listen").pipe(
   Options.withPseudoName("ENDPOINT"),
   Options.withDescription(
-    "Where programs of this machine connect to: HOST:PORT, as 127.0.0.1:2222, with port 0 for any free one, or unix:PATH"
+    "Where programs of this machine connect to: HOST:PORT, as 0.0.0.0:2222, a PORT of 127.0.0.1 alone, 0 for any free " +
+      "one, or unix:PATH"
   )
 )
 
@@ -63,7 +64,7 @@ const forward = Command.make(
   Command.withDescription(described(
     "Makes what a node exposes reachable on this machine, and prints where: each connection there is one to the address. " +
       "Nothing is connected before the first.",
-    ["tx3 forward ADDRESS --listen 127.0.0.1:2222", "Then: ssh -p 2222 127.0.0.1"]
+    ["tx3 forward ADDRESS --listen 2222", "Then: ssh -p 2222 127.0.0.1"]
   ))
 )
 
@@ -75,6 +76,7 @@ const connect = Command.make(
   Command.withDescription(described(
     "Connects to an address and joins the connection to stdin and stdout, until both ends have ended what they send.",
     ["tx3 connect ADDRESS", "Connects to a tx3 listen"],
+    ["tx3 connect home", "Connects to the node that has this name"],
     ["ssh -o ProxyCommand='tx3 connect ADDRESS' home", "Connects to an SSH server that tx3 expose makes reachable"]
   ))
 )
@@ -101,10 +103,61 @@ const status = Command.make(
   later(() => import("./internal/commands/status.js"))
 ).pipe(Command.withDescription("Says what a running tx3 up is doing: every registration and every connection"))
 
+const words = (name: string, description: string) =>
+  argument(name).pipe(Args.withDescription(description), Args.repeated)
+
+const nameOf = Command.make("name", {
+  known,
+  json: Options.boolean("json").pipe(Options.withDescription("Print the list as JSON")),
+  action: Args.choice([["add", "add"], ["list", "list"], ["remove", "remove"], ["rename", "rename"]], {
+    name: "ACTION"
+  })
+    .pipe(Args.withDescription("What to do: add, list, remove or rename")),
+  words: words("WORD", "The name, and for add its addresses, for rename the new name")
+}, later(() => import("./internal/commands/name.js"))).pipe(
+  Command.withDescription(described(
+    "Keeps names for nodes: a name stands for an address in connect, forward, ping and send, and for a digest in allowlists.",
+    ["tx3 name add home ADDRESS", "Then: tx3 connect home"],
+    ["tx3 name list", "Prints the names and addresses"],
+    ["tx3 name rename home house", "Gives it another name"],
+    ["tx3 name remove house", "Forgets it"]
+  ))
+)
+
+const relay = Command.make("relay", {
+  action: Args.choice([["use", "use"], ["show", "show"], ["forget", "forget"]], { name: "ACTION" }).pipe(
+    Args.withDescription("What to do: use, show or forget")
+  ),
+  relays: words("RELAY", "For use: the address that a relay prints, or several")
+}, later(() => import("./internal/commands/relay.js"))).pipe(
+  Command.withDescription(described(
+    "Sets the relay that expose, listen and receive use where they are not told of one. TX3_RELAY says it for one command.",
+    ["tx3 relay use RELAY", "Then: tx3 expose 22 --identity ssh.pem"],
+    ["tx3 relay show", "Prints it"],
+    ["tx3 relay forget", "Takes it back"]
+  ))
+)
+
+const sshConfig = Command.make("ssh-config", {
+  identity,
+  known,
+  user: Options.text("user").pipe(
+    Options.withPseudoName("USER"),
+    Options.withDescription("The user to log in as"),
+    Options.optional
+  ),
+  name: argument("NAME").pipe(Args.withDescription("A name that tx3 name has an address of"))
+}, later(() => import("./internal/commands/sshConfig.js"))).pipe(
+  Command.withDescription(described(
+    "Prints the Host block of ~/.ssh/config with which ssh, scp and rsync connect to a name.",
+    ["tx3 ssh-config home --user me >> ~/.ssh/config", "Then: ssh home"]
+  ))
+)
+
 /**
  * These commands, to be found in `tx3`.
  *
  * @since 0.1.0
  * @category commands
  */
-export const commands = [expose, forward, connect, up, status] as const
+export const commands = [expose, forward, connect, nameOf, relay, sshConfig, up, status] as const

@@ -11,7 +11,7 @@ import { described, type Section } from "@tx3/command/Help"
 import * as Program from "@tx3/command/Program"
 import { UsageError } from "@tx3/command/UsageError"
 import * as Schema from "effect/Schema"
-import { address, allow, allowFile, allowTruncated, argument, identity, known } from "./internal/flags.js"
+import { address, allow, allowFile, allowTruncated, argument, identity, known, qr } from "./internal/flags.js"
 import { later } from "./internal/later.js"
 import { build } from "./internal/version.js"
 import * as ReachCommand from "./ReachCommand.js"
@@ -19,8 +19,9 @@ import * as ReachCommand from "./ReachCommand.js"
 const place = argument("RELAY").pipe(
   Args.withDescription(
     "Where to be reached: through a relay, at the address that the relay prints, tx3-rst://HOST:PORT/DIGEST; or directly, " +
-      "at tx3-st://HOST:PORT of this machine, with port 0 for any free one"
-  )
+      "at tx3-st://HOST:PORT of this machine, with port 0 for any free one. Without it at the relays of tx3 relay use"
+  ),
+  Args.optional
 )
 
 /** A flag for a whole number. @effect/cli's own names no flag when what is given is no number. */
@@ -62,6 +63,7 @@ const listen = Command.make("listen", {
     )
   ),
   allowTruncated,
+  qr,
   place
 }, later(() => import("./internal/commands/listen.js"))).pipe(
   Command.withDescription(described(
@@ -124,8 +126,12 @@ const receive = Command.make("receive", {
     Options.withDescription("The largest file to take; without it any that the disk has room for"),
     Options.optional
   ),
+  qr,
   place,
-  folder: Args.directory({ name: "DIR", exists: "yes" }).pipe(Args.withDescription("The folder to put files into"))
+  folder: argument("DIR").pipe(
+    Args.withDescription("The folder to put files into; this one without it"),
+    Args.optional
+  )
 }, later(() => import("./internal/commands/receive.js"))).pipe(
   Command.withDescription(described(
     "Takes files of tx3 send into a folder. It prints its address and waits there. Any node that knows the address may " +
@@ -146,7 +152,8 @@ const receive = Command.make("receive", {
 export const command = Command.make("tx3", {}, () =>
   new UsageError({
     message:
-      "say what to do: keygen, expose, forward, connect, up, status, listen, ping, send or receive; tx3 --help tells about them"
+      "say what to do: expose, forward, connect, up, status, listen, ping, send, receive, keygen, name or relay; " +
+      "tx3 --help tells about them"
   })).pipe(
     Command.withDescription(described(
       [
@@ -155,9 +162,9 @@ export const command = Command.make("tx3", {}, () =>
         "In the examples RELAY is the address that a relay prints, and ADDRESS the one that tx3 prints then. " +
         "tx3 COMMAND --help says more about a command."
       ],
-      ["tx3 expose 127.0.0.1:22 --via RELAY --identity me.pem", "Here: makes this machine's SSH server reachable"],
+      ["tx3 expose 22 --via RELAY --identity me.pem", "Here: makes this machine's SSH server reachable"],
       ["ssh -o ProxyCommand='tx3 connect ADDRESS' home", "There: connects to it"],
-      ["tx3 forward ADDRESS --listen 127.0.0.1:8080", "There: opens a local port in place of that"],
+      ["tx3 forward ADDRESS --listen 2222", "There: opens a local port in place of that"],
       ["tx3 listen RELAY", "Here: what is typed on one side of a connection appears on the other"],
       ["tx3 connect ADDRESS", "There: the other side"],
       ["tx3 receive RELAY .", "Here: takes a file"],
@@ -177,6 +184,10 @@ export const more: ReadonlyArray<Section> = [
     title: "ENVIRONMENT",
     items: [
       { term: "TX3_CONFIG", text: "The file of tx3 up and tx3 status, where --config does not say" },
+      {
+        term: "TX3_RELAY",
+        text: "The relays to use, with commas between them, where neither --via nor an argument says"
+      },
       { term: "TX3_KNOWN", text: "The file of names, where --known does not say" }
     ]
   },
@@ -184,7 +195,8 @@ export const more: ReadonlyArray<Section> = [
     title: "FILES",
     items: [
       { term: "./tx3.yml", text: "What tx3 up exposes and forwards, where nothing else says" },
-      { term: "~/.config/tx3/known", text: "The file of names, where nothing else says" }
+      { term: "~/.config/tx3/known", text: "The file of names, where nothing else says" },
+      { term: "~/.config/tx3/relay", text: "The relays of tx3 relay use" }
     ]
   },
   {

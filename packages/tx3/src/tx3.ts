@@ -17,6 +17,7 @@ Program.run({
     "ListError",
     "LocalEndpointError",
     "NoKnownFile",
+    "UnknownName",
     "UpFileError",
     "UsageError"
   ],

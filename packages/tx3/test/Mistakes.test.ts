@@ -11,9 +11,16 @@ const digest = "1QcFGPwYeiJyjqVeuDYTZoCRjvFBD_e9gbWLhDBkdrI"
 const other = "A-QcFGPwYeiJyjqVeuDYTZoCRjvFBD_e9gbWLhDBkdo"
 const relay = `tx3-rst://127.0.0.1:1/${digest}`
 
+/** Words of the lines below. */
+const short: Record<string, string> = { RELAY: "<relay>", OTHER: "<other relay>" }
+
 /** Replaces what a line of the tables writes short, and DIR by the folder that the test made. */
 const whole = (text: string, folder: string) =>
-  text.replaceAll("RELAY", relay).replaceAll("OTHER", relay.replace(digest, other)).replaceAll("<digest>", digest)
+  text.replaceAll("<relay>", relay).replaceAll("<other relay>", relay.replace(digest, other)).replaceAll(
+    "<digest>",
+    digest
+  )
+    .replaceAll("<other>", other)
     .replaceAll("DIR", folder)
 
 /** What people type, and the whole message that they get: what is wrong, where, and what to do. */
@@ -39,6 +46,48 @@ const mistakes: ReadonlyArray<readonly [line: string, message: string]> = [
   [
     "forward RELAY",
     "--listen is missing\nusage: tx3 forward ADDRESS... --listen ENDPOINT [OPTIONS]\ntx3 forward --help says more"
+  ],
+  [
+    "connect home",
+    "\"home\" is no address and no name in /dev/null; write tx3-rst://HOST:PORT/DIGEST, or make it a name: tx3 name add home ADDRESS"
+  ],
+  [
+    "connect hone --known DIR/known",
+    "there is no name \"hone\" in DIR/known; did you mean home?"
+  ],
+  ["ssh-config home --known DIR/known", "home has no address in DIR/known; give it one: tx3 name add home ADDRESS"],
+  [
+    "name",
+    "ACTION is missing\nusage: tx3 name ACTION [WORD...] [OPTIONS]\ntx3 name --help says more"
+  ],
+  [
+    "name ad home RELAY",
+    "the argument must be one of add, list, remove, rename\nusage: tx3 name ACTION [WORD...] [OPTIONS]\ntx3 name --help says more"
+  ],
+  ["name add home", "usage: tx3 name add NAME ADDRESS..."],
+  [
+    "name add home RELAY OTHER",
+    "<other relay> is the address of another node than <relay>; a name stands for one node"
+  ],
+  [
+    "name add home OTHER --known DIR/known",
+    "DIR/known: home is <digest>, and not <other>; if you trust the new one as much: tx3 name remove home"
+  ],
+  [
+    "name remove house --known DIR/known",
+    "there is no name \"house\" in DIR/known; tx3 name list shows those there are"
+  ],
+  ["relay use", "there is no HOME to keep it in; set TX3_RELAY in place of that"],
+  ["expose 22", "say where to be reached, with --via RELAY; or set a relay for all commands once: tx3 relay use RELAY"],
+  [
+    "listen",
+    "say where to be reached, with an address: tx3 listen RELAY; or set a relay for all commands once: tx3 relay use RELAY"
+  ],
+  ["receive RELAY DIR/none", "DIR/none: there is no such folder; make it, or name another"],
+  ["receive DIR/there.pem RELAY", "DIR/there.pem is not a folder"],
+  [
+    "receive relay.example DIR",
+    "\"relay.example\" is no address of a relay; write tx3 receive tx3-rst://HOST:PORT/DIGEST DIR"
   ],
   ["keygen", "FILE is missing\nusage: tx3 keygen FILE\ntx3 keygen --help says more"],
   [
@@ -72,13 +121,13 @@ const mistakes: ReadonlyArray<readonly [line: string, message: string]> = [
   ],
   [
     "connect RELAY OTHER",
-    "OTHER is the address of another node than RELAY; give addresses of one node, which end in the same digest"
+    "<other relay> is the address of another node than <relay>; give addresses of one node, which end in the same digest"
   ],
   ["connect RELAY", "cannot connect to 127.0.0.1:1 (connection refused); is it running and reachable?"],
   ["connect --identity DIR/none.pem RELAY", "DIR/none.pem: there is no such file; make one with: tx3 keygen FILE"],
   [
     "forward RELAY --listen here",
-    "\"here\" is no endpoint; write HOST:PORT, as 127.0.0.1:22 or [::1]:22, or unix:PATH"
+    "\"here\" is no endpoint; write HOST:PORT, as 127.0.0.1:22 or [::1]:22, a port of 127.0.0.1 alone, or unix:PATH"
   ],
   [
     "forward RELAY --listen unix:DIR/no/a.sock",
@@ -100,7 +149,7 @@ const mistakes: ReadonlyArray<readonly [line: string, message: string]> = [
   ],
   [
     "listen RELAY",
-    "cannot register at RELAY: cannot connect to 127.0.0.1:1 (connection refused); is it running and reachable?"
+    "cannot register at <relay>: cannot connect to 127.0.0.1:1 (connection refused); is it running and reachable?"
   ],
   [
     "listen tx3-st://192.0.2.7:0",
@@ -128,11 +177,12 @@ const mistakes: ReadonlyArray<readonly [line: string, message: string]> = [
 
 const files = {
   "there.pem": "",
+  known: `${digest} home\n`,
   "typo.yml": "expose:\n  ssh:\n    servce: 127.0.0.1:22\n",
   "top.yml": "exposed:\n  ssh: {}\n",
   "who.yml": "expose:\n  ssh:\n    service: 127.0.0.1:22\n",
-  "empty.yml": "relays: [RELAY]\n",
-  "up.yml": `forward:\n  home:\n    to: [RELAY]\n    listen: 127.0.0.1:0\n`
+  "empty.yml": "relays: [<relay>]\n",
+  "up.yml": `forward:\n  home:\n    to: [<relay>]\n    listen: 127.0.0.1:0\n`
 }
 
 const environment = Layer.merge(NodeContext.layer, CliConfig.layer({ showBuiltIns: false }))
@@ -153,7 +203,7 @@ describe("a mistake", () => {
         for (const [name, text] of Object.entries(files)) {
           writeFileSync(join(folder, name), whole(text, folder))
         }
-        const error = yield* Effect.flip(run(line.split(" ").map((word) => whole(word, folder))))
+        const error = yield* Effect.flip(run(line.split(" ").map((word) => whole(short[word] ?? word, folder))))
         assert.strictEqual(error.message, whole(message, folder))
       }))
   }

@@ -401,8 +401,11 @@ withPrograms(["curl"], () => {
 
     const other = `tx3-st://127.0.0.1:1/${"A".repeat(43)}`
     const wrong: ReadonlyArray<readonly [args: ReadonlyArray<string>, message: string]> = [
-      [["expose", "127.0.0.1:22"], "--via is missing"],
-      [["expose", "22", "--via", "tx3-st://127.0.0.1:0"], "\"22\" is no endpoint; write HOST:PORT, as 127.0.0.1:22"],
+      [["expose", "127.0.0.1:22"], "say where to be reached, with --via RELAY"],
+      [
+        ["expose", "here", "--via", "tx3-st://127.0.0.1:0"],
+        "\"here\" is no endpoint; write HOST:PORT, as 127.0.0.1:22"
+      ],
       [["expose", "127.0.0.1:22", "--via", "tx3-st://127.0.0.1:0", "--allow", "me"], "--allow: me is no digest"],
       [["forward", other], "--listen is missing"],
       [["forward", "--listen", "127.0.0.1:0"], "ADDRESS is missing"],

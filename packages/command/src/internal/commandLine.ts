@@ -8,9 +8,9 @@ import type * as Usage from "@effect/cli/Usage"
 import * as Effect from "effect/Effect"
 import * as HashMap from "effect/HashMap"
 import * as Option from "effect/Option"
-import leven from "leven"
 import { stripVTControlCharacters } from "node:util"
 import * as Help from "../Help.js"
+import { nearest } from "../Nearest.js"
 import { UsageError } from "../UsageError.js"
 
 /** Flags that @effect/cli takes with every command, and whether each takes a value. */
@@ -46,17 +46,6 @@ const flagsIn = (usage: Usage.Usage): ReadonlyArray<readonly [flag: string, take
 
 const flagsOf = (command: Descriptor): Flags =>
   new Map([...flagsIn(CommandDescriptor.getUsage(command)), ...everywhere])
-
-/** Returns the name that was most likely meant; none where no name is near. */
-const nearest = (given: string, names: Iterable<string>): string | undefined => {
-  const word = (name: string) => name.replace(/^-+/, "").toLowerCase()
-  const isLetter = word(given).length === 1
-  const distances = Array.from(names, (name) => {
-    const distance = isLetter ? (word(name).startsWith(word(given)) ? 0 : Infinity) : leven(word(given), word(name))
-    return [distance, name] as const
-  }).filter(([distance, name]) => distance <= Math.max(1, Math.floor(word(name).length / 3)))
-  return distances.sort(([one], [other]) => one - other)[0]?.[1]
-}
 
 const unknown = (what: string, given: string, names: Iterable<string>) => {
   const name = nearest(given, names)

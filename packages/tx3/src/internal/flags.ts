@@ -27,10 +27,13 @@ export const argument = (name: string) =>
 /** An address to connect to. @effect/cli keeps the description that an argument has, and adds the next one to it. */
 const addressDescribed = (description: string) => argument("ADDRESS").pipe(Args.withDescription(description))
 
-export const address = addressDescribed("The address to connect to, as tx3 listen, tx3 receive and tx3 expose print it")
+export const address = addressDescribed(
+  "The address to connect to, as tx3 listen, tx3 receive and tx3 expose print it, or its name (tx3 name)"
+)
 
 export const addresses = addressDescribed(
-  "The address to connect to, as tx3 listen and tx3 expose print it. Of several of one node, the first that answers is taken"
+  "The address to connect to, as tx3 listen and tx3 expose print it, or its name (tx3 name). Of several of one node, the first " +
+    "that answers is taken"
 ).pipe(Args.atLeast(1))
 
 export const allowTruncated = Options.boolean("allow-truncated").pipe(
@@ -42,7 +45,7 @@ export const allowTruncated = Options.boolean("allow-truncated").pipe(
 export const known = Options.text("known").pipe(
   Options.withPseudoName("FILE"),
   Options.withDescription(
-    "The file of names, a digest and its name on each line; without it that of TX3_KNOWN, or ~/.config/tx3/known"
+    "The file of names, as tx3 name writes it; without it that of TX3_KNOWN, or ~/.config/tx3/known"
   ),
   Options.optional
 )
@@ -61,4 +64,8 @@ export const allowFile = Options.text("allow-file").pipe(
     "The same from a file, one on each line and comments behind #; it is read again when it changes"
   ),
   Options.optional
+)
+
+export const qr = Options.boolean("qr").pipe(
+  Options.withDescription("Also print the address as a QR code on stderr, for a camera")
 )

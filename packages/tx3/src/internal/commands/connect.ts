@@ -14,7 +14,7 @@ export const run = ({ addresses, allowTruncated, identity, known, name }: {
   readonly name: Option.Option<string>
 }) =>
   Effect.gen(function*() {
-    const { destination, digest } = yield* destinationOf(addresses)
+    const { destination, digest } = yield* destinationOf(addresses, known)
     const { introduce } = yield* introduction(digest, name, known)
     const node = yield* connectingNode(identity, { allowTruncated })
     const connection = yield* node.connect(destination)

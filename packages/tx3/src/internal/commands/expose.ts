@@ -9,15 +9,17 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { allowsOf, knownPath } from "../allowed.js"
-import { listeningNode } from "../nodes.js"
+import { listeningNode, placesOf } from "../nodes.js"
+import { qrCodes } from "../qrCode.js"
 import { events, tell } from "../tell.js"
 
-export const run = ({ allow, allowFile, allowTruncated, identity, known, service, via }: {
+export const run = ({ allow, allowFile, allowTruncated, identity, known, qr, service, via }: {
   readonly allow: ReadonlyArray<string>
   readonly allowFile: Option.Option<string>
   readonly allowTruncated: boolean
   readonly identity: Option.Option<string>
   readonly known: Option.Option<string>
+  readonly qr: boolean
   readonly service: string
   readonly via: ReadonlyArray<string>
 }) =>
@@ -25,7 +27,8 @@ export const run = ({ allow, allowFile, allowTruncated, identity, known, service
     const target = yield* LocalEndpoint.parse(service)
     const path = yield* knownPath(known)
     const allows = yield* allowsOf({ allow, allowFile, known })
-    const node = yield* listeningNode(identity, via, { allowTruncated, requireRegistration: false })
+    const places = yield* placesOf(via, "--via RELAY")
+    const node = yield* listeningNode(identity, places, { allowTruncated, requireRegistration: false })
     if (Option.isNone(identity)) {
       yield* tell("without --identity the address is another one each time")
     }
@@ -34,6 +37,7 @@ export const run = ({ allow, allowFile, allowTruncated, identity, known, service
     }
     yield* untilReachable(node)
     yield* Console.log(node.addresses.join("\n"))
+    yield* qrCodes(qr, node.addresses)
     return yield* Expose.serve({
       node,
       service: target,

@@ -19,7 +19,7 @@ export const run = ({ addresses, allowTruncated, identity, known, listen, name }
   readonly name: Option.Option<string>
 }) =>
   Effect.gen(function*() {
-    const { destination, digest } = yield* destinationOf(addresses)
+    const { destination, digest } = yield* destinationOf(addresses, known)
     const { introduce, path } = yield* introduction(digest, name, known)
     const at = yield* LocalEndpoint.parse(listen)
     const node = yield* connectingNode(identity, { allowTruncated })

@@ -4,7 +4,7 @@ import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
-import { connectingNode } from "../nodes.js"
+import { connectingNode, destinationOf } from "../nodes.js"
 
 export const run = ({ address, count, identity, interval, verbose }: {
   readonly address: string
@@ -15,7 +15,7 @@ export const run = ({ address, count, identity, interval, verbose }: {
 }) =>
   Effect.gen(function*() {
     const { connect } = yield* connectingNode(identity)
-    const connection = yield* connect(address)
+    const connection = yield* connect((yield* destinationOf([address])).destination)
     const times: Array<number> = []
     const roundTrip = Effect.gen(function*() {
       const time = yield* Ping.once(connection)

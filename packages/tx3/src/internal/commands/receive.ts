@@ -1,29 +1,39 @@
 /** The work of `tx3 receive`. */
+import * as FileSystem from "@effect/platform/FileSystem"
+import { UsageError } from "@tx3/command/UsageError"
 import * as FileTransfer from "@tx3/reach/FileTransfer"
 import * as Receiver from "@tx3/reach/Receiver"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { allowsOf } from "../allowed.js"
-import { listeningNode } from "../nodes.js"
+import { listeningNode, placesOf } from "../nodes.js"
 import { progressBar } from "../progressBar.js"
+import { qrCodes } from "../qrCode.js"
 import { tell, throttled } from "../tell.js"
 import { printTransferred } from "../transferred.js"
 
-export const run = ({ allow, allowFile, folder, identity, keep, known, maxSize, place }: {
+export const run = ({ allow, allowFile, folder: lastArgument, identity, keep, known, maxSize, place, qr }: {
   readonly allow: ReadonlyArray<string>
   readonly allowFile: Option.Option<string>
-  readonly folder: string
+  readonly folder: Option.Option<string>
   readonly identity: Option.Option<string>
   readonly keep: boolean
   readonly known: Option.Option<string>
   readonly maxSize: Option.Option<number>
-  readonly place: string
+  readonly place: Option.Option<string>
+  readonly qr: boolean
 }) =>
   Effect.gen(function*() {
+    const { folder, relay } = yield* whereOf(place, lastArgument)
     const allows = Option.getOrUndefined(yield* allowsOf({ allow, allowFile, known }))
-    const { addresses, connections } = yield* listeningNode(identity, [place], { requireRegistration: true })
+    const { addresses, connections } = yield* listeningNode(
+      identity,
+      yield* placesOf(relay, "an address: tx3 receive RELAY DIR"),
+      { requireRegistration: true }
+    )
     yield* Console.log(addresses.join("\n"))
+    yield* qrCodes(qr, addresses)
     const progress = oneAtATime(progressBar)
     yield* Receiver.run({
       allows,
@@ -41,6 +51,30 @@ export const run = ({ allow, allowFile, folder, identity, keep, known, maxSize, 
         )
     })
   }).pipe(Effect.scoped)
+
+/** Which of two arguments is the relay and which the folder, either of which may be missing, and in which order they may be. */
+const whereOf = (...given: ReadonlyArray<Option.Option<string>>) =>
+  Effect.gen(function*() {
+    const words = given.flatMap(Option.toArray)
+    const relay = words.filter((word) => /^tx3-r?st:/.test(word))
+    const [folder = ".", second] = words.filter((word) => !relay.includes(word))
+    if (second !== undefined) {
+      return yield* new UsageError({
+        message: `${
+          JSON.stringify(folder)
+        } is no address of a relay; write tx3 receive tx3-rst://HOST:PORT/DIGEST ${second}`
+      })
+    }
+    const fs = yield* FileSystem.FileSystem
+    const stats = yield* Effect.option(fs.stat(folder))
+    return Option.exists(stats, ({ type }) => type === "Directory")
+      ? { folder, relay }
+      : yield* new UsageError({
+        message: Option.isSome(stats)
+          ? `${folder} is not a folder`
+          : `${folder}: there is no such folder; make it, or name another`
+      })
+  })
 
 /** A terminal has room for one bar; a transfer that begins while another shows its own has none. */
 const oneAtATime = (progress: FileTransfer.Progress): FileTransfer.Progress => {

@@ -3,7 +3,7 @@ import { UsageError } from "@tx3/command/UsageError"
 import * as FileTransfer from "@tx3/reach/FileTransfer"
 import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
-import { connectingNode } from "../nodes.js"
+import { connectingNode, destinationOf } from "../nodes.js"
 import { progressBar } from "../progressBar.js"
 import { printTransferred } from "../transferred.js"
 
@@ -18,8 +18,9 @@ export const run = ({ address, file, identity }: {
     }
     const source = yield* Effect.mapError(FileTransfer.open(file), (error) =>
       new UsageError({ message: isMissing(error) ? `${file}: there is no such file` : error.message }))
+    const { destination } = yield* destinationOf([address])
     const { connect } = yield* connectingNode(identity)
-    yield* printTransferred(yield* FileTransfer.send(yield* connect(address), source, progressBar))
+    yield* printTransferred(yield* FileTransfer.send(yield* connect(destination), source, progressBar))
   }).pipe(Effect.scoped)
 
 const isMissing = ({ cause }: { readonly cause?: unknown }) =>
