@@ -11,7 +11,7 @@ const exceptions = [
   "linuxCalls.ts tcpUserTimeout", // the option's number
   "TcpInfo.ts infoBytes", // the size of the kernel's struct
   "Preamble.ts length", // the protocol's
-  "FileTransfer.ts hashBytes", // SHA-256
+  "transfer.ts hashBytes", // SHA-256
   "RelayFile.ts defaultPort",
   "VolumeQuota.ts dayMs", // a unit
   "budget.ts second", // a unit

@@ -110,8 +110,8 @@ type Definition = ReturnType<typeof definitionsIn>[number]
 
 /** `<ADDRESS> 1+` is `ADDRESS...`, and in brackets where it may be missing. */
 const argumentTerm = ({ paragraphs, term }: Definition) => {
-  const [, name, rest] = /^<?([^> ]+)>?(.*)$/.exec(term)!
-  const several = rest === "" ? name! : `${name}...`
+  const [, name, rest] = /^<([^>]+)>(.*)$/.exec(term) ?? [term, term, ""]
+  const several = rest === "" || name!.includes("...") ? name! : `${name}...`
   return isOptional(paragraphs) ? `[${several}]` : several
 }
 

@@ -23,7 +23,7 @@ export const table = (heading: ReadonlyArray<string>, rows: ReadonlyArray<Readon
   return [line(heading), ...printed.map(line)].join("\n")
 }
 
-const units = ["B", "KB", "MB", "GB", "TB", "PB"]
+const units = ["B", "kB", "MB", "GB", "TB", "PB"]
 
 /**
  * Writes a number of bytes with three digits and a unit of 1000.

@@ -1,5 +1,5 @@
 /**
- * Sends one file over a connection, so that it arrives whole under its name or not at all. Between the two ends of the
+ * Sends files and folders over connections, so that each arrives whole under its name or not at all. Between the two ends of a
  * connection, in this order:
  *
  * 1. The sender offers: a frame `{"tx3-file": 1, "name": NAME, "size": SIZE}`. 1 is the version, NAME the file's base
@@ -8,52 +8,47 @@
  * 3. The sender sends SIZE bytes, the 32 bytes of their SHA-256, and the end of its direction.
  * 4. The receiver answers again, when the file is on its disk under its name, or as soon as it will not be.
  *
- * A frame is a length of 4 bytes, big-endian and at most 4096, and as many bytes of JSON in UTF-8. An end that breaks these
- * rules, that is expected to speak and is silent for a minute, or that sends less than 64 KiB of a file in a minute of
- * waiting, is given up.
+ * With `"resume": true` in the offer the receiver keeps what came where the transfer is interrupted. Its answer to the
+ * same offer then is `{"ok": true, "have": BYTES}`. The sender proves that they are its own with `{"sha256": HEX}` of its first
+ * BYTES, the receiver answers `{"ok": true, "from": N}`, N being BYTES or 0, and the sender goes on from there. Of a file that is
+ * there with its name and size the receiver says the same: if it is the same, nothing is sent. `"more": COUNT` says how many
+ * transfers follow, each on a connection of its own.
+ *
+ * A folder is offered by `{"tx3-folder": 1, "name": NAME, "files": COUNT, "size": SIZE}`, SIZE being that of all its files. The
+ * receiver answers, and the sender sends a list in parts of up to 64 entries, `{"entries": [...], "isLast": BOOLEAN}`: a file has
+ * `path`, `size` and, if it is a program, `isProgram`; a link has `path` and `link`; a folder has `path`. For each part the
+ * receiver answers how many bytes it has of each file, and so on as above with lists in place of numbers; then come the bytes and
+ * the hash of each file of the part.
+ *
+ * A frame is a length of 4 bytes, big-endian and at most 4096 (262144 for a part of a list and what belongs to it), and as many
+ * bytes of JSON in UTF-8. An end that breaks these rules, that is expected to speak and is silent for a minute, or that sends less
+ * than 64 KiB of a file in a minute of waiting, is given up.
  *
  * @since 0.1.0
  */
 import { FileError } from "@tx3/files/FileError"
 import { publish } from "@tx3/files/Publish"
 import { problemOf } from "@tx3/files/SystemProblem"
-import { ConnectionError } from "@tx3/node/NodeError"
+import type { ConnectionError } from "@tx3/node/NodeError"
 import type { Tx3Connection } from "@tx3/node/Tx3Connection"
 import * as Effect from "effect/Effect"
-import * as Function from "effect/Function"
-import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import * as Stream from "effect/Stream"
-import { createHash, randomUUID } from "node:crypto"
+import { createHash } from "node:crypto"
 import * as fs from "node:fs/promises"
 import * as path from "node:path"
-import { put, readExactly, Short, take } from "./internal/bytes.js"
 import { isFileName } from "./internal/fileName.js"
+import * as Folder from "./internal/folder.js"
+import * as Partial from "./internal/partial.js"
+import * as Transfer from "./internal/transfer.js"
+import { nameRule, patienceMs, PrintableText, TransferError } from "./internal/transfer.js"
 
-/** How long an end that is to speak may be silent. */
-const patienceMs = 60_000
-
-/** The slowest pace that a receiver accepts. A sender of a byte now and then would hold its place for ever. */
-const slowest: Pace = { bytes: 64 * 1024, inMs: 60_000 }
-
-interface Pace {
-  readonly bytes: number
-  readonly inMs: number
-}
-
-/** How long a receiver that gave up waits for the sender to notice. */
-const farewellMs = 5_000
-
-const maxFrameBytes = 4096
-
-const hashBytes = 32
-
-/** Large enough to make system calls rare, small enough to be nothing beside the memory of the process. */
-const bufferBytes = 256 * 1024
-
-/** Text that cannot command a terminal it is printed on. */
-const PrintableText = Schema.String.pipe(Schema.pattern(/^\P{Cc}*$/u))
+export {
+  /** What a receiver answers. */
+  Answer,
+  /** A file that did not arrive, for another reason than a disk or the connection. */
+  TransferError
+} from "./internal/transfer.js"
 
 /**
  * The name of a file in one folder on any system: at most 255 bytes, without slashes, backslashes and control characters. It
@@ -68,10 +63,14 @@ export const Name = PrintableText.pipe(
 
 const isName = Schema.is(Name)
 
-const nameRule = "a name has up to 255 bytes, no slash, backslash or control character, and no dot or dash at its begin"
+/** What goes with an offer: whether the transfer can go on another time, and how many follow it. */
+const circumstances = {
+  resume: Schema.optional(Schema.Boolean),
+  more: Schema.optional(Schema.NonNegativeInt)
+}
 
 /**
- * The offer of a sender.
+ * The offer of a file.
  *
  * @since 0.1.0
  * @category schemas
@@ -79,35 +78,25 @@ const nameRule = "a name has up to 255 bytes, no slash, backslash or control cha
 export const Offer = Schema.Struct({
   "tx3-file": Schema.Literal(1),
   name: Name,
-  size: Schema.NonNegativeInt
+  size: Schema.NonNegativeInt,
+  ...circumstances
 })
 
 /**
- * The answer of a receiver, to the offer and at the end.
+ * The offer of a folder.
  *
  * @since 0.1.0
  * @category schemas
  */
-export const Answer = Schema.Union(
-  Schema.Struct({ ok: Schema.Literal(true) }),
-  Schema.Struct({ ok: Schema.Literal(false), reason: PrintableText.pipe(Schema.maxLength(512)) })
-)
+export const FolderOffer = Schema.Struct({
+  "tx3-folder": Schema.Literal(1),
+  name: Name,
+  files: Schema.NonNegativeInt,
+  size: Schema.NonNegativeInt,
+  ...circumstances
+})
 
-/**
- * A file that did not arrive, for another reason than a disk or the connection. `problem` says which, and `message` puts
- * the file before it where that is known.
- *
- * @since 0.1.0
- * @category errors
- */
-export class TransferError extends Schema.TaggedError<TransferError>("@tx3/reach/TransferError")("TransferError", {
-  path: Schema.optional(Schema.String),
-  problem: Schema.String
-}) {
-  override get message(): string {
-    return this.path === undefined ? this.problem : `${this.path}: ${this.problem}`
-  }
-}
+const Proof = Schema.Struct({ sha256: Transfer.Sha256 })
 
 /**
  * A file that arrived: its name or path, its size, and its SHA-256 in hexadecimal.
@@ -136,7 +125,8 @@ export type Progress = (name: string, size: number) => Effect.Effect<(bytes: num
  * @since 0.1.0
  * @category models
  */
-export interface Source {
+export interface SourceFile {
+  readonly kind: "file"
   readonly path: string
   readonly name: string
   readonly size: number
@@ -144,36 +134,68 @@ export interface Source {
 }
 
 /**
- * Opens a file to be sent, until the scope closes.
+ * A folder to be sent: what is in it, in the order in which it is sent, and what of it is left out, with the reasons.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface SourceFolder extends Folder.Folder {
+  readonly kind: "folder"
+}
+
+/**
+ * A file or a folder to be sent.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Source = SourceFile | SourceFolder
+
+/**
+ * Opens a file or lists a folder that is to be sent. A file is closed when the scope closes. `name` is what it is
+ * called there, the last part of its path without it.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const open = (file: string): Effect.Effect<Source, FileError | TransferError, Scope.Scope> =>
+export const open = (file: string, name?: string): Effect.Effect<Source, FileError | TransferError, Scope.Scope> =>
   Effect.gen(function*() {
-    const handle = yield* opened(file, "r", (cause) => new FileError({ action: "read", path: file, cause }))
-    const stats = yield* Effect.tryPromise({
-      try: () => handle.stat(),
-      catch: (cause) => new FileError({ action: "read", path: file, cause })
-    })
-    const name = path.basename(file)
-    if (!stats.isFile()) {
-      return yield* new TransferError({ path: file, problem: "is not a file; to send a folder, pack it first" })
+    const called = name ?? path.basename(path.resolve(file))
+    const failed = (cause: unknown) => new FileError({ action: "read", path: file, cause })
+    const checked = isName(called)
+      ? Effect.void
+      : new TransferError({ path: file, problem: `cannot be sent under its name: ${nameRule}` })
+    const kind = yield* Effect.tryPromise({ try: () => fs.stat(file), catch: failed })
+    if (kind.isDirectory()) {
+      yield* checked
+      return { kind: "folder" as const, ...yield* Folder.scan(file, called) }
     }
-    if (!isName(name)) {
-      return yield* new TransferError({ path: file, problem: `cannot be sent under its name: ${nameRule}` })
+    // Opening a pipe would wait for its writer.
+    if (!kind.isFile()) {
+      return yield* new TransferError({ path: file, problem: "is neither a file nor a folder" })
     }
-    return { path: file, name, size: stats.size, handle }
+    yield* checked
+    const handle = yield* Transfer.opened(file, "r", failed)
+    const { size } = yield* Effect.tryPromise({ try: () => handle.stat(), catch: failed })
+    return { kind: "file" as const, path: file, name: called, size, handle }
   })
 
-const opened = <E>(file: string, flags: string, fail: (cause: unknown) => E) =>
-  Effect.acquireRelease(
-    Effect.tryPromise({ try: () => fs.open(file, flags), catch: fail }),
-    (handle) => Effect.promise(() => handle.close())
-  )
+/**
+ * The options of sending a file or folder.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface SendOptions {
+  /** How many transfers follow this one; the receiver waits for them. */
+  readonly more?: number | undefined
+  /** Called when the receiver has accepted the offer. */
+  readonly onAccepted?: (() => void) | undefined
+}
 
 /**
- * Sends a file. Done when the receiver has it on its disk and has compared the hashes.
+ * Sends a file or a folder, of which the receiver may have a part from another time. Done when the receiver has it on its disk
+ * and has compared the hashes.
  *
  * @example
  * ```ts
@@ -196,69 +218,67 @@ const opened = <E>(file: string, flags: string, fail: (cause: unknown) => E) =>
 export const send = (
   connection: Tx3Connection,
   source: Source,
-  progress: Progress
-): Effect.Effect<Transferred, ConnectionError | FileError | TransferError> =>
+  progress: Progress,
+  { more = 0, onAccepted }: SendOptions = {}
+): Effect.Effect<ReadonlyArray<Transferred>, ConnectionError | FileError | TransferError> =>
   Effect.gen(function*() {
     const { name, path, size } = source
-    const confirmed = (patienceMs?: number) =>
-      Effect.flatMap(
-        readFrame(connection, "answer", Answer, patienceMs),
-        (answer) =>
-          answer.ok ? Effect.void : new TransferError({ path, problem: `the receiver says: ${answer.reason}` })
-      )
-    yield* writeFrame(connection, { "tx3-file": 1, name, size })
-    yield* confirmed(patienceMs)
-    const advance = yield* progress(name, size)
-    const [sha256] = yield* Effect.all([transmit(connection, source, advance), confirmed()], {
-      concurrency: "unbounded"
-    })
-    return { name, size, sha256: sha256.toString("hex") }
+    const circumstances = { resume: true, ...more === 0 ? {} : { more } }
+    yield* Transfer.writeFrame(
+      connection,
+      source.kind === "file"
+        ? { "tx3-file": 1, name, size, ...circumstances }
+        : {
+          "tx3-folder": 1,
+          name,
+          files: source.entries.filter((entry) => "size" in entry).length,
+          size,
+          ...circumstances
+        }
+    )
+    const { have } = yield* Transfer.confirmed(connection, path, patienceMs)
+    onAccepted?.()
+    const transmit = (advance: (bytes: number) => void) =>
+      (source.kind === "file"
+        ? sendFile(connection, source, Number(have ?? 0), advance)
+        : Folder.send(connection, source, advance))
+        .pipe(Effect.zipLeft(connection.end))
+    const sent = yield* Effect.flatMap(progress(name, size), transmit)
+    yield* Transfer.confirmed(connection, path)
+    return sent
   }).pipe(Effect.scoped)
 
-const transmit = (connection: Tx3Connection, { handle, path, size }: Source, advance: (bytes: number) => void) =>
+const sendFile = (connection: Tx3Connection, source: SourceFile, have: number, advance: (bytes: number) => void) =>
   Effect.gen(function*() {
-    const hash = createHash("sha256")
-    const changed = () =>
-      new TransferError({ path, problem: "changed its size while it was being sent; send it again" })
-    yield* Effect.tryPromise({
-      try: async (signal) => {
-        let left = size
-        // One byte more than there should be, to see whether there is one.
-        const options = { start: 0, end: size, highWaterMark: bufferBytes, signal }
-        for await (const chunk of handle.createReadStream(options) as AsyncIterable<Buffer>) {
-          left -= chunk.length
-          if (left < 0) {
-            throw changed()
-          }
-          hash.update(chunk)
-          await put(connection.duplex, chunk)
-          advance(chunk.length)
-        }
-        if (left > 0) {
-          throw changed()
-        }
-      },
-      catch: (cause) => isOwn(cause) ? cause : new FileError({ action: "read", path, cause })
+    const { handle, name, path, size } = source
+    const prove = Effect.gen(function*() {
+      const hash = yield* Effect.tryPromise({
+        try: () => Transfer.hashPrefix(handle, have),
+        catch: (cause) => new FileError({ action: "read", path, cause })
+      })
+      yield* Transfer.writeFrame(connection, { sha256: Transfer.digestSoFar(hash) })
+      const { from } = yield* Transfer.confirmed(connection, path, Transfer.patienceFor(have))
+      return from === have ? { from: have, hash } : { from: 0, hash: createHash("sha256") }
     })
-    const sha256 = hash.digest()
-    yield* connection.write(sha256)
-    yield* connection.end
-    return sha256
+    const start = have > 0 && have <= size ? yield* prove : { from: 0, hash: createHash("sha256") }
+    advance(start.from)
+    const sha256 = yield* Transfer.sendBytes(connection, { handle, path, size, ...start }, advance)
+    return [{ name, size, sha256: sha256.toString("hex") }]
   })
 
 /**
- * The options of receiving a file.
+ * The options of receiving a file or folder.
  *
  * @since 0.1.0
  * @category models
  */
 export interface ReceiveOptions {
-  /** The bytes of the largest file; any size without it. */
+  /** The bytes of the largest file or folder; any size without it. */
   readonly maxSize?: number | undefined
-  /** Called when a file has been offered, whether it is taken or not. */
-  readonly onOffer?: (() => void) | undefined
+  /** Called when something has been offered, whether it is taken or not. */
+  readonly onOffer?: ((offer: { readonly more: number; readonly mayResume: boolean }) => void) | undefined
   /** The least that a sender has to bring in so much time: 64 KiB in a minute. */
-  readonly slowest?: Pace | undefined
+  readonly slowest?: Transfer.Pace | undefined
 }
 
 /**
@@ -268,12 +288,12 @@ export interface ReceiveOptions {
  * @category running
  */
 export const refuse = (connection: Tx3Connection, reason: string): Effect.Effect<void> =>
-  farewell(connection, { ok: false, reason })
+  Transfer.farewell(connection, { ok: false, reason })
 
 /**
- * Receives a file into a folder. Done when it is there and on the disk; when it fails or is interrupted, nothing is left
- * of it, but for a whole file that the system gives no name: that stays, and the error says where. An existing file is never
- * touched.
+ * Receives a file or a folder into a folder. Done when it is there and on the disk. When it fails, nothing is left of it, with two
+ * exceptions: what came of an interrupted transfer that its sender may resume stays as `.tx3-KEY.part`, and a whole file that the
+ * system gives no name stays too, and the error says where. An existing file or folder is never touched.
  *
  * @example
  * ```ts
@@ -281,13 +301,13 @@ export const refuse = (connection: Tx3Connection, reason: string): Effect.Effect
  * import { FileTransfer } from "@tx3/reach"
  * import { Effect, Stream } from "effect"
  *
- * // Receives one file after the other into a folder.
+ * // Receives one file or folder after the other into a folder.
  * export const program = (relay: string, folder: string) =>
  *   Effect.gen(function*() {
  *     const node = yield* Tx3Node.make({ bind: [relay] })
  *     yield* Stream.runForEach(node.connections, (connection) =>
  *       FileTransfer.receive(connection, folder, () => Effect.succeed(() => {}), { maxSize: 1_000_000 }).pipe(
- *         Effect.flatMap(({ name, sha256 }) => Effect.log(name, sha256)),
+ *         Effect.flatMap((files) => Effect.log(files)),
  *         Effect.catchAll(({ message }) => Effect.logWarning(message))
  *       ))
  *   }).pipe(Effect.scoped)
@@ -301,10 +321,11 @@ export const receive = (
   folder: string,
   progress: Progress,
   options: ReceiveOptions = {}
-): Effect.Effect<Transferred, ConnectionError | FileError | TransferError> =>
+): Effect.Effect<ReadonlyArray<Transferred>, ConnectionError | FileError | TransferError> =>
   Effect.gen(function*() {
-    const { name, size } = yield* readFrame(connection, "offer", Offer, patienceMs)
-    options.onOffer?.()
+    const offer = yield* Transfer.readFrame(connection, "offer", Schema.Union(Offer, FolderOffer), { patienceMs })
+    const { more = 0, name, resume = false, size } = offer
+    options.onOffer?.({ more, mayResume: resume })
     const target = path.join(folder, name)
     if (options.maxSize !== undefined && size > options.maxSize) {
       return yield* new TransferError({
@@ -315,202 +336,153 @@ export const receive = (
     if (!isFileName(name)) {
       return yield* new TransferError({ path: target, problem: "is no name of a file on Windows" })
     }
-    const unwritable = (cause: unknown) => new FileError({ action: "write", path: target, cause })
-    const there = () => new TransferError({ path: target, problem: "exists already and is left as it is" })
-    yield* Effect.tryPromise({ try: () => fs.lstat(target), catch: unwritable }).pipe(
-      Effect.matchEffect({
-        onFailure: (error) => codeOf(error.cause) === "ENOENT" ? Effect.void : Effect.fail(error),
-        onSuccess: () => Effect.fail(there())
-      })
-    )
-
-    const unfinished = path.join(folder, `.tx3-${randomUUID()}`)
-    let isKept = false
-    yield* Effect.addFinalizer(() =>
-      isKept ? Effect.void : Effect.ignore(Effect.tryPromise(() => fs.unlink(unfinished)))
-    )
-    const handle = yield* opened(unfinished, "wx", unwritable)
-    yield* writeFrame(connection, { ok: true })
-    const advance = yield* progress(name, size)
-    const sha256 = yield* save(connection, handle, { size, advance, unwritable, slowest: options.slowest ?? slowest })
-    const sent = yield* Effect.mapError(
-      Effect.timeoutFail(readExactly(connection.duplex, hashBytes, patienceMs), {
-        duration: patienceMs,
-        onTimeout: () => new Short({ reason: "silent" })
-      }),
-      (error) => error._tag === "Short" ? stopped(size, size) : error
-    )
-    if (!sha256.equals(sent)) {
-      return yield* new TransferError({
-        path: target,
-        problem: `arrived damaged: its SHA-256 is ${sha256.toString("hex")}, but the sender's is ${
-          sent.toString("hex")
-        }`
-      })
+    const pace = options.slowest ?? Transfer.slowest
+    const there = yield* statsOf(target)
+    if (there !== undefined) {
+      return resume && "tx3-file" in offer && there.isFile() && there.size === size
+        ? yield* compare(connection, { name, size, target })
+        : yield* exists(target)
     }
-    yield* Effect.tryPromise({ try: () => handle.sync(), catch: unwritable })
-    yield* Effect.tryPromise({
-      try: () => publish(unfinished, target),
-      catch: (cause) => {
-        if (codeOf(cause) === "EEXIST") {
-          return there()
-        }
-        isKept = true
-        const problem = `is whole, but cannot have its name: ${problemOf(cause)}; it is kept as ${unfinished}`
-        return new TransferError({ path: target, problem })
-      }
-    })
-    return { name, size, sha256: sha256.toString("hex") }
+    const kind = "tx3-file" in offer ? "file" : "folder"
+    const partial = yield* Partial.claim(folder, { kind, name, size }, resume)
+    return yield* ("tx3-file" in offer
+      ? receiveFile(connection, offer, partial, { pace, progress, target })
+      : receiveFolder(connection, offer, partial, { pace, progress, target })).pipe(
+        // What is wrong with what came, or with the disk, does not get better by going on.
+        Effect.tapError((error) =>
+          Effect.sync(() => {
+            if (partial.end === "kept" && !isInterruption(error)) {
+              partial.end = "removed"
+            }
+          })
+        )
+      )
   }).pipe(
     Effect.scoped,
-    Effect.tap(() => farewell(connection, { ok: true })),
-    Effect.tapError((error) => error._tag === "ConnectionError"
-      ? Effect.void
-      : farewell(connection, { ok: false, reason: error.problem.replace(/\p{Cc}/gu, " ").slice(0, 512) })
+    Effect.tap(() => Transfer.farewell(connection, { ok: true })),
+    Effect.tapError((error) =>
+      error._tag === "ConnectionError"
+        ? Effect.void
+        : Transfer.farewell(connection, { ok: false, reason: error.problem.replace(/\p{Cc}/gu, " ").slice(0, 512) })
     )
   )
 
-const save = (
-  { duplex }: Tx3Connection,
-  handle: fs.FileHandle,
-  { advance, size, slowest, unwritable }: {
-    readonly size: number
-    readonly slowest: Pace
-    readonly advance: (bytes: number) => void
-    readonly unwritable: (cause: unknown) => FileError
-  }
+/**
+ * Tells whether a transfer failed because it was interrupted, so that it may go on.
+ *
+ * @since 0.1.0
+ * @category predicates
+ */
+export const isInterruption = (error: ConnectionError | FileError | TransferError): boolean =>
+  error._tag === "ConnectionError" || error._tag === "TransferError" && error.isInterrupted === true
+
+const exists = (target: string) => new TransferError({ path: target, problem: "exists already and is left as it is" })
+
+const statsOf = (target: string) =>
+  Effect.tryPromise({
+    try: () => fs.lstat(target),
+    catch: (cause) => new FileError({ action: "write", path: target, cause })
+  })
+    .pipe(Effect.catchIf(({ cause }) => Transfer.codeOf(cause) === "ENOENT", () => Effect.succeed(undefined)))
+
+/** A file that is there already: nothing is written, and it is the offered one if the sender can prove it. */
+const compare = (
+  connection: Tx3Connection,
+  { name, size, target }: { readonly name: string; readonly size: number; readonly target: string }
 ) =>
   Effect.gen(function*() {
-    const hash = createHash("sha256")
-    let received = 0
-    yield* Effect.tryPromise({
-      try: async () => {
-        let batch: Array<Buffer> = []
-        let batchBytes = 0
-        let written: Promise<void> = Promise.resolve()
-        // While one batch is being written the next is read. `appendFile` continues where the last one ended.
-        const write = async () => {
-          await written
-          written = handle.appendFile(Buffer.concat(batch))
-          written.catch(() => {})
-          batch = []
-          batchBytes = 0
-        }
-        for await (const chunk of paced(take(duplex, size, patienceMs), slowest)) {
-          hash.update(chunk)
-          received += chunk.length
-          advance(chunk.length)
-          batch.push(chunk)
-          batchBytes += chunk.length
-          if (batchBytes >= bufferBytes) {
-            await write()
-          }
-        }
-        await write()
-        await written
-      },
-      catch: (cause) =>
-        cause instanceof Short
-          ? stopped(received, size)
-          : cause instanceof Slow
-          ? new TransferError({
-            problem:
-              `the sender is slower than ${slowest.bytes} bytes in ${slowest.inMs} ms, after ${received} of ${size}`
-          })
-          : isOwn(cause)
-          ? cause
-          : unwritable(cause)
+    if (size === 0) {
+      return yield* exists(target)
+    }
+    yield* Transfer.writeFrame(connection, { ok: true, have: size })
+    const { sha256 } = yield* Transfer.readFrame(connection, "offer", Proof, { patienceMs: Transfer.patienceFor(size) })
+    const handle = yield* Transfer.opened(
+      target,
+      "r",
+      (cause) => new FileError({ action: "read", path: target, cause })
+    )
+    const hash = yield* Effect.tryPromise({
+      try: () => Transfer.hashPrefix(handle, size),
+      catch: (cause) => new FileError({ action: "read", path: target, cause })
     })
-    return hash.digest()
+    if (Transfer.digestSoFar(hash) !== sha256) {
+      return yield* exists(target)
+    }
+    yield* Transfer.writeFrame(connection, { ok: true, from: size })
+    return [{ name, size, sha256 }]
   })
 
-/** A sender that keeps a receiver waiting. */
-class Slow extends Error {}
-
-/** Passes chunks on. Rejects if the sender brings less than `bytes` in `inMs`; the time of the consumer does not count. */
-async function* paced(chunks: AsyncGenerator<Buffer, void>, { bytes, inMs }: Pace): AsyncGenerator<Buffer, void> {
-  let [waitedMs, brought] = [0, 0]
-  while (true) {
-    const began = performance.now()
-    const next = await chunks.next()
-    if (next.done) {
-      return
-    }
-    waitedMs += performance.now() - began
-    brought += next.value.length
-    if (waitedMs >= inMs) {
-      if (brought < bytes) {
-        throw new Slow()
-      }
-      waitedMs = 0
-      brought = 0
-    }
-    yield next.value
-  }
+interface Way {
+  readonly pace: Transfer.Pace
+  readonly progress: Progress
+  readonly target: string
 }
 
-const stopped = (received: number, size: number) =>
-  new TransferError({ problem: `the sender stopped after ${received} of ${size} bytes` })
-
-/**
- * The last answer, as far as it can still be given. Closing a connection on what was not read would reset it, and could take
- * the answer back.
- */
-const farewell = (connection: Tx3Connection, answer: typeof Answer.Type) =>
-  writeFrame(connection, answer).pipe(
-    Effect.zipRight(connection.end),
-    Effect.zipRight(Stream.runDrain(connection.readable)),
-    Effect.timeoutOption(farewellMs),
-    Effect.ignore
-  )
-
-const writeFrame = (connection: Tx3Connection, value: typeof Offer.Encoded | typeof Answer.Encoded) => {
-  const json = Buffer.from(JSON.stringify(value))
-  const length = Buffer.alloc(4)
-  length.writeUInt32BE(json.length)
-  return connection.write(Buffer.concat([length, json]))
-}
-
-const readFrame = <A, I>(
-  { duplex }: Tx3Connection,
-  kind: "offer" | "answer",
-  schema: Schema.Schema<A, I>,
-  patienceMs?: number
+const receiveFile = (
+  connection: Tx3Connection,
+  { name, size }: typeof Offer.Type,
+  partial: Partial.Partial,
+  { pace, progress, target }: Way
 ) =>
   Effect.gen(function*() {
-    const length = (yield* readExactly(duplex, 4, patienceMs)).readUInt32BE()
-    if (length > maxFrameBytes) {
-      return yield* notUnderstood(kind)
+    const unwritable = (cause: unknown) => new FileError({ action: "write", path: target, cause })
+    const handle = yield* Transfer.opened(partial.path, partial.isContinued ? "r+" : "wx+", unwritable)
+    const there = yield* Effect.tryPromise({ try: () => handle.stat(), catch: unwritable })
+    const have = there.size <= size ? there.size : 0
+    yield* Transfer.writeFrame(connection, have === 0 ? { ok: true } : { ok: true, have })
+    let start = { from: 0, hash: createHash("sha256") }
+    if (have > 0) {
+      const { sha256 } = yield* Transfer.readFrame(connection, "offer", Proof, {
+        patienceMs: Transfer.patienceFor(have)
+      })
+      const hash = yield* Effect.tryPromise({ try: () => Transfer.hashPrefix(handle, have), catch: unwritable })
+      if (Transfer.digestSoFar(hash) === sha256) {
+        start = { from: have, hash }
+      }
+      yield* Transfer.writeFrame(connection, { ok: true, from: start.from })
     }
-    const json = (yield* readExactly(duplex, length, patienceMs)).toString()
-    return yield* Effect.mapError(Schema.decode(Schema.parseJson(schema))(json), (error) =>
-      ParseResult.ArrayFormatter.formatErrorSync(error)[0]?.path[0] === "name"
-        ? new TransferError({ problem: `the file cannot have this name: ${nameRule}` })
-        : notUnderstood(kind))
-  }).pipe(
-    // Silence is judged for each piece, and bytes may come one by one.
-    patienceMs === undefined ? Function.identity : Effect.timeoutFail({
-      duration: patienceMs,
-      onTimeout: () =>
-        new Short({ reason: "silent" })
-    }),
-    Effect.catchTag("Short", ({ reason }) => {
-      const problem = reason === "ended"
-        ? `the other end ended the connection in place of an ${kind}`
-        : `no ${kind} came within ${patienceMs} ms`
-      return new TransferError({ problem: `${problem}; ${peerQuestion[kind]}` })
-    })
-  )
+    yield* Effect.tryPromise({ try: () => handle.truncate(start.from), catch: unwritable })
+    const advance = yield* progress(name, size)
+    advance(start.from)
+    const sha256 = yield* Transfer.saveBytes(
+      connection,
+      { handle, path: target, size, ...start, slowest: pace, unwritable },
+      advance
+    )
+    yield* named(partial, target, () => publish(partial.path, target))
+    return [{ name, size, sha256 }]
+  })
 
-const notUnderstood = (kind: "offer" | "answer") =>
-  new TransferError({ problem: `what came is no ${kind} of this version of tx3; ${peerQuestion[kind]}` })
+const receiveFolder = (
+  connection: Tx3Connection,
+  offer: typeof FolderOffer.Type,
+  partial: Partial.Partial,
+  { pace, progress, target }: Way
+) =>
+  Effect.gen(function*() {
+    yield* Transfer.writeFrame(connection, { ok: true })
+    const advance = yield* progress(offer.name, offer.size)
+    const files = yield* Folder.receive(connection, offer, partial, { slowest: pace, target, advance })
+    if ((yield* statsOf(target)) !== undefined) {
+      return yield* exists(target)
+    }
+    yield* named(partial, target, () => fs.rename(partial.path, target))
+    return files
+  })
 
-const peerQuestion = {
-  offer: "does the other end run tx3 send?",
-  answer: "does the other end run tx3 receive, and is it not busy with another file?"
-}
-
-const isOwn = (error: unknown): error is ConnectionError | TransferError =>
-  error instanceof ConnectionError || error instanceof TransferError
-
-const codeOf = (cause: unknown) => (cause as NodeJS.ErrnoException).code
+/** Gives what is whole its name. */
+const named = (partial: Partial.Partial, target: string, act: () => Promise<void>) =>
+  Effect.tryPromise({
+    try: async () => {
+      await act()
+      partial.end = "named"
+    },
+    catch: (cause) => {
+      if (["EEXIST", "ENOTEMPTY"].includes(Transfer.codeOf(cause) ?? "")) {
+        return exists(target)
+      }
+      partial.end = "named"
+      const problem = `is whole, but cannot have its name: ${problemOf(cause)}; it is kept as ${partial.path}`
+      return new TransferError({ path: target, problem })
+    }
+  })

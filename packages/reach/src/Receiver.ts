@@ -25,16 +25,21 @@ const maxOfOneSender = 4
 
 type Failure = ConnectionError | FileError | FileTransfer.TransferError
 
+/** What is known of an offer: how many follow it, and whether it may go on when it is interrupted. */
+type Offered = Parameters<NonNullable<FileTransfer.ReceiveOptions["onOffer"]>>[0]
+
 /** A connection that has a place. */
 interface Transfer {
   readonly sender: CertDigest
-  hasOffered: boolean
+  /** What it has offered. */
+  offer: Offered | undefined
   fiber: Fiber.RuntimeFiber<void> | undefined
 }
 
 /**
- * Takes files until a signal ends it, or, without `keep`, until one has arrived and no other is on its way. A failure ends it
- * only then, and only after an offer: a stranger who says nothing, or nonsense, ends nothing.
+ * Takes files until a signal ends it, or, without `keep`, until one has arrived, with those that its sender said would follow, and
+ * no other is on its way. A failure ends it only then, and only after an offer: a stranger who says nothing, or nonsense, ends
+ * nothing. Nor does an interruption, after which the sender may go on.
  *
  * @since 0.1.0
  * @category running
@@ -47,7 +52,7 @@ export const run = (options: {
   readonly tell: (text: string) => Effect.Effect<void>
   /** Told of what strangers cause, which can be often. */
   readonly tellOfStranger: (text: string) => Effect.Effect<void>
-  readonly receive: (connection: Tx3Connection, onOffer: () => void) => Effect.Effect<void, Failure>
+  readonly receive: (connection: Tx3Connection, onOffer: (offer: Offered) => void) => Effect.Effect<void, Failure>
 }): Effect.Effect<void, Failure, Scope.Scope> =>
   Effect.gen(function*() {
     const { allows, connections, keep, receive, tell, tellOfStranger } = options
@@ -56,7 +61,8 @@ export const run = (options: {
     let hasArrived = false
 
     const isLast = (transfer: Transfer) =>
-      !keep && transfer.hasOffered && !Array.from(transfers).some((other) => other !== transfer && other.hasOffered)
+      !keep && transfer.offer !== undefined &&
+      !Array.from(transfers).some((other) => other !== transfer && other.offer !== undefined)
 
     const take = (connection: Tx3Connection, transfer: Transfer) =>
       Effect.gen(function*() {
@@ -65,20 +71,22 @@ export const run = (options: {
           yield* tellOfStranger(`refused ${connection.remoteDigest}, who is not allowed to send`)
           return
         }
-        const onOffer = () => {
-          transfer.hasOffered = true
+        const onOffer = (offer: Offered) => {
+          transfer.offer = offer
         }
         yield* receive(connection, onOffer).pipe(
           Effect.matchEffect({
             onFailure: (error) =>
-              isLast(transfer) && !hasArrived
+              transfer.offer?.mayResume === true && FileTransfer.isInterruption(error)
+                ? tell("a transfer was interrupted; what came is kept, and the sender may go on")
+                : isLast(transfer) && !hasArrived
                 ? Deferred.fail(end, error)
-                : transfer.hasOffered
+                : transfer.offer !== undefined
                 ? tell(error.message)
                 : tellOfStranger(error.message),
             onSuccess: () =>
               Effect.sync(() => {
-                hasArrived = true
+                hasArrived ||= transfer.offer?.more === 0
               })
           })
         )
@@ -101,14 +109,14 @@ export const run = (options: {
           return
         }
         if (transfers.size >= maxTransfers) {
-          const silent = Array.from(transfers).find(({ hasOffered }) => !hasOffered)
+          const silent = Array.from(transfers).find(({ offer }) => offer === undefined)
           if (silent?.fiber === undefined) {
             yield* busy(connection)
             return
           }
           yield* Fiber.interrupt(silent.fiber)
         }
-        const transfer: Transfer = { sender, hasOffered: false, fiber: undefined }
+        const transfer: Transfer = { sender, offer: undefined, fiber: undefined }
         transfers.add(transfer)
         transfer.fiber = yield* take(connection, transfer).pipe(
           Effect.ensuring(Effect.sync(() => transfers.delete(transfer))),

@@ -53,7 +53,7 @@ describe("tx3-relay, for its operator", { timeout: 180_000 }, () => {
       yield* inside.receive(1234)
 
       // The relay counts what a running splice carries once a second.
-      const carried = new RegExp(`^${node.identity.digest.slice(0, 8)} +1  1\\.23 KB$`, "m")
+      const carried = new RegExp(`^${node.identity.digest.slice(0, 8)} +1  1\\.23 kB$`, "m")
       const status = yield* Effect.repeat(done("status"), { times: 100, until: (status) => carried.test(status) })
       assert.match(status, carried)
       assert.include(status, String(address))
@@ -63,7 +63,7 @@ describe("tx3-relay, for its operator", { timeout: 180_000 }, () => {
       assert.strictEqual(json.totals.bytesFromPeers, 1234)
 
       assert.match(yield* done("nodes"), new RegExp(`^${node.identity.digest} +127\\.0\\.0\\.1 `, "m"))
-      assert.match(yield* done("splices"), /^\d+ +127\.0\.0\.1 .* 1\.23 KB +0 B$/m)
+      assert.match(yield* done("splices"), /^\d+ +127\.0\.0\.1 .* 1\.23 kB +0 B$/m)
       const [splice] = JSON.parse(yield* done("splices", "--json"))
       assert.strictEqual(splice.bytesFromPeer, 1234)
     }))

@@ -105,13 +105,26 @@ const ping = Command.make("ping", {
 
 const send = Command.make("send", {
   identity,
-  file: argument("FILE").pipe(Args.withDescription("The file to send")),
-  address
+  dryRun: Options.boolean("dry-run").pipe(Options.withDescription("Print what would be sent, and send nothing")),
+  name: Options.text("name").pipe(
+    Options.withPseudoName("NAME"),
+    Options.withDescription("What it is called there; its own name without it"),
+    Options.optional
+  ),
+  words: argument("PATH... ADDRESS").pipe(
+    Args.withDescription(
+      "The files and folders to send, - for stdin, and at the end the address that tx3 receive prints, or its name (tx3 name)"
+    ),
+    Args.atLeast(1)
+  )
 }, later(() => import("./internal/commands/send.js"))).pipe(
   Command.withDescription(described(
-    "Sends a file to a tx3 receive, and when it is safe on the disk there prints its SHA-256 and name as sha256sum does. " +
-      "Its permissions and the name of its folder stay here.",
-    ["tx3 send photo.jpg ADDRESS", "Sends it to the tx3 receive that has printed this address"]
+    "Sends files and folders to a tx3 receive. When one is safe on the disk there, it prints the SHA-256 and name of each file as " +
+      "sha256sum does. A lost connection is opened again, and the transfer goes on; so does the same command another time. Of " +
+      "permissions only that of a program goes over, and links only where they stay in their folder.",
+    ["tx3 send photo.jpg ADDRESS", "Sends it to the tx3 receive that has printed this address"],
+    ["tx3 send photos notes.txt ADDRESS", "Sends a folder and a file"],
+    ["pg_dump shop | tx3 send - ADDRESS --name shop.sql", "Sends stdin"]
   ))
 )
 
@@ -123,7 +136,7 @@ const receive = Command.make("receive", {
   known,
   maxSize: wholeNumber("max-size", 0, Number.MAX_SAFE_INTEGER).pipe(
     Options.withPseudoName("BYTES"),
-    Options.withDescription("The largest file to take; without it any that the disk has room for"),
+    Options.withDescription("The largest file or folder to take; without it any that the disk has room for"),
     Options.optional
   ),
   qr,
@@ -134,11 +147,12 @@ const receive = Command.make("receive", {
   )
 }, later(() => import("./internal/commands/receive.js"))).pipe(
   Command.withDescription(described(
-    "Takes files of tx3 send into a folder. It prints its address and waits there. Any node that knows the address may " +
-      "send, or only those of --allow. A file appears in DIR when it is whole, with the SHA-256 it was sent with, and never " +
-      "in place of another; then its SHA-256 and name are printed as sha256sum does. Several may come at a time; a sender " +
+    "Takes files and folders of tx3 send into a folder. It prints its address and waits there. Any node that knows the address " +
+      "may send, or only those of --allow. A file or folder appears in DIR when it is whole, with the SHA-256 it was sent with, " +
+      "and never in place of another; then the SHA-256 and name of each file are printed as sha256sum does. What came of an " +
+      "interrupted transfer is kept as .tx3-KEY.part, and its sender goes on from there. Several may come at a time; a sender " +
       "slower than 64 KiB a minute is given up.",
-    ["tx3 receive RELAY .", "Takes one file into this folder"],
+    ["tx3 receive RELAY", "Takes what one tx3 send sends into this folder"],
     ["tx3 receive --keep --allow DIGEST RELAY ~/inbox", "Takes every file that one sender has"]
   ))
 )
@@ -168,7 +182,7 @@ export const command = Command.make("tx3", {}, () =>
       ["tx3 listen RELAY", "Here: what is typed on one side of a connection appears on the other"],
       ["tx3 connect ADDRESS", "There: the other side"],
       ["tx3 receive RELAY .", "Here: takes a file"],
-      ["tx3 send FILE ADDRESS", "There: sends it"]
+      ["tx3 send FILE ADDRESS", "There: sends it, or a folder"]
     )),
     Command.withSubcommands([keygen, ...ReachCommand.commands, listen, ping, send, receive])
   )

@@ -95,9 +95,16 @@ const mistakes: ReadonlyArray<readonly [line: string, message: string]> = [
     "DIR/there.pem: exists already and is left as it is; name another file, or remove it to get a new address"
   ],
   ["keygen DIR/no/me.pem", "cannot write DIR/no/me.pem: no such file or directory"],
-  ["send", "FILE is missing\nusage: tx3 send FILE ADDRESS [OPTIONS]\ntx3 send --help says more"],
-  ["send RELAY DIR/there.pem", "the file comes first, and then the address: tx3 send FILE ADDRESS"],
-  ["send DIR/none RELAY", "DIR/none: there is no such file"],
+  [
+    "send",
+    "PATH... ADDRESS is missing\nusage: tx3 send PATH... ADDRESS [OPTIONS]\ntx3 send --help says more"
+  ],
+  ["send DIR/there.pem", "say what to send, and then the address: tx3 send PATH... ADDRESS"],
+  ["send - RELAY", "stdin has no name; give it one: tx3 send - ADDRESS --name NAME"],
+  ["send DIR/there.pem DIR/known RELAY --name x", "--name is for one path; each of several has its own name"],
+  ["send /dev/null RELAY", "/dev/null: is neither a file nor a folder"],
+  ["send RELAY DIR/there.pem", "the address comes last, behind what to send: tx3 send PATH... ADDRESS"],
+  ["send DIR/none RELAY", "DIR/none: there is no such file or folder"],
   [
     "send DIR/there.pem 127.0.0.1:1",
     "\"127.0.0.1:1\": scheme is neither tx3-st nor tx3-rst; write tx3-st://HOST:PORT/DIGEST or tx3-rst://HOST:PORT/DIGEST"

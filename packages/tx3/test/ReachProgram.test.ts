@@ -136,7 +136,7 @@ withPrograms(["scp", "ssh", "ssh-keygen", "sshd"], () => {
         yield* forwarded.program.untilStderr(new RegExp(`connected with ${home.digest}`))
         yield* exposed.program.untilStderr(
           new RegExp(
-            `disconnected from ${me.digest} after \\d+ (s|min|ms).*, 6\\d(\\.\\d+)? MB from there and [\\d.]+ KB to there`
+            `disconnected from ${me.digest} after \\d+ (s|min|ms).*, 6\\d(\\.\\d+)? MB from there and [\\d.]+ kB to there`
           )
         )
       }))

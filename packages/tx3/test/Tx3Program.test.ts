@@ -55,7 +55,7 @@ describe("tx3", { timeout: 180_000 }, () => {
       ["connect", "--identity", "none.pem", nowhere],
       "tx3: none.pem: there is no such file; make one with: tx3 keygen FILE"
     ],
-    [["send", "nothing", nowhere], "nothing: there is no such file"]
+    [["send", "nothing", nowhere], "nothing: there is no such file or folder"]
   ]
   for (const [args, message] of wrong) {
     it.live(`refuses to be called with ${args.join(" ")}`, () => programs.refused("tx3", args, message))

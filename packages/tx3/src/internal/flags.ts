@@ -18,7 +18,7 @@ export const argument = (name: string) =>
   Args.withSchema(
     Args.text({ name }),
     Schema.String.pipe(
-      Schema.filter((text) => !text.startsWith("-"), {
+      Schema.filter((text) => !text.startsWith("-") || text === "-", {
         message: (issue) => ({ message: `there is no flag ${JSON.stringify(issue.actual)}`, override: true })
       })
     )

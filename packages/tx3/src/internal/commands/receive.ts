@@ -47,7 +47,7 @@ export const run = ({ allow, allowFile, folder: lastArgument, identity, keep, kn
             maxSize: Option.getOrUndefined(maxSize),
             onOffer
           }),
-          printTransferred
+          (files) => Effect.forEach(files, printTransferred, { discard: true })
         )
     })
   }).pipe(Effect.scoped)
