@@ -14,6 +14,7 @@ import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
+import * as Tls from "node:tls"
 import { Directory, NotAnswered } from "./Directory.js"
 
 /**
@@ -234,6 +235,8 @@ const connectOptionsOf = (nats: typeof Nats, { credentials, servers, tls }: Opti
       name: "tx3-relay",
       maxReconnectAttempts: -1,
       ignoreAuthErrorAbort: true,
+      // Servers are those of the settings, and no others that a server tells of.
+      ignoreClusterUpdates: true,
       noAsyncTraces: true,
       pingInterval: pingMs,
       maxPingOut: pingsMax,
@@ -248,6 +251,7 @@ const connectOptionsOf = (nats: typeof Nats, { credentials, servers, tls }: Opti
       ...secured
         ? {
           tls: {
+            checkServerIdentity: isOneOf(urls),
             ...tls?.ca === undefined ? {} : { ca: tls.ca },
             ...tls?.cert === undefined ? {} : { cert: tls.cert },
             ...tls?.key === undefined ? {} : { key: Redacted.value(tls.key) }
@@ -256,6 +260,12 @@ const connectOptionsOf = (nats: typeof Nats, { credentials, servers, tls }: Opti
         : {}
     }
   })
+
+/** Whether a certificate is of one of these servers. NATS' client does not compare it with an IP address. */
+const isOneOf = (urls: ReadonlyArray<URL>) => (_: string, certificate: Tls.PeerCertificate) => {
+  const problems = urls.map(({ hostname }) => Tls.checkServerIdentity(hostname.replace(/^\[|\]$/g, ""), certificate))
+  return problems.some((problem) => problem === undefined) ? undefined : problems[0]
+}
 
 /** Tries what it is given on a challenge: a seed that is none is noticed now. */
 const authenticatorOf = (nats: typeof Nats, credentials: Uint8Array) =>

@@ -2,12 +2,20 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Directory, NatsDirectory } from "@tx3/cluster"
 import { RelayTest } from "@tx3/relay"
+import { temporaryFolder } from "@tx3/testing/builtPrograms"
 import { withPrograms } from "@tx3/testing/withPrograms"
-import { Context, Effect, Exit, Layer, Redacted, Scope } from "effect"
+import { Context, Effect, Exit, Layer, Logger, LogLevel, Option, Redacted, Scope } from "effect"
+import { execFileSync } from "node:child_process"
+import { readFileSync } from "node:fs"
+import { type AddressInfo, createServer } from "node:net"
+import { join } from "node:path"
 import { natsServer } from "./utils/natsServer.js"
 
 const directory = (options: NatsDirectory.Options) =>
-  Effect.map(Layer.build(Layer.fresh(NatsDirectory.layer(options))), Context.get(Directory.Directory))
+  Layer.build(Layer.fresh(NatsDirectory.layer(options))).pipe(
+    Effect.map(Context.get(Directory.Directory)),
+    Logger.withMinimumLogLevel(LogLevel.None)
+  )
 
 const reasonOf = (directory: Directory.Directory["Type"], subject: string) =>
   Effect.map(Effect.flip(directory.ask(subject, "?")), ({ reason }) => reason)
@@ -89,5 +97,82 @@ withPrograms(["nats-server"], () => {
         const wrong = yield* Effect.flip(directory({ servers: [token.url], credentials: Redacted.make("not a seed") }))
         assert.include(wrong.message, "neither a credentials file")
       }))
+
+    it.scopedLive("goes on with a server that is left of a NATS cluster, and with those that come back", () =>
+      Effect.gen(function*() {
+        const routes = yield* Effect.replicateEffect(freePort, 3)
+        const list = routes.map((port) => `"nats://127.0.0.1:${port}"`).join(", ")
+        const start = (route: number, port = -1) =>
+          natsServer(port, `cluster { name: c, listen: "127.0.0.1:${route}", routes: [ ${list} ] }\n`)
+        const servers = yield* Effect.forEach(routes, (route) => start(route))
+        const urls = servers.map(({ url }) => url)
+        const [one, other] = [yield* directory({ servers: urls }), yield* directory({ servers: urls.toReversed() })]
+        yield* one.answer("here", Effect.succeed)
+        const asked = (text: string) =>
+          RelayTest.eventually(Effect.map(Effect.option(other.ask("here", text)), Option.contains(text)))
+        yield* asked("all")
+        servers.slice(0, 2).forEach(({ kill }) => kill("SIGKILL"))
+        yield* asked("one is left")
+        yield* start(routes[0]!, servers[0]!.port)
+        servers[2]!.kill("SIGKILL")
+        yield* asked("another came back")
+      }))
+  })
+
+  withPrograms(["openssl"], () => {
+    describe("NatsDirectory over TLS", () => {
+      it.scopedLive("takes a server whose authority it is given, and shows it a certificate", () =>
+        Effect.gen(function*() {
+          const folder = yield* temporaryFolder
+          const openssl = (...args: ReadonlyArray<string>) =>
+            execFileSync("openssl", args, { cwd: folder, stdio: ["ignore", "ignore", "ignore"] })
+          const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+          openssl("req", "-x509", ...key, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca", "-days", "1")
+          for (const name of ["server", "relay"]) {
+            openssl(
+              "req",
+              "-x509",
+              ...key,
+              "-keyout",
+              `${name}.key`,
+              "-out",
+              `${name}.pem`,
+              "-subj",
+              `/CN=${name}`,
+              "-addext",
+              "subjectAltName=IP:127.0.0.1",
+              "-CA",
+              "ca.pem",
+              "-CAkey",
+              "ca.key",
+              "-days",
+              "1"
+            )
+          }
+          const read = (name: string) => readFileSync(join(folder, name), "utf8")
+          const { url } = yield* natsServer(
+            -1,
+            `tls { cert_file: "${folder}/server.pem", key_file: "${folder}/server.key", ca_file: "${folder}/ca.pem", verify: true }`
+          )
+          const servers = [url.replace("nats:", "tls:")]
+          const ca = read("ca.pem")
+          const shown = { ca, cert: read("relay.pem"), key: Redacted.make(read("relay.key")) }
+          assert.isTrue((yield* directory({ servers, tls: shown })).isConnected())
+          assert.isFalse((yield* directory({ servers, tls: { ca } })).isConnected())
+          assert.isFalse((yield* directory({ servers })).isConnected())
+          const elsewhere = [servers[0]!.replace("127.0.0.1", "localhost")]
+          assert.isFalse((yield* directory({ servers: elsewhere, tls: shown })).isConnected())
+          // A server without TLS is not shown a password.
+          const plain = yield* natsServer()
+          assert.isFalse((yield* directory({ servers: [plain.url.replace("nats:", "tls:")] })).isConnected())
+        }))
+    })
+  })
+})
+
+const freePort = Effect.async<number>((resume) => {
+  const server = createServer().listen(0, "127.0.0.1", () => {
+    const { port } = server.address() as AddressInfo
+    server.close(() => resume(Effect.succeed(port)))
   })
 })

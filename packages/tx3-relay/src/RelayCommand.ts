@@ -156,6 +156,10 @@ const check = Command.make("check", { bind, file: relayFile, identity }, (own) =
     const config = { ...operator, identity }
     const addresses = yield* addressesOf(config)
     const { connections, transport } = yield* transportOf(config)
+    const { cluster } = operator
+    const member = cluster === undefined
+      ? []
+      : yield* Effect.flatMap(Effect.promise(() => import("@tx3/operate/ClusterMember")), ({ check }) => check(cluster))
     const settings = Object.entries(operator).filter(([key, value]) =>
       (typeof value === "number" || typeof value === "string") && !["idleTimeoutMs", "transport"].includes(key)
     )
@@ -164,6 +168,7 @@ const check = Command.make("check", { bind, file: relayFile, identity }, (own) =
       `digest: ${identity.digest}`,
       ...addresses,
       `transport: ${transport}`,
+      ...member,
       `admin: ${operator.admin.length === 0 ? "off" : operator.admin.join(", ")}`,
       ...settings.map(([key, value]) => `${key}: ${OperatorConfig.withoutSecrets(String(value))}`),
       `idleTimeoutMs: ${config.idleTimeoutMs ?? "never"}`,

@@ -40,15 +40,20 @@ describe("tx3-relay with a cluster", () => {
     }))
 
   withPrograms(["nats-server"], () => {
-    it.scopedLive("a peer at one member reaches a node at another", () =>
+    it.scopedLive("check tries NATS and the address of links", () =>
       Effect.gen(function*() {
         const { url } = yield* natsServer()
-        const [first, second] = yield* Effect.all([member(url), member(url)], { concurrency: 2 })
-        const echo = yield* programs.start("tx3", ["listen", "--echo", first.address])
-        const [node] = yield* echo.untilStdout(/tx3-rst:\S+/)
-        const [host] = /127\.0\.0\.1:\d+/.exec(second.address)!
-        const { code, stderr } = yield* programs.run("tx3", ["ping", "-c", "1", node.replace(/127\.0\.0\.1:\d+/, host)])
-        assert.strictEqual(code, 0, stderr)
+        const file = yield* programs.copyOfUpstreamFile
+        const check = (nats: string) =>
+          Effect.map(
+            programs.run("tx3-relay", ["check", "--config", file, "--bind", "tx3-rst://127.0.0.1:0"], {
+              env: { ...link, TX3_RELAY_CLUSTER_NATS: nats }
+            }),
+            ({ stdout }) => stdout.toString()
+          )
+        const [good, bad] = yield* Effect.all([check(url), check("nats://u:secret@127.0.0.1:9")], { concurrency: 2 })
+        assert.include(good, `\ncluster: connected to ${url}\nlinks: tx3-link://127.0.0.1:0\n`)
+        assert.include(bad, "\ncluster: no connection to nats://…@127.0.0.1:9\n")
       }))
 
     it.scopedLive("status shows the members and what is forwarded, and a ban ends that", () =>
