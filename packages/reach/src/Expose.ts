@@ -52,6 +52,9 @@ export interface Options {
   /** Whether a peer may connect, asked for each connection before the service is connected to. Default: every peer may. */
   readonly allows?: ((peer: CertDigest) => Effect.Effect<boolean>) | undefined
 
+  /** Succeeds when a peer that is connected may not be any longer. Its connections are reset then. Default: never. */
+  readonly revoked?: ((peer: CertDigest) => Effect.Effect<void>) | undefined
+
   /** Told of each event, in the fiber of the connection it is about, which waits for it. */
   readonly onEvent?: ((event: Event) => Effect.Effect<void>) | undefined
 }
@@ -80,7 +83,13 @@ export interface Options {
  * @category running
  */
 export const serve = (options: Options): Effect.Effect<never> => {
-  const { allows = () => Effect.succeed(true), node, onEvent = () => Effect.void, service } = options
+  const {
+    allows = () => Effect.succeed(true),
+    node,
+    onEvent = () => Effect.void,
+    revoked = () => Effect.never,
+    service
+  } = options
 
   const handle = (connection: Tx3Connection) =>
     Effect.gen(function*() {
@@ -91,7 +100,7 @@ export const serve = (options: Options): Effect.Effect<never> => {
       }
       const { attemptTimeoutMs } = yield* NodeConfig
       yield* Local.connect(service, attemptTimeoutMs).pipe(
-        Effect.flatMap((local) => Passage.run({ connection, local, onEvent })),
+        Effect.flatMap((local) => Effect.raceFirst(Passage.run({ connection, local, onEvent }), revoked(peer))),
         Effect.catchTag("LocalError", (because) =>
           Effect.zipRight(
             onEvent(Event.Unavailable({ peer, because })),

@@ -6,27 +6,35 @@
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
 import type * as Path from "@effect/platform/Path"
+import type { FileError } from "@tx3/files/FileError"
 import * as IdentityFile from "@tx3/files/IdentityFile"
 import { problemOf } from "@tx3/files/SystemProblem"
 import * as NodeConfig from "@tx3/node/NodeConfig"
 import * as RelayRegistration from "@tx3/node/RelayRegistration"
 import * as Tx3Node from "@tx3/node/Tx3Node"
+import type { CertDigest } from "@tx3/protocol/CertDigest"
 import type { Identity } from "@tx3/protocol/Identity"
 import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
 import { folderProblemOf, removeStaleSocket } from "@tx3/sockets/UnixSocket"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Equal from "effect/Equal"
+import * as ExecutionStrategy from "effect/ExecutionStrategy"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as SubscriptionRef from "effect/SubscriptionRef"
 import * as AllowList from "./AllowList.js"
 import * as Expose from "./Expose.js"
 import * as Forward from "./Forward.js"
 import * as KnownFile from "./KnownFile.js"
 import * as LocalEndpoint from "./LocalEndpoint.js"
 import type * as Passage from "./Passage.js"
-import type * as UpFile from "./UpFile.js"
+import * as UpFile from "./UpFile.js"
 import { UpFileError } from "./UpFile.js"
 import * as UpStatus from "./UpStatus.js"
 
@@ -113,8 +121,24 @@ interface Record {
 }
 
 /**
- * Starts all services of a file and serves their status. Gives the addresses of what is exposed and the endpoints of what is
- * forwarded, each behind its service's name. Relays need not be there yet.
+ * A file that is up: the addresses of what it exposes and the endpoints of what it forwards, each behind its service's name, and
+ * how to load the file again.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Started {
+  readonly places: ReadonlyArray<{ readonly name: string; readonly at: string }>
+
+  /**
+   * Loads the file again. A file that cannot be used changes nothing. What has not changed goes on with its connections, except
+   * those of peers that are not allowed any longer. If a service cannot be started, those before are started again.
+   */
+  readonly reload: Effect.Effect<UpStatus.Reloaded, UpFileError | UpError | FileError>
+}
+
+/**
+ * Starts all services of a file and serves their status. Relays need not be there yet.
  *
  * @since 0.1.0
  * @category running
@@ -123,7 +147,7 @@ export const start = (
   up: UpFile.Up,
   options: Options
 ): Effect.Effect<
-  ReadonlyArray<{ readonly name: string; readonly at: string }>,
+  Started,
   UpFileError | UpError | AlreadyUp | KnownFile.NoKnownFile,
   FileSystem.FileSystem | Path.Path | Scope.Scope
 > =>
@@ -134,6 +158,8 @@ export const start = (
       onSome: (path) => Effect.succeed(path)
     })
     const names = yield* KnownFile.namesIn(known)
+    const scope = yield* Effect.scope
+    const context = yield* Effect.context<FileSystem.FileSystem | Path.Path>()
     const clock = yield* Effect.clock
     const currentTimeMillis = MonotonicTime.millis(clock)
     const began = currentTimeMillis()
@@ -145,11 +171,90 @@ export const start = (
           ? new UpError({ place: `${up.path}: ${place}`, problem })
           : new UpFileError({ path: up.path, problem: `${place}: ${problem}` })
       )
+    let live: ReadonlyArray<Live> = []
+
+    const begin = (plan: Plan) =>
+      Effect.gen(function*() {
+        const own = yield* Scope.fork(scope, ExecutionStrategy.sequential)
+        const lists = yield* SubscriptionRef.make(plan.allows)
+        const running = yield* plan.begin(lists).pipe(
+          Scope.extend(own),
+          Effect.onError(() => Scope.close(own, Exit.void)),
+          failAt(placeOf(plan))
+        )
+        return { plan, running, lists, end: Scope.close(own, Exit.void) }
+      })
+
+    /** What a file asks for, with all that can be known to be wrong before anything is changed. */
+    const planOf = (up: UpFile.Up) =>
+      Effect.gen(function*() {
+        const services = yield* Effect.forEach(up.expose, (service) =>
+          Effect.map(failAt(`expose.${service.name}.identity`)(IdentityFile.read(service.identity)), (identity) => ({
+            ...service,
+            identity
+          })))
+        for (const [index, { identity, name }] of services.entries()) {
+          const other = services.slice(0, index).find((service) => service.identity.digest === identity.digest)
+          if (other !== undefined) {
+            return yield* new UpFileError({
+              path: up.path,
+              problem:
+                `expose.${name}.identity: is that of ${other.name}, too, and a peer could not say which of them it ` +
+                "wants; give each its own, made with tx3 keygen FILE"
+            })
+          }
+        }
+        const exposed = yield* Effect.forEach(services, (service) =>
+          failAt(`expose.${service.name}`)(planExpose(service, known, reporterOf(service.name, names))))
+        const forwarded = yield* Effect.forEach(up.forward, (service) =>
+          failAt(`forward.${service.name}`)(planForward(service, reporterOf(service.name, names))))
+        return [...exposed, ...forwarded]
+      })
+
+    const reload = Effect.gen(function*() {
+      const now = yield* UpFile.read(up.path)
+      const plans = yield* planOf(now)
+      const before = new Map(live.map((each) => [placeOf(each.plan), each]))
+      const keeps = (plan: Plan) =>
+        before.get(placeOf(plan))?.plan.key === plan.key
+      const ended = live.filter(({ plan }) => !plans.some((other) => placeOf(other) === placeOf(plan) && keeps(other)))
+      const kept = live.filter((each) => !ended.includes(each))
+      yield* Effect.forEach(ended, ({ end }) => end, { discard: true })
+      const begun: Array<Live> = []
+      const outcome = yield* Effect.either(Effect.forEach(
+        plans.filter((plan) => !keeps(plan)),
+        (plan) => Effect.map(begin(plan), (each) => void begun.push(each)),
+        { discard: true }
+      ))
+      if (Either.isLeft(outcome)) {
+        yield* Effect.forEach(begun, ({ end }) => end, { discard: true })
+        const [, again] = yield* Effect.partition(ended, ({ plan }) => begin(plan))
+        live = [...kept, ...again]
+        return yield* outcome.left
+      }
+      live = plans.map((plan) => [...kept, ...begun].find((each) => placeOf(each.plan) === placeOf(plan))!)
+      yield* Effect.forEach(plans.filter(keeps), (plan) =>
+        SubscriptionRef.set(before.get(placeOf(plan))!.lists, plan.allows), { discard: true })
+      const placesIn = (services: ReadonlyArray<Live>) =>
+        services.map(({ plan }) =>
+          placeOf(plan)
+        )
+      return {
+        kept: placesIn(kept),
+        started: placesIn(begun),
+        stopped: placesIn(ended).filter((place) => !placesIn(begun).includes(place)),
+        needsRestart: [
+          ...now.status === up.status ? [] : ["status"],
+          ...Equal.equals(now.known, up.known) ? [] : ["known"]
+        ]
+      }
+    }).pipe(Effect.uninterruptible, (yield* Effect.makeSemaphore(1)).withPermits(1), Effect.provide(context))
 
     // The socket comes first. With the identities of a file that is up already, this process would take the registrations away.
-    let running: ReadonlyArray<Running> = []
-    const status = Effect.suspend(() => statusOf({ beginOf, since, names, running, version, file: up.path }))
-    yield* Layer.build(UpStatus.layer(up.status, status)).pipe(
+    const status = Effect.suspend(() =>
+      statusOf({ beginOf, since, names, running: live.map(({ running }) => running), version, file: up.path })
+    )
+    yield* Layer.build(UpStatus.layer(up.status, status, reload)).pipe(
       Effect.catchAll(({ _tag, cause }) =>
         Effect.matchEffect(UpStatus.ask(up.status), {
           onFailure: () =>
@@ -160,43 +265,51 @@ export const start = (
         })
       )
     )
-
-    const services = yield* Effect.forEach(up.expose, (service) =>
-      Effect.map(failAt(`expose.${service.name}.identity`)(IdentityFile.read(service.identity)), (identity) => ({
-        ...service,
-        identity
-      })))
-    for (const [index, { identity, name }] of services.entries()) {
-      const other = services.slice(0, index).find((service) =>
-        service.identity.digest === identity.digest
+    live = yield* Effect.forEach(yield* planOf(up), begin)
+    return {
+      reload,
+      places: live.flatMap(({ running: { addresses, endpoint, kind, name } }) =>
+        kind === "expose"
+          ? addresses.map((at) => ({ name, at }))
+          : [{ name, at: LocalEndpoint.format(endpoint) }]
       )
-      if (other !== undefined) {
-        return yield* new UpFileError({
-          path: up.path,
-          problem:
-            `expose.${name}.identity: is that of ${other.name}, too, and a peer could not say which of them it ` +
-            "wants; give each its own, made with tx3 keygen FILE"
-        })
-      }
     }
-    const exposed = yield* Effect.forEach(services, (service) =>
-      failAt(`expose.${service.name}`)(expose(service, known, reporterOf(service.name, names))))
-    const forwarded = yield* Effect.forEach(up.forward, (service) =>
-      failAt(`forward.${service.name}`)(forward(service, reporterOf(service.name, names))))
-    running = [...exposed, ...forwarded]
-    return running.flatMap(({ addresses, endpoint, kind, name }) =>
-      kind === "expose"
-        ? addresses.map((at) => ({ name, at }))
-        : [{ name, at: LocalEndpoint.format(endpoint) }]
-    )
   })
+
+type Lists = SubscriptionRef.SubscriptionRef<Option.Option<AllowList.Allows>>
+
+/** A service that a file asks for. */
+interface Plan {
+  readonly kind: Running["kind"]
+  readonly name: string
+  /** All that a change of means another service, so not the allowlist. */
+  readonly key: string
+  readonly allows: Option.Option<AllowList.Allows>
+  readonly begin: (
+    lists: Lists
+  ) => Effect.Effect<
+    Running,
+    { readonly _tag: string; readonly message: string },
+    FileSystem.FileSystem | Path.Path | Scope.Scope
+  >
+}
+
+const placeOf = ({ kind, name }: Pick<Plan, "kind" | "name">) => `${kind}.${name}`
+
+/** A service that runs as planned. */
+interface Live {
+  readonly plan: Plan
+  readonly running: Running
+  readonly lists: Lists
+  readonly end: Effect.Effect<void>
+}
 
 /** Tags of the errors that may pass without a change of the file. */
 const passing: ReadonlySet<string> = new Set(["BindError", "LocalError", "ServeError"])
 
 type Service = Omit<UpFile.Up["expose"][number], "identity"> & { readonly identity: Identity }
 
-const expose = (options: Service, known: string, reporter: Reporter) =>
+const planExpose = (options: Service, known: string, reporter: Reporter) =>
   Effect.gen(function*() {
     const { allow, allowFile, allowTruncated, identity, name, relays, service } = options
     const allows = yield* AllowList.make({
@@ -206,42 +319,67 @@ const expose = (options: Service, known: string, reporter: Reporter) =>
       known,
       tell: reporter.tell
     })
-    if (Option.isNone(allows)) {
-      yield* reporter.tell(openToAll)
-    }
-    const node = yield* Effect.provide(
-      Tx3Node.make({ bind: relays, identity }),
-      NodeConfig.layer({ allowTruncated })
-    )
-    const { onEvent, record } = observe(reporter)
-    yield* reporter.onNode(node)
-    yield* Effect.forkScoped(Expose.serve({ node, service, allows: Option.getOrUndefined(allows), onEvent }))
-    const running: Running = {
-      name,
-      kind: "expose",
-      endpoint: service,
-      addresses: node.addresses.map(String),
-      registrations: node.registrations,
-      record
-    }
-    return running
+    const begin = (lists: Lists) =>
+      Effect.gen(function*() {
+        if (Option.isNone(allows)) {
+          yield* reporter.tell(openToAll)
+        }
+        const node = yield* Effect.provide(
+          Tx3Node.make({ bind: relays, identity }),
+          NodeConfig.layer({ allowTruncated })
+        )
+        const { onEvent, record } = observe(reporter)
+        yield* reporter.onNode(node)
+        const isIn = (peer: CertDigest) => (allows: Option.Option<AllowList.Allows>) =>
+          Option.match(allows, { onNone: () => Effect.succeed(true), onSome: (allows) => allows(peer) })
+        yield* Effect.forkScoped(Expose.serve({
+          node,
+          service,
+          allows: (peer) => Effect.flatMap(lists.get, isIn(peer)),
+          revoked: (peer) =>
+            lists.changes.pipe(
+              Stream.mapEffect(isIn(peer)),
+              Stream.takeUntil((isAllowed) => !isAllowed),
+              Stream.runDrain
+            ),
+          onEvent
+        }))
+        const running: Running = {
+          name,
+          kind: "expose",
+          endpoint: service,
+          addresses: node.addresses.map(String),
+          registrations: node.registrations,
+          record
+        }
+        return running
+      })
+    const key = JSON.stringify([service, identity.digest, relays, allowTruncated])
+    const plan: Plan = { kind: "expose", name, key, allows, begin }
+    return plan
   })
 
 /** The message for a service without an allowlist. */
 const openToAll = "anyone who knows the address may connect; allow digests to change that"
 
-const forward = (service: UpFile.Up["forward"][number], reporter: Reporter) =>
+const planForward = (service: UpFile.Up["forward"][number], reporter: Reporter) =>
   Effect.gen(function*() {
     const { allowTruncated, listen, name, to } = service
     const identity = Option.getOrUndefined(yield* Effect.transposeMapOption(service.identity, IdentityFile.read))
-    const node = yield* Effect.provide(Tx3Node.make({ identity }), NodeConfig.layer({ allowTruncated }))
-    const { onEvent, record } = observe(reporter)
-    if (LocalEndpoint.$is("Unix")(listen)) {
-      yield* removeStaleSocket(listen.path)
-    }
-    const endpoint = yield* Forward.listen({ node, destination: to, endpoint: listen, onEvent })
-    const running: Running = { name, kind: "forward", endpoint, addresses: to, registrations: [], record }
-    return running
+    const begin = () =>
+      Effect.gen(function*() {
+        const node = yield* Effect.provide(Tx3Node.make({ identity }), NodeConfig.layer({ allowTruncated }))
+        const { onEvent, record } = observe(reporter)
+        if (LocalEndpoint.$is("Unix")(listen)) {
+          yield* removeStaleSocket(listen.path)
+        }
+        const endpoint = yield* Forward.listen({ node, destination: to, endpoint: listen, onEvent })
+        const running: Running = { name, kind: "forward", endpoint, addresses: to, registrations: [], record }
+        return running
+      })
+    const key = JSON.stringify([to, listen, identity?.digest, allowTruncated])
+    const plan: Plan = { kind: "forward", name, key, allows: Option.none(), begin }
+    return plan
   })
 
 /** Tells of what happens, and keeps it for the status. */

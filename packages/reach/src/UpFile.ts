@@ -157,7 +157,7 @@ export const read = (
     const fail = (problem: string) => new UpFileError({ path, problem })
     const text = yield* Effect.mapError(fs.readFileString(path), (error) =>
       error._tag === "SystemError" && error.reason === "NotFound"
-        ? fail("there is no such file; docs/reaching.md tells how to write one, and --config names another")
+        ? fail("there is no such file; tx3 up --init makes one, and --config names another")
         : new FileError({ action: "read", path, cause: error.cause }))
     const document = Yaml.parseDocument(text)
     if (document.errors[0] !== undefined) {

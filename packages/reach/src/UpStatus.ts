@@ -93,22 +93,73 @@ export const Status = Schema.Struct({
  */
 export type Status = typeof Status.Type
 
+/**
+ * What loading the file again has changed: services by `expose.NAME` and `forward.NAME`, and settings that only a restart
+ * changes.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Reloaded = Schema.Struct({
+  kept: Schema.Array(Schema.String),
+  started: Schema.Array(Schema.String),
+  stopped: Schema.Array(Schema.String),
+  needsRestart: Schema.Array(Schema.String)
+})
+
+/**
+ * What loading the file again has changed, as {@link Reloaded} has it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Reloaded = typeof Reloaded.Type
+
+/**
+ * The file cannot be loaded again, and why. What was up still is.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class NotReloaded extends Schema.TaggedError<NotReloaded>("@tx3/reach/NotReloaded")("NotReloaded", {
+  message: Schema.String
+}) {}
+
 const Api = HttpApi.make("tx3-up").add(
   HttpApiGroup.make("up", { topLevel: true }).add(HttpApiEndpoint.get("status", "/status").addSuccess(Status))
+    .add(HttpApiEndpoint.post("reload", "/reload").addSuccess(Reloaded).addError(NotReloaded))
 )
 
 /**
- * Serves the status at a unix socket until the layer's scope closes.
+ * Serves the status, and the command to load the file again, at a unix socket until the layer's scope closes.
  *
  * @since 0.1.0
  * @category layers
  */
-export const layer = (path: string, status: Effect.Effect<Status>): Layer.Layer<never, HttpServerError.ServeError> =>
+export const layer = (
+  path: string,
+  status: Effect.Effect<Status>,
+  reload: Effect.Effect<Reloaded, { readonly message: string }>
+): Layer.Layer<never, HttpServerError.ServeError> =>
   HttpApiBuilder.serve().pipe(
     Layer.provide(HttpApiBuilder.api(Api)),
-    Layer.provide(HttpApiBuilder.group(Api, "up", (handlers) => handlers.handle("status", () => status))),
+    Layer.provide(HttpApiBuilder.group(Api, "up", (handlers) =>
+      handlers.handle("status", () =>
+        status).handle("reload", () =>
+          Effect.mapError(reload, ({ message }) =>
+            new NotReloaded({ message }))))),
     Layer.provide(LocalHttp.server(`unix:${path}`))
   )
+
+/**
+ * Has the file loaded again that is up at a unix socket.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const reload = (path: string) =>
+  Effect.flatMap(HttpApiClient.make(Api, { baseUrl: LocalHttp.baseUrlOf(`unix:${path}`) }), (client) => client.reload())
+    .pipe(Effect.provide(LocalHttp.client(`unix:${path}`)))
 
 /**
  * Asks for the status at a unix socket. Fails without an answer within 5 s.

@@ -1,12 +1,13 @@
 import { NodeContext } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { IdentityFile } from "@tx3/files"
-import { Address, Handshake, Tls } from "@tx3/protocol"
+import { Duplex as duplex, type Tx3Connection, Tx3Node } from "@tx3/node"
+import { Address, Handshake, Identity, Tls } from "@tx3/protocol"
 import { Up, UpFile, UpStatus } from "@tx3/reach"
 import * as Reset from "@tx3/sockets/Reset"
 import * as programs from "@tx3/testing/builtPrograms"
 import { localServer, portOf } from "@tx3/testing/localServer"
-import { Deferred, Effect, FiberSet, Logger, type Scope } from "effect"
+import { Deferred, Effect, FiberSet, Logger, Option, type Scope } from "effect"
 import { writeFileSync } from "node:fs"
 import * as net from "node:net"
 import { join } from "node:path"
@@ -63,7 +64,7 @@ describe("Up", () => {
             ])
           ].map((since) => now - since)
         })
-        const places = yield* Effect.withClock(started(file), clock)
+        const { places } = yield* Effect.withClock(started(file), clock)
         yield* connectedTo(portIn(places.find(({ name }) => name === "b")!.at))
         // The program, the registration, and the connection at both of its ends.
         yield* Effect.iterate(0, { while: (found) => found < 4, body: () => Effect.map(ages, ({ length }) => length) })
@@ -102,7 +103,7 @@ describe("Up", () => {
             }
           })
         )
-        const [exposed, forwarded] = (yield* started(file)) as unknown as [{ at: string }, { at: string }]
+        const [exposed, forwarded] = (yield* started(file)).places as unknown as [{ at: string }, { at: string }]
         const expected = allowTruncated ? "end" : "reset"
         const stranger = yield* rawBob(yield* Address.parseWithDigest(exposed.at))
         stranger.tls.write("some", () => stranger.socket.end())
@@ -133,4 +134,70 @@ describe("Up", () => {
         assert.isTrue(yield* isLive)
       }).pipe(Effect.provide(NodeContext.layer))
     ).pipe(Effect.provide(Logger.remove(Logger.defaultLogger))))
+
+  it.scopedLive("a reload keeps what has not changed, drops who is not allowed any longer, and is all or nothing", () =>
+    Effect.gen(function*() {
+      const folder = yield* programs.temporaryFolder
+      const file = join(folder, "tx3.yml")
+      yield* IdentityFile.create(join(folder, "id.pem"))
+      const echo = yield* serving((socket) => void socket.pipe(socket))
+      const [friend, stranger] = [yield* Identity.generate, yield* Identity.generate]
+      const exposed = {
+        a: {
+          service: `127.0.0.1:${echo}`,
+          identity: "id.pem",
+          relays: ["tx3-st://127.0.0.1:0"],
+          allow: [friend.digest]
+        }
+      }
+      const write = (content: unknown) => Effect.sync(() => writeFileSync(file, JSON.stringify(content)))
+      yield* write({ expose: { a: { ...exposed.a, allow: [friend.digest, stranger.digest] } } })
+      const { places, reload } = yield* started(file)
+      const address = places[0]!.at
+      const connected = (identity: Identity.Identity) =>
+        Effect.flatMap(Tx3Node.make({ identity }), (node) => node.connect(address))
+      const answers = (connection: Tx3Connection.Tx3Connection) =>
+        Effect.gen(function*() {
+          yield* connection.write(Buffer.from("x"))
+          assert.strictEqual((yield* duplex.read(connection.duplex, 1)).length, 1)
+        })
+      const friends = yield* connected(friend)
+      const strangers = yield* connected(stranger)
+      yield* answers(friends)
+      yield* answers(strangers)
+
+      const forward = (listen: string) => ({ b: { to: [address], listen } })
+      yield* write({ expose: exposed, forward: forward("127.0.0.1:0") })
+      assert.deepStrictEqual(yield* reload, {
+        kept: ["expose.a"],
+        started: ["forward.b"],
+        stopped: [],
+        needsRestart: []
+      })
+      assert.isTrue(Option.isSome(yield* Effect.flip(duplex.read(strangers.duplex, 1))))
+      yield* answers(friends)
+
+      const { status } = yield* UpFile.read(file)
+      const endpoints = Effect.map(
+        UpStatus.ask(status),
+        ({ services }) => services.map(({ endpoint, name }) => `${name} ${endpoint.replace(/:\d+$/, "")}`)
+      )
+      writeFileSync(file, "expose: { a: { servce: x } }")
+      assert.include((yield* Effect.flip(UpStatus.reload(status))).message, "expose.a.servce: there is no such setting")
+      yield* write({ expose: exposed, forward: forward(`127.0.0.1:${echo}`) })
+      const { message } = yield* Effect.flip(reload)
+      assert.include(message, "forward.b: cannot listen at 127.0.0.1:")
+      assert.deepStrictEqual(yield* endpoints, ["a 127.0.0.1", "b 127.0.0.1"])
+      yield* answers(friends)
+
+      yield* write({ expose: exposed, status: "other.sock" })
+      assert.deepStrictEqual(yield* UpStatus.reload(status), {
+        kept: ["expose.a"],
+        started: [],
+        stopped: ["forward.b"],
+        needsRestart: ["status"]
+      })
+      assert.deepStrictEqual(yield* endpoints, ["a 127.0.0.1"])
+      yield* answers(friends)
+    }).pipe(Effect.provide([NodeContext.layer, Logger.remove(Logger.defaultLogger)])))
 })

@@ -89,19 +89,52 @@ const config = Options.text("config").pipe(
   Options.withDefault("./tx3.yml")
 )
 
-const up = Command.make("up", { config }, later(() => import("./internal/commands/up.js"))).pipe(
+const up = Command.make("up", {
+  config,
+  init: Options.boolean("init").pipe(
+    Options.withDescription(
+      "Write a new file with one service and its identity, and exit; on a terminal it asks what is not said"
+    )
+  ),
+  via: repeatable("via").pipe(
+    Options.withPseudoName("RELAY"),
+    Options.withDescription("With --init: the relay; may be repeated. Without it that of tx3 relay use"),
+    Options.repeated
+  ),
+  expose: Options.text("expose").pipe(
+    Options.withPseudoName("NAME=ENDPOINT"),
+    Options.withDescription("With --init: what to expose; ssh=22 without it"),
+    Options.optional
+  )
+}, later(() => import("./internal/commands/up.js"))).pipe(
   Command.withDescription(described(
     "Exposes and forwards all that a file says, and prints the addresses of what it exposes and the endpoints of what it " +
       "forwards. Runs until a signal ends it, also while relays and services are down.",
-    ["tx3 up --config home.yml", "Runs in the foreground; docs/reaching.md shows a file"]
+    ["tx3 up --init --via RELAY --expose ssh=22", "Writes tx3.yml and ssh.pem"],
+    ["tx3 up", "Runs what tx3.yml says, in the foreground"]
   ))
 )
 
 const status = Command.make(
   "status",
-  { config, json: Options.boolean("json").pipe(Options.withDescription("Print JSON")) },
+  {
+    config,
+    json: Options.boolean("json").pipe(Options.withDescription("Print JSON")),
+    watch: Options.boolean("watch").pipe(
+      Options.withAlias("w"),
+      Options.withDescription("Print it again each second, until a signal ends it")
+    )
+  },
   later(() => import("./internal/commands/status.js"))
 ).pipe(Command.withDescription("Says what a running tx3 up is doing: every registration and every connection"))
+
+const reload = Command.make("reload", { config }, later(() => import("./internal/commands/reload.js"))).pipe(
+  Command.withDescription(described(
+    "Lets a running tx3 up load its file again, as SIGHUP does. A file that is wrong changes nothing. Services that have not changed " +
+      "keep their connections, except those of peers that are not allowed any longer.",
+    ["tx3 reload --config home.yml", "Prints which services were started and stopped"]
+  ))
+)
 
 const words = (name: string, description: string) =>
   argument(name).pipe(Args.withDescription(description), Args.repeated)
@@ -160,4 +193,4 @@ const sshConfig = Command.make("ssh-config", {
  * @since 0.1.0
  * @category commands
  */
-export const commands = [expose, forward, connect, nameOf, relay, sshConfig, up, status] as const
+export const commands = [expose, forward, connect, nameOf, relay, sshConfig, up, reload, status] as const

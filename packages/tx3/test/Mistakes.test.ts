@@ -1,9 +1,10 @@
 import { CliConfig } from "@effect/cli"
 import { NodeContext } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
+import { UpFile } from "@tx3/reach"
 import * as programs from "@tx3/testing/builtPrograms"
 import { ConfigProvider, Effect, Layer } from "effect"
-import { mkdirSync, writeFileSync } from "node:fs"
+import { mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { Tx3Command } from "tx3"
 
@@ -164,7 +165,7 @@ const mistakes: ReadonlyArray<readonly [line: string, message: string]> = [
   ],
   [
     "up --config DIR/none.yml",
-    "DIR/none.yml: there is no such file; docs/reaching.md tells how to write one, and --config names another"
+    "DIR/none.yml: there is no such file; tx3 up --init makes one, and --config names another"
   ],
   [
     "up --config DIR/typo.yml",
@@ -179,6 +180,20 @@ const mistakes: ReadonlyArray<readonly [line: string, message: string]> = [
     "DIR/who.yml: expose.ssh.identity: is missing; make one with tx3 keygen FILE, or the address is new each time"
   ],
   ["up --config DIR/empty.yml", "DIR/empty.yml: there is nothing in it to expose or to forward"],
+  [
+    "up --init --config DIR/up.yml",
+    "DIR/up.yml: exists already and is left as it is; name another file, or remove it to get a new address"
+  ],
+  [
+    "up --init --config DIR/new.yml",
+    "say at which relay: tx3 up --init --via RELAY; or set one once: tx3 relay use RELAY"
+  ],
+  [
+    "up --init --config DIR/new.yml --via RELAY --expose 22",
+    "--expose \"22\": write NAME=ENDPOINT, as ssh=22 or web=unix:/run/web.sock"
+  ],
+  ["up --via RELAY", "--via and --expose go with --init; the file says what to expose, and where"],
+  ["reload --config DIR/up.yml", "no tx3 up runs with DIR/up.yml (DIR/up.sock: no such file or directory)"],
   ["status --config DIR/up.yml", "no tx3 up runs with DIR/up.yml (DIR/up.sock: no such file or directory)"]
 ]
 
@@ -200,6 +215,19 @@ const run = (args: ReadonlyArray<string>) =>
     Effect.provide(environment),
     Effect.withConfigProvider(ConfigProvider.fromMap(new Map([["TX3_KNOWN", "/dev/null"]])))
   )
+
+it.scopedLive("tx3 up --init writes a file that tx3 up takes", () =>
+  Effect.gen(function*() {
+    const folder = yield* programs.temporaryFolder
+    const config = join(folder, "tx3.yml")
+    yield* run(["up", "--init", "--config", config, "--via", relay, "--expose", "web=127.0.0.1:80"])
+    const up = yield* Effect.provide(UpFile.read(config), NodeContext.layer)
+    assert.deepStrictEqual(up.expose.map(({ identity, name, relays }) => [name, identity, relays]), [
+      ["web", join(folder, "web.pem"), [relay]]
+    ])
+    assert.deepStrictEqual(readdirSync(folder).sort(), ["tx3.yml", "web.pem"])
+    assert.strictEqual(statSync(config).mode & 0o777, 0o600)
+  }))
 
 describe("a mistake", () => {
   for (const [line, message] of mistakes) {

@@ -8,10 +8,30 @@ import * as UpStatus from "@tx3/reach/UpStatus"
 import * as Arr from "effect/Array"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
 
-export const run = ({ config, json }: { readonly config: string; readonly json: boolean }) =>
+/** How often a status is shown that is watched. */
+const everyMs = 1_000
+
+export const run = ({ config, json, watch }: {
+  readonly config: string
+  readonly json: boolean
+  readonly watch: boolean
+}) =>
   Effect.gen(function*() {
     const { status: path } = yield* UpFile.read(config)
+    const show = Effect.zipRight(
+      Effect.when(Console.log(clear), () => watch && process.stdout.isTTY),
+      print(config, path, json)
+    )
+    yield* watch ? Effect.repeat(show, Schedule.spaced(everyMs)) : show
+  })
+
+/** Clears a terminal, and begins at its top. */
+const clear = "\u001b[H\u001b[2J\u001b[3J"
+
+const print = (config: string, path: string, json: boolean) =>
+  Effect.gen(function*() {
     const status = yield* Effect.mapError(UpStatus.ask(path), (error) =>
       new UsageError({ message: `no tx3 up runs with ${config} (${path}: ${reasonOf(error)})` }))
     yield* Console.log(
