@@ -92,7 +92,7 @@ const definitionsIn = (parts: ReadonlyArray<HelpDoc.HelpDoc>) =>
     definitions.map(([term, doc]) => ({ term: textOf(term), paragraphs: paragraphsIn(partsOf(doc)) }))
   )
 
-/** What @effect/cli says of each value of a kind. */
+/** Sentences of @effect/cli on each value of a kind. */
 const isSaidOfAll = (paragraph: string) =>
   /^(A user-defined piece of text|A true or false value|An integer|A file|A directory)|^This (setting|option|argument) /
     .test(paragraph)

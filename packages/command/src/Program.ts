@@ -119,7 +119,7 @@ export const cli = <Name extends string, R, E, A>(
     )
   })
 
-/** What every program takes. */
+/** The options that every program takes. */
 const builtIn: ReadonlyArray<Help.Section> = [{
   title: "WITH EVERY COMMAND",
   items: [

@@ -160,7 +160,7 @@ export const Cluster = Schema.Struct({
 })
 
 /**
- * What a member knows of its cluster. The totals are since it started.
+ * A cluster, as one of its members sees it. The totals are since the member started.
  *
  * @since 0.1.0
  * @category models

@@ -277,7 +277,7 @@ const attempt = <A, E, R>(decision: () => Effect.Effect<A, E, R>): Effect.Effect
   }
 }
 
-/** What all connections have in common. */
+/** The state that all connections share. */
 interface Owner {
   readonly deadlines: Deadlines.Deadlines<Live>
   readonly onTurnedAway: (connection: Live, reason: RejectionReason) => void

@@ -76,7 +76,7 @@ export interface RegisteredNode {
 }
 
 /**
- * What a limit counts.
+ * A place that is taken under a limit.
  *
  * @since 0.1.0
  * @category models

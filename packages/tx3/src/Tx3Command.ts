@@ -188,7 +188,7 @@ export const command = Command.make("tx3", {}, () =>
   )
 
 /**
- * What the help and the man page say beyond commands and flags.
+ * The text of the help and the man page beyond commands and flags.
  *
  * @since 0.1.0
  * @category help

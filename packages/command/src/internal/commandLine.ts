@@ -52,7 +52,7 @@ const unknown = (what: string, given: string, names: Iterable<string>) => {
   return `there is no ${what} ${JSON.stringify(given)};${name === undefined ? "" : ` did you mean ${name}?`}`
 }
 
-/** What the arguments are to @effect/cli, and the words that name the command that they are for, or that its help is asked of. */
+/** The arguments for @effect/cli, and the words that name the command that they or the request for help are for. */
 export interface CommandLine {
   readonly args: ReadonlyArray<string>
   readonly words: ReadonlyArray<string>
@@ -132,7 +132,7 @@ export const read = <Name extends string, R, E, A>(
     return isHelpAsked ? helpFor(name) : { args: given, words, isHelpAsked }
   })
 
-/** What is said of the command that these words name. */
+/** Describes the command that these words name. */
 export const helpOf = <Name extends string, R, E, A>(
   command: Command.Command<Name, R, E, A>,
   words: ReadonlyArray<string>
@@ -142,7 +142,7 @@ export const helpOf = <Name extends string, R, E, A>(
   return Help.of(found, words.join(" "))
 }
 
-/** What @effect/cli (0.77) says of arguments, and how it is said here. */
+/** Messages of @effect/cli (0.77) on arguments, and their wording here. */
 const problems: ReadonlyArray<readonly [pattern: RegExp, problem: string]> = [
   [/^Missing argument <([^>]+)>.*$/, "$1 is missing"],
   [/^Expected to find option: '([^']+)'.*$/, "$1 is missing"],
@@ -154,7 +154,7 @@ const problems: ReadonlyArray<readonly [pattern: RegExp, problem: string]> = [
   [/^Expected one of the following cases: (.*)$/, "the argument must be one of $1"]
 ]
 
-/** What is wrong with arguments, from what @effect/cli says. */
+/** Returns the problem of some arguments, from the message of @effect/cli. */
 export const problemIn = (text: string): string => {
   const said = stripVTControlCharacters(text).replace(/\s+/g, " ").trim()
   return problems.reduce((said, [pattern, problem]) => said.replace(pattern, problem), said)

@@ -1,4 +1,4 @@
-/** What a relay cannot know of its addresses, for its operator: who can reach them. */
+/** Warns the operator of addresses of which a relay cannot know who can reach them. */
 import type { Address } from "@tx3/protocol/Address"
 import { BlockList, isIP, isIPv6 } from "node:net"
 
