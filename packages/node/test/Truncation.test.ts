@@ -96,6 +96,13 @@ interface Running {
   readonly stopRelay: Effect.Effect<void>
 }
 
+/**
+ * Does it again when it fails because the splice was silent before everything was sent, as it is on a machine that is busy. What
+ * was seen of the end is not done again.
+ */
+const untilSent = <A, E, R>(how: string, effect: Effect.Effect<A, E, R>) =>
+  how === "the splice is silent" ? Effect.retry(effect, { times: 20 }) : effect
+
 /** A relay whose splices are silent for a short or a long time before it ends them. */
 const running = (silenceMs: number): Effect.Effect<Running, unknown, Scope.Scope> =>
   Effect.gen(function*() {
@@ -133,7 +140,7 @@ describe("a connection that is cut off", { timeout: 180_000 }, () => {
         const before = endsRelay ? undefined : yield* running(silenceMs)
         for (const [name, read] of Object.entries(readers)) {
           for (const halfClosed of [true, false]) {
-            yield* Effect.scoped(Effect.gen(function*() {
+            const once = Effect.scoped(Effect.gen(function*() {
               const { address, node, ...rest } = yield* behind(before ?? (yield* running(silenceMs)))
               const near = yield* Effect.flatMap(Tx3Node.make({ identity: bob }), ({ connect }) => connect(address))
               const far = yield* taken(node)
@@ -147,6 +154,7 @@ describe("a connection that is cut off", { timeout: 180_000 }, () => {
               const seen = yield* read(near)
               assert.isTrue(isCutOff(seen), `${name}, ${halfClosed ? "half-closed" : "open"}: ${seen}`)
             }))
+            yield* untilSent(how, once)
           }
         }
       }))
