@@ -36,9 +36,8 @@ export const socketTests: Subject = (test) => {
         }
         exchangeMs.push(performance.now() - began)
       }
-      // Waiting costs 40 ms each way; what a busy machine adds to some of them is beside the point.
-      exchangeMs.sort((one, other) => one - other)
-      assert.isBelow(exchangeMs[10]!, 40)
+      // Waiting costs 40 ms each way, but not yet in the first exchanges. A busy machine delays some of the others, and not all.
+      assert.isBelow(Math.min(...exchangeMs.slice(20)), 40)
     })
   )
 }
