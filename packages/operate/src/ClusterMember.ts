@@ -16,6 +16,7 @@ import * as PortableTransport from "@tx3/transport/PortableTransport"
 import * as Transport from "@tx3/transport/Transport"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
@@ -59,6 +60,7 @@ export const check = (
   cluster: OperatorConfig.Cluster
 ): Effect.Effect<ReadonlyArray<string>, RelayConfigError, FileSystem.FileSystem> =>
   Effect.gen(function*() {
+    const run = yield* FiberSet.makeRuntime()
     const { isConnected } = Context.get(yield* Layer.build(directoryOf(cluster)), Directory.Directory)
     const { listen } = Context.get(yield* Layer.build(PortableTransport.layer), Transport.Transport)
     const servers = cluster.nats.map(OperatorConfig.withoutSecrets).join(", ")
@@ -66,7 +68,7 @@ export const check = (
       ...OperatorConfig.placeOfLink(cluster.listen),
       ipv6Only: false,
       onAcceptError: () => {},
-      onConnection: ({ close }) => Effect.runFork(close)
+      onConnection: ({ close }) => run(close)
     }).pipe(Effect.match({
       onFailure: ({ message }) => `: ${message} (nothing to mend if that is this relay)`,
       onSuccess: () => ""
