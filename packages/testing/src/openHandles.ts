@@ -21,11 +21,12 @@ const globals = globalThis as { [key]?: Counts }
 void [process.stdin, process.stdout, process.stderr]
 globals[key] ??= new Map(Array.from(counts()).filter(([kind]) => kind === "PipeWrap"))
 
-/** The kinds of the handles that were opened since, each kind as often as there are such handles. */
+/** How many handles of each kind were opened since, as text. */
 const opened = (before: Counts) =>
-  Array.from(counts()).flatMap(([kind, count]) =>
-    Array.from({ length: Math.max(0, count - (before.get(kind) ?? 0)) }, () => kind)
-  )
+  Array.from(counts(), ([kind, count]) => ({ kind, count: count - (before.get(kind) ?? 0) }))
+    .filter(({ count }) => count > 0)
+    .map(({ count, kind }) => count === 1 ? kind : `${count} ${kind}`)
+    .sort()
 
 const handles = () =>
   (process as unknown as { readonly _getActiveHandles: () => ReadonlyArray<object> })._getActiveHandles()
@@ -57,6 +58,6 @@ afterAll(async () => {
   const left = opened(before)
   if (left.length > 0) {
     globals[key] = counts()
-    throw new Error(`this file leaves open: ${[left.join(", "), ...places()].join("; ")}`)
+    throw new Error(`this file leaves open: ${[left.join(", "), ...places().slice(0, 5)].join("; ")}`)
   }
 }, 2 * patienceMs)
