@@ -44,11 +44,20 @@ export const stages = ["preamble", "handshake", "control", "pending", "spliced",
  */
 export type Stage = typeof stages[number]
 
-/** The stages that have a deadline here, and what it rejects with. A handshake has a timeout of its own. */
+/** The stages that have to be over `connectionTimeoutMs` after the accept, and what a connection is rejected with if not. */
 const deadlineOf: { readonly [S in Stage]?: RejectionReason } = {
   preamble: "preambleTimeout",
+  handshake: "handshakeTimeout",
   pending: "pendingTimeout"
 }
+
+/**
+ * Whether a connection in this stage has a deadline running.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const hasDeadline = (stage: Stage): boolean => deadlineOf[stage] !== undefined
 
 /**
  * Whether a connection in this stage no longer counts to `maxInboundPerIp` of its source.

@@ -93,22 +93,17 @@ export const make = Effect.fnUntraced(function*(membership: Membership | undefin
         : new Rejected({ reason: "maxHandshakesPerIp" })
     )
 
-  /** Proves who a node is, and asks whether it may register, in what is left of the connection's time. */
+  /** Proves who a node is, and asks whether it may register. */
   const authenticated = (connection: Accepted) => {
     const { address } = connection
-    return access.controlStream(address).pipe(
-      Effect.zipRight(
-        limiter.handshake(connection.source)(
-          handshakeRate(connection.source).pipe(
-            Effect.zipRight(secure(connection)),
-            Effect.tap(({ digest }) => access.node(digest, address))
-          )
+    return Effect.zipRight(
+      access.controlStream(address),
+      limiter.handshake(connection.source)(
+        handshakeRate(connection.source).pipe(
+          Effect.zipRight(secure(connection)),
+          Effect.tap(({ digest }) => access.node(digest, address))
         )
-      ),
-      Effect.timeoutFail({
-        duration: Math.max(0, connection.sinceMonotonicMs + config.connectionTimeoutMs - currentTimeMillis()),
-        onTimeout: () => new Rejected({ reason: "handshakeTimeout" })
-      })
+      )
     )
   }
 

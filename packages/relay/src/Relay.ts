@@ -15,7 +15,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
 import type { Stage } from "./Accepted.js"
-import { isSettled, stages } from "./Accepted.js"
+import { hasDeadline, isSettled, stages } from "./Accepted.js"
 import * as Access from "./Access.js"
 import * as Bandwidth from "./Bandwidth.js"
 import type { ControlSession } from "./ControlSession.js"
@@ -183,7 +183,11 @@ export const layerNoDependencies: Layer.Layer<
         const running = Array.from(splices.all())
         const stage = inStage()
         return [
-          ...difference("deadlines", listener.deadlines(), stage.preamble + stage.pending),
+          ...difference(
+            "deadlines",
+            listener.deadlines(),
+            stages.filter(hasDeadline).reduce((sum, name) => sum + stage[name], 0)
+          ),
           ...difference("relays", total(counts.relays), stage.pending + running.length + reservedPeers.length),
           ...difference("shares of nodes", total(counts.shares), stage.pending + running.length + reservedPeers.length),
           ...difference("spliced connections", stage.spliced, 2 * running.length),
