@@ -24,6 +24,7 @@ export const groups = {
   e: "Beside idle splices",
   f: "Rates",
   h: "Start and memory at rest",
+  i: "Nodes that all come at once",
   j: "Attacks from one address"
 } as const
 
@@ -228,6 +229,22 @@ export const controlDescriptors: Figure = {
   group: "d",
   title: "descriptors per control stream",
   unit: "",
+  digits: 2
+}
+
+export const stormTime: Figure = {
+  id: "stormTime",
+  group: "i",
+  title: "until all nodes are registered",
+  unit: "s",
+  digits: 2
+}
+
+export const registrationCpu: Figure = {
+  id: "registrationCpu",
+  group: "i",
+  title: "CPU per registration",
+  unit: "ms",
   digits: 2
 }
 

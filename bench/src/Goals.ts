@@ -159,6 +159,11 @@ const all = (results: Results.Results): ReadonlyArray<Goal> => {
         { subject: "floor" }
       )
     ),
+    ...[Figure.stormTime, Figure.registrationCpu].map((figure) =>
+      ratio(`kernel: all nodes at once, ${figure.title}, against the floor`, 1.3, figure, "kernel", {
+        subject: "floor"
+      })
+    ),
     bound("kernel: memory per idle splice", 4, Figure.spliceMemory, "kernel"),
     bound("kernel: descriptors per idle splice", 2, Figure.spliceDescriptors, "kernel"),
     ...["kernel", "portable"].flatMap((subject) => {

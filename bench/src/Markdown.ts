@@ -241,6 +241,10 @@ const measuredHow = (results: Results.Results) => {
       "From the second round on, each program finds the code that V8 compiled in an earlier one. " +
       `${startRounds === 1 ? "One round" : `${startRounds} rounds`}. MB is 10⁶ bytes.`
     ],
+    `(i) A fresh relay, after some registrations: ${
+      counts([controlStreams])
+    } nodes connect at the same time, until the last has its all-clear, and the CPU of the relay for each. The time is also that of the ` +
+    `nodes' own handshakes, which share the machine. In ${ofRounds(memoryRounds)}.`,
     ...attackRounds === 0 ? [] : [
       "(j) Our relay with the limits that it has by default, a fresh process for each attack. A set-up as in (c) and a registration (TCP, " +
       `TLS, the all-clear) each begin every ${Measure.honestEveryMs} ms, from changing loopback addresses, for ${attackSeconds} s before the ` +

@@ -192,6 +192,42 @@ export const spliceMemory = (session: Session, count: number) =>
 /** Control streams that register before any is counted: the first ones load what TLS needs. */
 const controlWarmUp = 50
 
+/** As many as a relay takes in without a queue. */
+const registeringAtATime = 4
+
+const registerMs = 60_000
+
+/** Registers some nodes, and gives what registers `count` more, so many of them at the same time. */
+const registered = (
+  farEnds: Session["farEnds"],
+  relay: NonNullable<Session["relay"]>,
+  count: number
+) =>
+  Effect.gen(function*() {
+    const register = (count: number, atATime: number) =>
+      farEnds.request({ type: "registerMany", ...relay, count, atATime }, registerMs)
+    yield* farEnds.request({ type: "prepareIdentities", count: count + controlWarmUp }, registerMs)
+    yield* register(controlWarmUp, registeringAtATime)
+    return (atATime: number) => register(count, atATime)
+  })
+
+/** Nodes that all come at once to a relay that has just been started. */
+export const storm = (session: Session, count: number) =>
+  Effect.gen(function*() {
+    const { farEnds, relay, running } = session
+    if (relay === undefined) {
+      return []
+    }
+    const register = yield* registered(farEnds, relay, count)
+    const [before, startedAt] = [ProcessTree.cpuSeconds(running.process.pid), performance.now()]
+    yield* register(count)
+    const [after, endedAt] = [ProcessTree.cpuSeconds(running.process.pid), performance.now()]
+    return [
+      [Figure.stormTime, (endedAt - startedAt) / 1000],
+      [Figure.registrationCpu, (after - before) * 1000 / count]
+    ] satisfies Values
+  })
+
 /** What a number of control streams take of a relay that has just been started. */
 export const controlMemory = (session: Session, count: number) =>
   Effect.gen(function*() {
@@ -199,10 +235,9 @@ export const controlMemory = (session: Session, count: number) =>
     if (relay === undefined) {
       return []
     }
-    yield* farEnds.request({ type: "prepareIdentities", count: count + controlWarmUp }, 60_000)
-    yield* farEnds.request({ type: "registerMany", ...relay, count: controlWarmUp }, 60_000)
+    const register = yield* registered(farEnds, relay, count)
     const before = yield* usage(session)
-    yield* farEnds.request({ type: "registerMany", ...relay, count }, 60_000)
+    yield* register(registeringAtATime)
     const after = yield* usage(session)
     return [
       [Figure.controlMemory, (after.bytes - before.bytes) / count / bytesPerKb],

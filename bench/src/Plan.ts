@@ -12,7 +12,7 @@ import type { Subject } from "./Subject.js"
 export interface Settings {
   readonly quick: boolean
   readonly rounds: number
-  /** The first rounds, which take (d), (e), (f) and (j) too: these are steadier, or take long. */
+  /** The first rounds, which take (d) and (i), (e), (f) and (j) too: these are steadier, or take long. */
   readonly memoryRounds: number
   readonly besideRounds: number
   readonly rateRounds: number
@@ -200,6 +200,18 @@ export const round = (settings: Settings, subjects: ReadonlyArray<Subject>, numb
     }]
   ])
 
+  const storms = !wants("i") || number >= settings.memoryRounds ?
+    [] :
+    withoutForks.flatMap((subject): Array<Step> =>
+      subject.start.speaks === "tcp" ? [] : [{
+        subject,
+        what: `${settings.controlStreams} nodes that all come at once`,
+        seconds: 2 + settings.controlStreams / 120,
+        fresh: true,
+        measure: (session) => Measure.storm(session, settings.controlStreams)
+      }]
+    )
+
   const rated = !wants("f") || number >= settings.rateRounds
     ? []
     : ordered.flatMap(({ rated }) => rated === undefined ? [] : [rated])
@@ -269,6 +281,7 @@ export const round = (settings: Settings, subjects: ReadonlyArray<Subject>, numb
     ...unreachedRates,
     ...rateErrors,
     ...memory,
+    ...storms,
     ...attacks
   ]
 }

@@ -28,7 +28,7 @@ const settings: Plan.Settings = {
   startRounds: 1,
   restSeconds: 0.1,
   programs: Start.measured,
-  figures: ["a", "b", "c", "d", "e", "f", "h", "j"],
+  figures: ["a", "b", "c", "d", "e", "f", "h", "i", "j"],
   splices: [1],
   roundTripSplices: [1],
   inFlight: [1],

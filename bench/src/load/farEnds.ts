@@ -139,7 +139,7 @@ serve(async (request: messages.FarEndsRequest) => {
       })
     case "registerMany": {
       const left = identities.splice(0, request.count).values()
-      return times(request.count, 4, async () => {
+      return times(request.count, request.atATime, async () => {
         await register(request, left.next().value!.context, () => {})
       })
     }

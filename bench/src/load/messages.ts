@@ -42,6 +42,8 @@ export type FarEndsRequest =
     readonly port: number
     readonly relay: string
     readonly count: number
+    /** Those that register at the same time. */
+    readonly atATime: number
   }
   | { readonly type: "received" }
   | (

@@ -67,6 +67,9 @@ export const figures = [
   ),
   figure(Figure.spliceMemory, { kernel: [3.9, 4.1, 4.2] }),
   figure(Figure.spliceDescriptors, { kernel: [2.0004, 2, 2] }),
+  ...[Figure.stormTime, Figure.registrationCpu].map((storm) =>
+    figure(storm, { kernel: [1.3, 1.3, 1.3], floor: [1, 1, 1] })
+  ),
   ...[0, 5000].flatMap((idle) => [
     figure(Figure.cpuPerGb(4, idle), { kernel: [0.2, 0.2, 0.2], portable: [1, 1, 1] }),
     ...[1, 64].map((level) => figure(Figure.roundTrip(level, idle), { kernel: [50, 50, 50], portable: [50, 50, 50] }))
