@@ -68,6 +68,10 @@ const readers: Record<string, (connection: Tx3Connection.Tx3Connection) => Effec
   "duplex, by events": ({ duplex }) =>
     Effect.async((resume) => {
       const done = (seen: Seen) => resume(Effect.succeed(seen))
+      if (duplex.errored !== null) {
+        // Nothing was listening when it failed.
+        return done(reason(duplex.errored))
+      }
       duplex.once("end", () => done("end")).once("error", (error) => done(reason(error))).resume()
     })
 }
