@@ -7,7 +7,6 @@ import { withPrograms } from "@tx3/testing/withPrograms"
 import { Context, Effect, Exit, Layer, Logger, LogLevel, Option, Redacted, Scope } from "effect"
 import { execFileSync } from "node:child_process"
 import { readFileSync } from "node:fs"
-import { type AddressInfo, createServer } from "node:net"
 import { join } from "node:path"
 import { natsServer } from "./utils/natsServer.js"
 
@@ -100,21 +99,31 @@ withPrograms(["nats-server"], () => {
 
     it.scopedLive("goes on with a server that is left of a NATS cluster, and with those that come back", () =>
       Effect.gen(function*() {
-        const routes = yield* Effect.replicateEffect(freePort, 3)
-        const list = routes.map((port) => `"nats://127.0.0.1:${port}"`).join(", ")
-        const start = (route: number, port = -1) =>
-          natsServer(port, `cluster { name: c, listen: "127.0.0.1:${route}", routes: [ ${list} ] }\n`)
-        const servers = yield* Effect.forEach(routes, (route) => start(route))
+        const start = (to: ReadonlyArray<number>, port = -1) =>
+          Effect.gen(function*() {
+            const routes = to.map((route) => `"nats://127.0.0.1:${route}"`).join(", ")
+            const server = yield* natsServer(
+              port,
+              `cluster { name: c, listen: "127.0.0.1:-1", routes: [ ${routes} ] }\n`
+            )
+            const [, route] = yield* server.untilStderr(/route connections on 127\.0\.0\.1:(\d+)/)
+            return { ...server, route: Number(route) }
+          })
+        const first = yield* start([])
+        const second = yield* start([first.route])
+        const third = yield* start([first.route, second.route])
+        const servers = [first, second, third]
         const urls = servers.map(({ url }) => url)
         const [one, other] = [yield* directory({ servers: urls }), yield* directory({ servers: urls.toReversed() })]
         yield* one.answer("here", Effect.succeed)
         const asked = (text: string) =>
           RelayTest.eventually(Effect.map(Effect.option(other.ask("here", text)), Option.contains(text)))
         yield* asked("all")
-        servers.slice(0, 2).forEach(({ kill }) => kill("SIGKILL"))
+        first.kill("SIGKILL")
+        second.kill("SIGKILL")
         yield* asked("one is left")
-        yield* start(routes[0]!, servers[0]!.port)
-        servers[2]!.kill("SIGKILL")
+        yield* start([third.route], first.port)
+        third.kill("SIGKILL")
         yield* asked("another came back")
       }))
   })
@@ -167,12 +176,5 @@ withPrograms(["nats-server"], () => {
           assert.isFalse((yield* directory({ servers: [plain.url.replace("nats:", "tls:")] })).isConnected())
         }))
     })
-  })
-})
-
-const freePort = Effect.async<number>((resume) => {
-  const server = createServer().listen(0, "127.0.0.1", () => {
-    const { port } = server.address() as AddressInfo
-    server.close(() => resume(Effect.succeed(port)))
   })
 })

@@ -1,12 +1,22 @@
 /** Debian's nats-server as a process of the test, which is killed with the scope. */
 import * as programs from "@tx3/testing/builtPrograms"
 import { find } from "@tx3/testing/Programs"
-import { Effect } from "effect"
+import { Effect, Schedule } from "effect"
 import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 
-/** One that listens at 127.0.0.1 and notices dead clients soon. `more` goes into its file. */
+/**
+ * One that listens at 127.0.0.1 and notices dead clients soon. `more` goes into its file. A port that another program's outgoing
+ * connection has is waited for.
+ */
 export const natsServer = (port = -1, more = "") =>
+  Effect.retry(start(port, more), {
+    while: () => port !== -1,
+    schedule: Schedule.spaced("250 millis"),
+    times: 40
+  })
+
+const start = (port: number, more: string) =>
   Effect.gen(function*() {
     const folder = yield* programs.temporaryFolder
     const file = join(folder, "nats.conf")
