@@ -73,7 +73,7 @@ const program = Effect.gen(function*() {
     yield* Console.log(`member ${name} is process ${processes[index]!.pid}`)
   }
   yield* Console.log(`one relay at ${address}`)
-  yield* Effect.never
+  return yield* Effect.never
 })
 
 program.pipe(Effect.scoped, Effect.provide(NodeContext.layer), NodeRuntime.runMain)

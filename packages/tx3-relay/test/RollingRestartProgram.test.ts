@@ -62,7 +62,7 @@ const node = (
         yield* peer.send(yield* peer.receive(4))
         yield* peer.receiveAll
       }).pipe(Effect.scoped, Effect.ignore)
-    yield* Effect.forever(Effect.flatMap(token, (token) => Effect.forkDaemon(greet(token))))
+    return yield* Effect.forever(Effect.flatMap(token, (token) => Effect.forkDaemon(greet(token))))
   }).pipe(Effect.scoped, Effect.ignore, Effect.repeat(Schedule.spaced("500 millis")))
 
 /** A peer that is greeted within five seconds. */
