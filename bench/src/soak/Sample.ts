@@ -1,6 +1,6 @@
 /**
- * What a soak writes down again and again, as lines of JSON in a file. A soak that is continued starts another relay, so each
- * sample says of which relay it is.
+ * A sample of a soak, as one line of JSON in its file. A soak that is continued starts another relay, so each sample has the number
+ * of its relay.
  */
 import * as Schema from "effect/Schema"
 
@@ -20,7 +20,7 @@ export const Sample = Schema.Struct({
   heapBytes: Schema.Number,
   descriptors: Schema.Number,
   pipes: Schema.Number,
-  /** Open connections of the relay, whatever they are doing. */
+  /** Open connections of the relay, in any stage. */
   connections: Schema.Number,
   cpuMsPerSplice: Schema.Number,
   /** Milliseconds from connect to the first byte back. */

@@ -189,7 +189,7 @@ export const run = (
         threadsKilled += yield* ask<number>(relay, "kill a thread")
       }
       const perSecond = (reached - startedBefore) / elapsed()
-      const left = Math.min(hours * 3600 - elapsed(), (splices - reached) / Math.max(1, perSecond))
+      const left = Math.max(0, Math.min(hours * 3600 - elapsed(), (splices - reached) / Math.max(1, perSecond)))
       yield* say(
         `${reached} of ${splices} splices, ${Math.round(perSecond)} a second, ${Math.ceil(left / 60)} min left; ` +
           `${(sample.residentBytes / 2 ** 20).toFixed(0)} MB, heap ${(sample.heapBytes / 2 ** 20).toFixed(1)} MB, ` +

@@ -4,7 +4,18 @@ import { RelayTest } from "@tx3/relay"
 import { Effect } from "effect"
 import { randomBytes } from "node:crypto"
 import { carries } from "../../relay/test/utils/clients.js"
+import type { Member } from "./utils/members.js"
 import { members } from "./utils/members.js"
+
+/** A node of one member, with a peer that came to another. */
+const visited = (home: Member, door: Member) =>
+  Effect.gen(function*() {
+    const node = yield* home.register()
+    const visitor = yield* door.peer(node)
+    const inside = yield* home.dialBack(yield* node.token)
+    yield* carries(visitor, inside, "hello")
+    return { inside, node, visitor }
+  })
 
 for (const transport of ["kernel", "portable"] as const) {
   describe(`Cluster, ${transport}`, () => {
@@ -47,10 +58,7 @@ for (const transport of ["kernel", "portable"] as const) {
     it.live("a node that registers with another member replaces itself, and its splices go on", () =>
       withMembers(2, {}, ([first, second]) =>
         Effect.gen(function*() {
-          const node = yield* first!.register()
-          const visitor = yield* second!.peer(node)
-          const inside = yield* first!.dialBack(yield* node.token)
-          yield* carries(visitor, inside, "hello")
+          const { inside, node, visitor } = yield* visited(first!, second!)
           const again = yield* second!.register(node.identity)
           yield* node.control.receiveAll
           yield* first!.has({ control: 0, spliced: 2 })
@@ -112,10 +120,7 @@ for (const transport of ["kernel", "portable"] as const) {
     it.live("links with garbage, a used ticket or none are closed", () =>
       withMembers(2, {}, ([first, second]) =>
         Effect.gen(function*() {
-          const node = yield* first!.register()
-          const visitor = yield* second!.peer(node)
-          const inside = yield* first!.dialBack(yield* node.token)
-          yield* carries(visitor, inside, "hello")
+          const { inside, visitor } = yield* visited(first!, second!)
           assert.strictEqual(first!.dialed.length + second!.dialed.length, 1)
           const { first: ticket, ...link } = second!.dialed[0]!
           for (const bytes of [ticket, randomBytes(32), randomBytes(7)]) {

@@ -208,14 +208,17 @@ export const layer: Layer.Layer<
         const arrival = { id: ++lastId, source: entry.source }
         statistics.accepted()
         const scope = new ConnectionScope()
+        const refused = (reason: RejectionReason) => {
+          reject(arrival, { reason })
+          return Effect.zipRight(scope.closeNow(), new Rejected({ reason }))
+        }
         const place = scope.hold(limiter.inbound(entry.source))
-        const ofNode = typeof place === "string" || session === undefined
-          ? place
-          : scope.hold(limiter.relay(session, entry.source))
-        if (typeof place === "string" || typeof ofNode === "string") {
-          const rejected = new Rejected({ reason: typeof place === "string" ? place : ofNode as RejectionReason })
-          reject(arrival, rejected)
-          return Effect.zipRight(scope.closeNow(), rejected)
+        if (typeof place === "string") {
+          return refused(place)
+        }
+        const ofNode = session === undefined ? undefined : scope.hold(limiter.relay(session, entry.source))
+        if (typeof ofNode === "string") {
+          return refused(ofNode)
         }
         all.add(entry)
         return Effect.succeed({

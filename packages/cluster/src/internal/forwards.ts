@@ -10,7 +10,6 @@ import type * as Transport from "@tx3/transport/Transport"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"
-import * as Runtime from "effect/Runtime"
 import * as Scope from "effect/Scope"
 
 export interface Forwards {
@@ -28,7 +27,6 @@ export interface Forwards {
 
 export const make = ({ config, transport }: Pick<Here, "config" | "transport">): Effect.Effect<Forwards> =>
   Effect.gen(function*() {
-    const run = Runtime.runFork(yield* Effect.runtime())
     const forwards = new Set<Forward>()
     let total = 0
     const none = Effect.unsafeMakeLatch(true)
@@ -43,7 +41,7 @@ export const make = ({ config, transport }: Pick<Here, "config" | "transport">):
           { idleTimeoutMs, lingerTimeoutMs, rates: [] },
           () => {
             Deferred.unsafeDone(reported, Effect.void)
-            run(connection.end)
+            connection.endNow()
           }
         )
         const { id, socket, source } = connection

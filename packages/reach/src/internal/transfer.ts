@@ -110,16 +110,19 @@ export const hashPrefix = async (handle: fs.FileHandle, bytes: number): Promise<
 
 export const digestSoFar = (hash: Hash): string => hash.copy().digest("hex")
 
-/** A file's bytes from `from` on, and then the hash of all of it, which begins with `hash`. */
+/** A file whose bytes go over from `from` on; `hash` is that of the bytes before. */
+interface Remainder {
+  readonly handle: fs.FileHandle
+  readonly path: string
+  readonly size: number
+  readonly from: number
+  readonly hash: Hash
+}
+
+/** Sends a file's bytes from `from` on, and then the hash of all of it. */
 export const sendBytes = (
   connection: Tx3Connection,
-  file: {
-    readonly handle: fs.FileHandle
-    readonly path: string
-    readonly size: number
-    readonly from: number
-    readonly hash: Hash
-  },
+  file: Remainder,
   advance: (bytes: number) => void
 ): Effect.Effect<Buffer, ConnectionError | FileError | TransferError> =>
   Effect.gen(function*() {
@@ -171,12 +174,7 @@ const writeAll = async (handle: fs.FileHandle, bytes: Buffer, position: number) 
 /** Writes a file's bytes from `from` on, compares the hash that comes behind them, and returns it. */
 export const saveBytes = (
   connection: Tx3Connection,
-  file: {
-    readonly handle: fs.FileHandle
-    readonly path: string
-    readonly size: number
-    readonly from: number
-    readonly hash: Hash
+  file: Remainder & {
     readonly slowest: Pace
     readonly unwritable: (cause: unknown) => FileError
   },

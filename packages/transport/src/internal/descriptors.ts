@@ -165,17 +165,13 @@ const mapped = Buffer.from("00000000000000000000ffff", "hex")
 
 /** The host and port in `socketAddress`, numeric. The system is asked only for addresses of IPv6. */
 const nameOfSocketAddress = () => {
-  const at = socketAddress.readUInt16LE(0) === addressFamily.inet
-    ? { host: "", from: 4 }
-    : mapped.equals(socketAddress.subarray(8, 20))
-    ? { host: "::ffff:", from: 20 }
-    : undefined
-  return at === undefined ? nameOfIpv6() : {
-    host: `${at.host}${socketAddress[at.from]}.${socketAddress[at.from + 1]}.${socketAddress[at.from + 2]}.${
-      socketAddress[at.from + 3]
-    }`,
-    port: socketAddress.readUInt16BE(2)
+  const port = socketAddress.readUInt16BE(2)
+  if (socketAddress.readUInt16LE(0) === addressFamily.inet) {
+    return { host: socketAddress.subarray(4, 8).join("."), port }
   }
+  return mapped.equals(socketAddress.subarray(8, 20))
+    ? { host: `::ffff:${socketAddress.subarray(20, 24).join(".")}`, port }
+    : nameOfIpv6()
 }
 
 const nameOfIpv6 = () => {
