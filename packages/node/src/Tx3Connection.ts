@@ -15,7 +15,7 @@ import type * as net from "node:net"
 import type { Duplex } from "node:stream"
 import * as duplex from "./Duplex.js"
 import * as internalSocket from "./internal/socket.js"
-import type { ConnectionError } from "./NodeError.js"
+import { ConnectionError } from "./NodeError.js"
 
 /**
  * An open connection. Use one way of reading it, `readable`, `socket` or `duplex`, and one reader at a time; ways of
@@ -44,6 +44,13 @@ export interface Tx3Connection {
 
   /** The other end of the TCP connection, with a numeric host: of a relayed connection, the relay. */
   readonly remoteAddress: { readonly host: string; readonly port: number }
+
+  /**
+   * 32 bytes that both ends of this TLS connection have, and no other connection: `tls-exporter` (RFC 9266). Ends that prove to
+   * each other that they have the same are sure that nobody between them has opened the one and continued it in another. Fails when
+   * the connection is closed.
+   */
+  readonly channelBinding: Effect.Effect<Uint8Array, ConnectionError>
 
   /**
    * The bytes that the other end sends, until its `end`. The stream reads only as fast as it is pulled. A consumer that leaves
@@ -92,6 +99,9 @@ export interface Tx3Connection {
   readonly duplex: Duplex
 }
 
+/** The length that RFC 9266 gives a channel binding. */
+const bindingBytes = 32
+
 /**
  * A connection over a TLS handshake that is done, and the TCP socket below it. It owns neither: both stay with the
  * scopes they were opened in, which reset the connection unless it has ended or been closed.
@@ -138,6 +148,10 @@ export const make = (
   return {
     remoteDigest: digest,
     remoteAddress: tcp.remoteAddress,
+    channelBinding: Effect.try({
+      try: () => tlsSocket.exportKeyingMaterial(bindingBytes, "EXPORTER-Channel-Binding", Buffer.alloc(0)),
+      catch: () => new ConnectionError({ reason: "closed" })
+    }),
     readable,
     write,
     writable: Sink.forEach(write),

@@ -279,3 +279,19 @@ describe("as a Socket", () => {
       assert.instanceOf(yield* Effect.flip(write("late")), Socket.SocketGenericError)
     }))
 })
+
+describe("a channel binding", () => {
+  live(
+    "is the same at both ends, another one of each connection, and none of a closed one",
+    () =>
+      Effect.gen(function*() {
+        const [one, other] = yield* Effect.all([pair, pair])
+        const near = yield* one.near.channelBinding
+        assert.strictEqual(near.length, 32)
+        assert.deepStrictEqual(yield* one.far.channelBinding, near)
+        assert.notDeepEqual(yield* other.near.channelBinding, near)
+        yield* one.near.reset
+        assert.strictEqual((yield* Effect.flip(one.near.channelBinding)).reason, "closed")
+      })
+  )
+})

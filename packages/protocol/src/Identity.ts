@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
-import { createPrivateKey, createPublicKey, generateKeyPair, X509Certificate } from "node:crypto"
+import { createPrivateKey, createPublicKey, generateKeyPair, randomBytes, X509Certificate } from "node:crypto"
 import { promisify } from "node:util"
 import * as CertDigest from "./CertDigest.js"
 import * as pem from "./internal/pem.js"
@@ -106,16 +106,31 @@ const make = (certificate: Uint8Array, privateKey: Uint8Array): Identity => ({
  * @category constructors
  */
 export const generate: Effect.Effect<Identity> = Effect.promise(async () => {
-  const { make: makeCertificate } = await import("./internal/newCertificate.js")
+  const { make: makeCertificate, ownBytes } = await import("./internal/newCertificate.js")
   const { privateKey, publicKey } = await generateKeys("ec", {
     namedCurve: "P-256",
     privateKeyEncoding: { format: "der", type: "pkcs8" },
     publicKeyEncoding: { format: "der", type: "spki" }
   })
-  return make(makeCertificate(publicKey), new Uint8Array(privateKey))
+  return make(makeCertificate(publicKey, randomBytes(ownBytes)), new Uint8Array(privateKey))
 })
 
 const generateKeys = promisify(generateKeyPair)
+
+/**
+ * Makes the identity that belongs to a text: the same key and the same certificate wherever it is called. Who knows the text
+ * has the private key, so a peer that has this digest has proved nothing but that. It serves to meet under a text that both
+ * sides know, at the address that ends in the digest.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const derived = (text: string): Effect.Effect<Identity> =>
+  Effect.promise(async () => {
+    const module = await import("./internal/derivedIdentity.js")
+    const { certificate, privateKey } = module.make(text)
+    return make(certificate, privateKey)
+  })
 
 /**
  * The identity made of a certificate in DER and its key in PKCS#8 DER, which must belong together. The

@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { p256 } from "@noble/curves/nist.js"
 import { Identity, WellKnownCa } from "@tx3/protocol"
 import { Effect, Either, Redacted } from "effect"
 import { createPrivateKey, generateKeyPairSync, X509Certificate } from "node:crypto"
@@ -98,6 +99,42 @@ describe("Identity.generate", () => {
       }
       assert.strictEqual(String(Identity.toPem(identity)), "<redacted>")
     }))
+})
+
+describe("Identity.derived", () => {
+  it.effect("makes the same certificate everywhere, whatever the version of Node and of libraries", () =>
+    Effect.gen(function*() {
+      const [one, same, other] = yield* Effect.all(["a text", "a text", "another text"].map(Identity.derived))
+      assert.deepStrictEqual(same, one)
+      assert.notStrictEqual(other!.digest, one!.digest)
+      assert.strictEqual(one!.digest, "L0tVxuhOhjg-0LrB6BvS815OBPklUwh_f8XRI0mjp5Q")
+      assert.strictEqual(
+        (yield* Identity.derived("tx3 code 1 417923")).digest,
+        "0IrtSoC_Q4TPXHTIivXqQIc8dT2vLm6VBuYMY4kIFi8"
+      )
+    }))
+
+  it.effect("makes an identity that nodes accept, of the shape that the others have", () =>
+    Effect.gen(function*() {
+      const identity = yield* Identity.derived("a text")
+      assert.strictEqual((yield* Identity.fromDer(identity)).digest, identity.digest)
+      const [derived, generated] = [identity, yield* Identity.generate].map(({ certificate }) =>
+        new X509Certificate(certificate).toLegacyObject()
+      )
+      assert.deepStrictEqual(Object.keys(derived!), Object.keys(generated!))
+      assert.strictEqual(derived!.valid_to, generated!.valid_to)
+      assert.deepStrictEqual(derived!.ext_key_usage, generated!.ext_key_usage)
+    }))
+
+  it("signs as RFC 6979 says (appendix A.2.5)", () => {
+    const key = "C9AFA9D845BA75166B5C215767B1D6934E50C3DB36E89B127B8A622B120F6721"
+    const signature = p256.sign(Buffer.from("sample"), Buffer.from(key, "hex"), { format: "compact", lowS: false })
+    assert.strictEqual(
+      Buffer.from(signature).toString("hex").toUpperCase(),
+      "EFD48B2AACB6A8FD1140DD9CD45E81D69D2C877B56AAF991C34D0EA84EAF3716" +
+        "F7CB1C942D657C41D436C7A1B6E29F65F3E900DBB9AFF4064DC4AB2F843ACDA8"
+    )
+  })
 })
 
 describe("Identity.fromDer", () => {

@@ -1,9 +1,9 @@
 /**
  * The certificate of a new identity: X.509 version 3 (RFC 5280, section 4.1) with the names, times and extensions of section 3
- * of the protocol, signed by the well-known CA. `Identity.generate` imports this module when it makes an identity.
+ * of the protocol, signed by the well-known CA. `Identity` imports this module when it makes an identity.
  */
 import * as Asn1 from "asn1js"
-import { createPrivateKey, randomBytes, sign } from "node:crypto"
+import { createPrivateKey, sign } from "node:crypto"
 import * as WellKnownCa from "../WellKnownCa.js"
 
 const sequence = (...value: ReadonlyArray<Asn1.AsnType>) => new Asn1.Sequence({ value: Array.from(value) })
@@ -19,16 +19,23 @@ const extendedKeyUsage = "2.5.29.37"
 const extension = (type: string, value: Asn1.AsnType) =>
   sequence(identifier(type), new Asn1.OctetString({ valueHex: value.toBER() }))
 
-/** Returns a random positive integer of exactly 16 bytes, as DER encodes it. */
-const serialNumber = () => {
-  const bytes = randomBytes(16)
-  bytes[0] = bytes[0]! & 0x7f | 0x40
-  return new Asn1.Integer({ valueHex: new Uint8Array(bytes).buffer })
+/** Returns a positive integer of exactly 16 bytes, as DER encodes it. */
+const serialNumber = (bytes: Uint8Array) => {
+  const positive = Uint8Array.from(bytes)
+  positive[0] = positive[0]! & 0x7f | 0x40
+  return new Asn1.Integer({ valueHex: positive.buffer })
 }
 
-/** Returns a new certificate in DER for a public key, which is a SubjectPublicKeyInfo in DER. */
-export const make = (publicKey: Uint8Array): Uint8Array => {
-  const dnsName = `tx3${randomBytes(32).toString("base64url")}3xt`
+/** How many bytes a certificate has of its own: 32 of its name, 16 of its serial number. */
+export const ownBytes = 48
+
+/** Signs by the well-known CA: an ECDSA-Sig-Value in DER, of SHA-256. It has another nonce each time. */
+const signed = (bytes: Uint8Array): Uint8Array =>
+  sign("sha256", bytes, createPrivateKey({ key: Buffer.from(WellKnownCa.privateKey), format: "der", type: "pkcs8" }))
+
+/** Returns a certificate in DER for a public key, which is a SubjectPublicKeyInfo in DER, with these {@link ownBytes}. */
+export const make = (publicKey: Uint8Array, own: Uint8Array, signature = signed): Uint8Array => {
+  const dnsName = `tx3${Buffer.from(own.subarray(0, 32)).toString("base64url")}3xt`
   const name = new Asn1.Utf8String({ value: `Lair Pseudo-Self-Signed Cert ${dnsName}` })
   const usages = [
     // The original means anyExtendedKeyUsage, 2.5.29.37.0, and writes this. Nothing depends on it.
@@ -39,7 +46,7 @@ export const make = (publicKey: Uint8Array): Uint8Array => {
   ]
   const toBeSigned = sequence(
     new Asn1.Constructed({ idBlock: contextSpecific(0), value: [new Asn1.Integer({ value: 2 })] }),
-    serialNumber(),
+    serialNumber(own.subarray(32)),
     ecdsaWithSha256(),
     parsed(WellKnownCa.name),
     sequence(
@@ -61,13 +68,11 @@ export const make = (publicKey: Uint8Array): Uint8Array => {
       )]
     })
   )
-  const key = createPrivateKey({ key: Buffer.from(WellKnownCa.privateKey), format: "der", type: "pkcs8" })
-  const signature = sign("sha256", new Uint8Array(toBeSigned.toBER()), key)
   return new Uint8Array(
     sequence(
       toBeSigned,
       ecdsaWithSha256(),
-      new Asn1.BitString({ valueHex: new Uint8Array(signature).buffer })
+      new Asn1.BitString({ valueHex: Uint8Array.from(signature(new Uint8Array(toBeSigned.toBER()))).buffer })
     ).toBER()
   )
 }
