@@ -12,6 +12,11 @@ const exceptions = [
   "TcpInfo.ts infoBytes", // the size of the kernel's struct
   "Preamble.ts length", // the protocol's
   "transfer.ts hashBytes", // SHA-256
+  "Meeting.ts digestBytes", // SHA-256
+  "Tx3Connection.ts bindingBytes", // RFC 9266's
+  "newCertificate.ts ownBytes", // a format
+  "derivedIdentity.ts keyBytes", // FIPS 186-5's
+  ...["shareBytes", "tagBytes", "hashInputBytes"].map((name) => `cpace.ts ${name}`), // CPace's
   "RelayFile.ts defaultPort",
   "VolumeQuota.ts dayMs", // a unit
   "budget.ts second", // a unit

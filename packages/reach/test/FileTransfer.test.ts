@@ -73,6 +73,46 @@ describe("tx3 send and tx3 receive", { timeout: 180_000 }, () => {
       assert.strictEqual(sent.stderr + received.stderr, "")
     }))
 
+  it.scopedLive("find each other by a code, which one wrong word ends", () =>
+    Effect.gen(function*() {
+      const relay = yield* programs.startRelay()
+      const env = { TX3_RELAY: relay.address }
+      const [folder, source] = [yield* programs.temporaryFolder, yield* programs.temporaryFolder]
+      const [one, two] = [makeFile(source, "one", 100_000), makeFile(source, "two", 10)]
+      const offer = Effect.gen(function*() {
+        const program = yield* programs.start("tx3", ["send", one.path, two.path], { env })
+        const [code] = yield* program.untilStdout(/^\d{6}-[a-z]+-[a-z]+(?=\n)/)
+        return { code, program }
+      })
+
+      const first = yield* offer
+      const wrong = first.code.replace(/[a-z]+$/, (word) => word === "zoo" ? "zone" : "zoo")
+      const refused = yield* programs.run("tx3", ["receive", wrong, folder], { env })
+      assert.strictEqual(refused.code, 1)
+      assert.match(refused.stderr, /^tx3: the sender did not confirm the code: one of the words is wrong, /)
+      const ended = yield* first.program.ended
+      assert.strictEqual(ended.code, 1)
+      assert.include(ended.stderr, `tx3: at the other end: tx3 receive ${first.code}\n`)
+      assert.match(
+        ended.stderr,
+        /tx3: somebody came with the number of this code and wrong words, so the code is void, /
+      )
+      const late = yield* programs.run("tx3", ["receive", first.code, folder], { env })
+      assert.match(late.stderr, /^tx3: nobody waits under the number \d{6}: /)
+      assert.deepStrictEqual(readdirSync(folder), [])
+
+      const second = yield* offer
+      const spoken = second.code.replaceAll("-", " ").toUpperCase()
+      const received = yield* programs.run("tx3", ["receive", spoken, folder], { env })
+      assert.strictEqual(received.code, 0, received.stderr)
+      const lines = `${one.sha256}  one\n${two.sha256}  two\n`
+      assert.strictEqual(received.stdout.toString(), lines)
+      const sent = yield* second.program.ended
+      assert.strictEqual(sent.code, 0, sent.stderr)
+      assert.strictEqual(sent.stdout.toString(), `${second.code}\n${lines}`)
+      assert.strictEqual(sha256(readFileSync(join(folder, "one"))), one.sha256)
+    }))
+
   it.scopedLive("copy an empty file", () =>
     Effect.gen(function*() {
       const folder = yield* programs.temporaryFolder

@@ -9,6 +9,7 @@ import * as Command from "@effect/cli/Command"
 import * as Options from "@effect/cli/Options"
 import { described, type Section } from "@tx3/command/Help"
 import * as Program from "@tx3/command/Program"
+import { repeatable } from "@tx3/command/Repeatable"
 import { UsageError } from "@tx3/command/UsageError"
 import * as Schema from "effect/Schema"
 import { address, allow, allowFile, allowTruncated, argument, identity, known, qr } from "./internal/flags.js"
@@ -111,17 +112,27 @@ const send = Command.make("send", {
     Options.withDescription("What it is called there; its own name without it"),
     Options.optional
   ),
-  words: argument("PATH... ADDRESS").pipe(
+  via: repeatable("via").pipe(
+    Options.withPseudoName("RELAY"),
+    Options.withDescription(
+      "Where to wait for the receiver with a code; may be repeated. Without it at the relays of tx3 relay use"
+    ),
+    Options.repeated
+  ),
+  words: argument("PATH... [ADDRESS]").pipe(
     Args.withDescription(
-      "The files and folders to send, - for stdin, and at the end the address that tx3 receive prints, or its name (tx3 name)"
+      "The files and folders to send, - for stdin, and at the end the address that tx3 receive prints, or its name (tx3 name). " +
+        "Without an address it prints a code for the receiver"
     ),
     Args.atLeast(1)
   )
 }, later(() => import("./internal/commands/send.js"))).pipe(
   Command.withDescription(described(
-    "Sends files and folders to a tx3 receive. When one is safe on the disk there, it prints the SHA-256 and name of each file as " +
+    "Sends files and folders to a tx3 receive. Without an address it prints a code, a number and two words, and waits for the one " +
+      "tx3 receive that is given the code; a wrong word ends it. When one is safe on the disk there, it prints the SHA-256 and name of each file as " +
       "sha256sum does. A lost connection is opened again, and the transfer goes on; so does the same command another time. Of " +
       "permissions only that of a program goes over, and links only where they stay in their folder.",
+    ["tx3 send photo.jpg", "Prints a code, and sends it to the tx3 receive that is given the code"],
     ["tx3 send photo.jpg ADDRESS", "Sends it to the tx3 receive that has printed this address"],
     ["tx3 send photos notes.txt ADDRESS", "Sends a folder and a file"],
     ["pg_dump shop | tx3 send - ADDRESS --name shop.sql", "Sends stdin"]
@@ -140,6 +151,10 @@ const receive = Command.make("receive", {
     Options.optional
   ),
   qr,
+  code: argument("CODE").pipe(
+    Args.withDescription("The code that tx3 send has printed, as 417923-crater-lemon, to receive from that sender"),
+    Args.optional
+  ),
   place,
   folder: argument("DIR").pipe(
     Args.withDescription("The folder to put files into; this one without it"),
@@ -147,11 +162,13 @@ const receive = Command.make("receive", {
   )
 }, later(() => import("./internal/commands/receive.js"))).pipe(
   Command.withDescription(described(
-    "Takes files and folders of tx3 send into a folder. It prints its address and waits there. Any node that knows the address " +
+    "Takes files and folders of tx3 send into a folder. With a code it takes those of the sender that has printed the code, at the " +
+      "same relay. Otherwise it prints its address and waits there. Any node that knows the address " +
       "may send, or only those of --allow. A file or folder appears in DIR when it is whole, with the SHA-256 it was sent with, " +
       "and never in place of another; then the SHA-256 and name of each file are printed as sha256sum does. What came of an " +
       "interrupted transfer is kept as .tx3-KEY.part, and its sender goes on from there. Several may come at a time; a sender " +
       "slower than 64 KiB a minute is given up.",
+    ["tx3 receive 417923-crater-lemon", "Takes what the tx3 send sends that has printed this code"],
     ["tx3 receive RELAY", "Takes what one tx3 send sends into this folder"],
     ["tx3 receive --keep --allow DIGEST RELAY ~/inbox", "Takes every file that one sender has"]
   ))

@@ -12,6 +12,7 @@ Program.run({
   logLevel: LogLevel.Error,
   usageErrors: [
     "AddressError",
+    "CodeError",
     "FileExists",
     "IdentityFileError",
     "ListError",

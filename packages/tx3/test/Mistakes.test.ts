@@ -98,9 +98,46 @@ const mistakes: ReadonlyArray<readonly [line: string, message: string]> = [
   ["keygen DIR/no/me.pem", "cannot write DIR/no/me.pem: no such file or directory"],
   [
     "send",
-    "PATH... ADDRESS is missing\nusage: tx3 send PATH... ADDRESS [OPTIONS]\ntx3 send --help says more"
+    "PATH... [ADDRESS] is missing\nusage: tx3 send PATH... [ADDRESS] [OPTIONS]\ntx3 send --help says more"
   ],
-  ["send DIR/there.pem", "say what to send, and then the address: tx3 send PATH... ADDRESS"],
+  ["send RELAY", "say what to send, and then the address: tx3 send PATH... ADDRESS"],
+  [
+    "send DIR/there.pem",
+    "say whom to send it to: tx3 send PATH... ADDRESS; or set a relay once, and tx3 send PATH... prints a code for the receiver: tx3 relay use RELAY"
+  ],
+  [
+    "send DIR/there.pem --via tx3-st://127.0.0.1:1/<digest>",
+    "tx3-st://127.0.0.1:1/<digest> is no relay; a code needs one: tx3-rst://HOST:PORT/DIGEST"
+  ],
+  ["send DIR/there.pem RELAY --via RELAY", "--via is for a code; with an address it has no meaning"],
+  ["send DIR/none --via RELAY", "DIR/none: there is no such file or folder"],
+  [
+    "send DIR/there.pem hone",
+    "\"hone\" is no address and no name in /dev/null; write tx3-rst://HOST:PORT/DIGEST, or make it a name: tx3 name add hone ADDRESS"
+  ],
+  [
+    "send DIR/there.pem --via RELAY",
+    "cannot register at <relay>: cannot connect to 127.0.0.1:1 (connection refused); is it running and reachable?"
+  ],
+  ["receive 417923-crater-lemn", "no code has the word \"lemn\"; did you mean lemon?"],
+  ["receive 417923-crater-xylophone", "no code has the word \"xylophone\"; compare it with what the sender sees"],
+  ["receive 417923", "\"417923\" is no code; a code has six digits and two words, as 417923-crater-lemon"],
+  [
+    "receive 41792-crater-lemon",
+    "\"41792-crater-lemon\" is no code; a code has six digits and two words, as 417923-crater-lemon"
+  ],
+  [
+    "receive 417923-crater-lemon",
+    "say at which relay the sender waits: tx3 receive CODE RELAY; or set it once: tx3 relay use RELAY"
+  ],
+  [
+    "receive 417923-crater-lemon 417924-crater-lemon",
+    "417923-crater-lemon and 417924-crater-lemon are two codes; receive one after the other"
+  ],
+  [
+    "receive 417923-crater-lemon RELAY --keep",
+    "a code stands for one sender; --keep, --qr, --allow and --allow-file are for tx3 receive without a code"
+  ],
   ["send - RELAY", "stdin has no name; give it one: tx3 send - ADDRESS --name NAME"],
   ["send DIR/there.pem DIR/known RELAY --name x", "--name is for one path; each of several has its own name"],
   ["send /dev/null RELAY", "/dev/null: is neither a file nor a folder"],

@@ -52,6 +52,14 @@ export const destinationOf = (
       })
   })
 
+/** Whether a text is a name in the file of names. */
+export const isName = (text: string) =>
+  knownPath(Option.none()).pipe(
+    Effect.flatMap(KnownFile.read),
+    Effect.map(({ digests }) => digests.has(text)),
+    Effect.catchTag("NoKnownFile", () => Effect.succeed(false))
+  )
+
 const identityOf = (identity: Option.Option<string>) =>
   Effect.map(Effect.transposeMapOption(identity, IdentityFile.read), Option.getOrUndefined)
 

@@ -1,21 +1,26 @@
 /** The work of `tx3 receive`. */
 import * as FileSystem from "@effect/platform/FileSystem"
 import { UsageError } from "@tx3/command/UsageError"
+import * as Code from "@tx3/reach/Code"
 import * as FileTransfer from "@tx3/reach/FileTransfer"
+import * as Meeting from "@tx3/reach/Meeting"
 import * as Receiver from "@tx3/reach/Receiver"
 import * as Console from "effect/Console"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { allowsOf } from "../allowed.js"
+import { codeOf, relaysOf } from "../codes.js"
 import { listeningNode, placesOf } from "../nodes.js"
 import { progressBar } from "../progressBar.js"
 import { qrCodes } from "../qrCode.js"
 import { tell, throttled } from "../tell.js"
 import { printTransferred } from "../transferred.js"
 
-export const run = ({ allow, allowFile, folder: lastArgument, identity, keep, known, maxSize, place, qr }: {
+export const run = ({ allow, allowFile, identity, keep, known, maxSize, qr, ...words }: {
   readonly allow: ReadonlyArray<string>
   readonly allowFile: Option.Option<string>
+  readonly code: Option.Option<string>
   readonly folder: Option.Option<string>
   readonly identity: Option.Option<string>
   readonly keep: boolean
@@ -25,19 +30,33 @@ export const run = ({ allow, allowFile, folder: lastArgument, identity, keep, kn
   readonly qr: boolean
 }) =>
   Effect.gen(function*() {
-    const { folder, relay } = yield* whereOf(place, lastArgument)
-    const allows = Option.getOrUndefined(yield* allowsOf({ allow, allowFile, known }))
-    const { addresses, connections } = yield* listeningNode(
-      identity,
-      yield* placesOf(relay, "an address: tx3 receive RELAY DIR"),
-      { requireRegistration: true }
-    )
-    yield* Console.log(addresses.join("\n"))
-    yield* qrCodes(qr, addresses)
+    const { code, folder, relay } = yield* whereOf(words.code, words.place, words.folder)
+    if (code !== undefined && (keep || qr || allow.length > 0 || Option.isSome(allowFile))) {
+      return yield* new UsageError({
+        message:
+          "a code stands for one sender; --keep, --qr, --allow and --allow-file are for tx3 receive without a code"
+      })
+    }
+    const relays = yield* (code === undefined
+      ? placesOf(relay, "an address: tx3 receive RELAY DIR")
+      : relaysOf(
+        relay,
+        "say at which relay the sender waits: tx3 receive CODE RELAY; or set it once: tx3 relay use RELAY"
+      ))
+    const allowed = Option.getOrUndefined(yield* allowsOf({ allow, allowFile, known }))
+    const node = yield* listeningNode(identity, relays, { requireRegistration: true })
+    const sender = code === undefined
+      ? undefined
+      : yield* Meeting.join({ code, ownDigest: node.digest, relays: relays as Meeting.Options["relays"] })
+    if (sender === undefined) {
+      yield* Console.log(node.addresses.join("\n"))
+      yield* qrCodes(qr, node.addresses)
+    }
+    const begun = yield* Deferred.make<void>()
     const progress = oneAtATime(progressBar)
-    yield* Receiver.run({
-      allows,
-      connections,
+    const receiving = Receiver.run({
+      allows: sender === undefined ? allowed : (digest) => Effect.succeed(digest === sender),
+      connections: node.connections,
       keep,
       tell,
       tellOfStranger: throttled(tell, (more) => `; and ${more} more like it`),
@@ -45,19 +64,43 @@ export const run = ({ allow, allowFile, folder: lastArgument, identity, keep, kn
         Effect.flatMap(
           FileTransfer.receive(connection, folder, progress, {
             maxSize: Option.getOrUndefined(maxSize),
-            onOffer
+            onOffer: (offer) => {
+              Deferred.unsafeDone(begun, Effect.void)
+              onOffer(offer)
+            }
           }),
           (files) => Effect.forEach(files, printTransferred, { discard: true })
         )
     })
+    yield* sender === undefined
+      ? receiving
+      : Effect.raceFirst(receiving, Effect.zipRight(untilBegun(begun), Effect.never))
   }).pipe(Effect.scoped)
 
-/** Which of two arguments is the relay and which the folder, either of which may be missing, and in which order they may be. */
+/** How long a sender may take that has met this end by a code, until it offers something. */
+const beginMs = 60_000
+
+const untilBegun = (begun: Deferred.Deferred<void>) =>
+  Effect.timeoutFail(Deferred.await(begun), {
+    duration: beginMs,
+    onTimeout: () =>
+      new FileTransfer.TransferError({
+        problem: `the sender confirmed the code, and did not begin to send within ${beginMs} ms; ask it for a new code`
+      })
+  })
+
+/** Which of the arguments is the code, which the relay and which the folder. Any may be missing, in any order. */
 const whereOf = (...given: ReadonlyArray<Option.Option<string>>) =>
   Effect.gen(function*() {
     const words = given.flatMap(Option.toArray)
     const relay = words.filter((word) => /^tx3-r?st:/.test(word))
-    const [folder = ".", second] = words.filter((word) => !relay.includes(word))
+    const codes = words.filter(Code.isMeant)
+    const [folder = ".", second] = words.filter((word) => !relay.includes(word) && !codes.includes(word))
+    const [text, another] = codes
+    if (another !== undefined) {
+      return yield* new UsageError({ message: `${text} and ${another} are two codes; receive one after the other` })
+    }
+    const code = text === undefined ? undefined : yield* codeOf(text)
     if (second !== undefined) {
       return yield* new UsageError({
         message: `${
@@ -68,7 +111,7 @@ const whereOf = (...given: ReadonlyArray<Option.Option<string>>) =>
     const fs = yield* FileSystem.FileSystem
     const stats = yield* Effect.option(fs.stat(folder))
     return Option.exists(stats, ({ type }) => type === "Directory")
-      ? { folder, relay }
+      ? { code, folder, relay }
       : yield* new UsageError({
         message: Option.isSome(stats)
           ? `${folder} is not a folder`

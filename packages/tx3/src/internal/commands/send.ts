@@ -1,11 +1,16 @@
 /** The work of `tx3 send`. */
+import * as FileSystem from "@effect/platform/FileSystem"
 import { bytes, table } from "@tx3/command/Table"
 import { UsageError } from "@tx3/command/UsageError"
 import { FileError } from "@tx3/files/FileError"
 import type { ConnectError } from "@tx3/node/NodeError"
 import type * as Tx3Node from "@tx3/node/Tx3Node"
+import * as Address from "@tx3/protocol/Address"
 import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
+import * as Code from "@tx3/reach/Code"
 import * as FileTransfer from "@tx3/reach/FileTransfer"
+import * as Meeting from "@tx3/reach/Meeting"
+import * as Arr from "effect/Array"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -16,20 +21,22 @@ import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { pipeline } from "node:stream/promises"
-import { connectingNode, destinationOf } from "../nodes.js"
+import { relaysOf } from "../codes.js"
+import { connectingNode, destinationOf, isName } from "../nodes.js"
 import { progressBar } from "../progressBar.js"
-import { tell } from "../tell.js"
+import { registrations, tell } from "../tell.js"
 import { printTransferred } from "../transferred.js"
 
-export const run = ({ dryRun, identity, name, words }: {
+export const run = ({ dryRun, identity, name, via, words }: {
   readonly dryRun: boolean
   readonly identity: Option.Option<string>
   readonly name: Option.Option<string>
+  readonly via: ReadonlyArray<string>
   readonly words: ReadonlyArray<string>
 }) =>
   Effect.gen(function*() {
-    const address = words.at(-1)!
-    const paths = words.slice(0, -1)
+    const address = yield* addressIn(words)
+    const paths = address === undefined ? words : words.slice(0, -1)
     if (paths.length === 0 || paths.some(isAddress)) {
       return yield* new UsageError({
         message: paths.length === 0
@@ -43,7 +50,10 @@ export const run = ({ dryRun, identity, name, words }: {
     if (paths.includes("-") && Option.isNone(name)) {
       return yield* new UsageError({ message: "stdin has no name; give it one: tx3 send - ADDRESS --name NAME" })
     }
-    const { destination } = yield* destinationOf([address])
+    if (address !== undefined && via.length > 0) {
+      return yield* new UsageError({ message: "--via is for a code; with an address it has no meaning" })
+    }
+    const toReceiver = address === undefined ? yield* byCode(via) : yield* byAddress(address)
     const sources = yield* Effect.forEach(paths, (path) => opened(path, Option.getOrUndefined(name)))
     for (const skipped of sources.flatMap((source) => source.kind === "folder" ? source.skipped : [])) {
       yield* tell(`${skipped}; it is left out`)
@@ -52,11 +62,49 @@ export const run = ({ dryRun, identity, name, words }: {
       return yield* Console.log(plan(sources))
     }
     const node = yield* connectingNode(identity)
+    const destination = yield* toReceiver(node)
     for (const [index, source] of sources.entries()) {
       const sent = yield* sendPatiently(node, destination, source, sources.length - 1 - index)
       yield* Effect.forEach(sent, printTransferred, { discard: true })
     }
   }).pipe(Effect.scoped)
+
+/** The last word, if it is an address or its name. One that is nothing is most likely meant as a name. */
+const addressIn = (words: ReadonlyArray<string>) =>
+  Effect.gen(function*() {
+    const last = words.at(-1)!
+    const fs = yield* FileSystem.FileSystem
+    const isMeant = isAddress(last) || (yield* isName(last)) ||
+      words.length > 1 && last !== "-" && !(yield* Effect.orElseSucceed(fs.exists(last), () => true))
+    return isMeant ? last : undefined
+  })
+
+const byAddress = (address: string) =>
+  Effect.map(destinationOf([address]), ({ destination }) => () => Effect.succeed<Tx3Node.Destination>(destination))
+
+/** Has a receiver come by a code, and connects to the digest that it says then. */
+const byCode = (via: ReadonlyArray<string>) =>
+  Effect.map(relaysOf(via, noReceiver), (relays) => (node: Tx3Node.Tx3Node["Type"]) =>
+    Effect.gen(function*() {
+      const code = yield* Code.generate
+      const text = Code.format(code)
+      const receiver = yield* Meeting.wait({
+        code,
+        relays,
+        ownDigest: node.digest,
+        onRegistered: (node) =>
+          registrations(tell, node).pipe(
+            Effect.zipRight(Console.log(text)),
+            Effect.zipRight(tell(`at the other end: ${["tx3 receive", text, ...via].join(" ")}`))
+          )
+      })
+      const addresses = yield* Effect.forEach(relays, Address.parseWithDigest)
+      return Arr.map(addresses, (address) => address.withDigest(receiver)) as Tx3Node.Destination
+    }))
+
+const noReceiver =
+  "say whom to send it to: tx3 send PATH... ADDRESS; or set a relay once, and tx3 send PATH... prints a code for the " +
+  "receiver: tx3 relay use RELAY"
 
 /** Whether a text is meant to be an address, and not a file. */
 const isAddress = (text: string) => /^tx3-r?st:/.test(text)
