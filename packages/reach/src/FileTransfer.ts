@@ -292,7 +292,7 @@ export const refuse = (connection: Tx3Connection, reason: string): Effect.Effect
 
 /**
  * Receives a file or a folder into a folder. Done when it is there and on the disk. When it fails, nothing is left of it, with two
- * exceptions: what came of an interrupted transfer that its sender may resume stays as `.tx3-KEY.part`, and a whole file that the
+ * exceptions: what came of an interrupted transfer that its sender may resume stays as `.tx3-KEY.part` ({@link removeOldParts}), and a whole file that the
  * system gives no name stays too, and the error says where. An existing file or folder is never touched.
  *
  * @example
@@ -366,6 +366,14 @@ export const receive = (
         : Transfer.farewell(connection, { ok: false, reason: error.problem.replace(/\p{Cc}/gu, " ").slice(0, 512) })
     )
   )
+
+/**
+ * Removes what interrupted transfers have left in a folder, where nobody has gone on with it for a week, and returns the names.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const removeOldParts: (folder: string) => Effect.Effect<ReadonlyArray<string>> = Partial.removeOld
 
 /**
  * Tells whether a transfer failed because it was interrupted, so that it may go on.

@@ -5,7 +5,17 @@ import { FileTransfer } from "@tx3/reach"
 import * as programs from "@tx3/testing/builtPrograms"
 import { makeFile, sha256 } from "@tx3/testing/files"
 import { Deferred, Effect, Option, Stream } from "effect"
-import { mkdirSync, readdirSync, readFileSync, readlinkSync, statSync, symlinkSync, writeFileSync } from "node:fs"
+import {
+  lutimesSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync
+} from "node:fs"
 import { join } from "node:path"
 import { readExactly } from "../src/internal/bytes.js"
 import { staysWithin } from "../src/internal/folder.js"
@@ -142,6 +152,29 @@ describe("a folder", { timeout: 60_000 }, () => {
         assert.lengthOf(readdirSync(into), 1)
       }))
   }
+
+  it.scopedLive("a part that nobody has gone on with for a week is removed, and nothing else", () =>
+    Effect.gen(function*() {
+      const into = yield* programs.temporaryFolder
+      const part = (letter: string) => `.tx3-${letter.repeat(22)}.part`
+      const others = [part("c"), ".tx3-0b1e0a5c-8f0e-4f0e-9a3e-3f0d3f0d3f0d", `${part("d")}.bak`, "report.part"]
+      for (const name of [part("a"), ...others]) {
+        writeFileSync(join(into, name), "")
+      }
+      mkdirSync(join(into, part("b"), "inner"), { recursive: true })
+      symlinkSync(join(into, "report.part"), join(into, part("e")))
+      const longAgo = new Date(Date.now() - 8 * 24 * 3_600_000)
+      for (const name of [part("a"), part("b"), ...others.slice(1)]) {
+        utimesSync(join(into, name), longAgo, longAgo)
+      }
+      lutimesSync(join(into, part("e")), longAgo, longAgo)
+      assert.deepStrictEqual(
+        Array.from(yield* FileTransfer.removeOldParts(into)).sort(),
+        [part("a"), part("b"), part("e")]
+      )
+      assert.deepStrictEqual(readdirSync(into).sort(), others.sort())
+      assert.deepStrictEqual(yield* FileTransfer.removeOldParts(join(into, "none")), [])
+    }))
 
   it.scopedLive("a part of another file is not gone on with", () =>
     Effect.gen(function*() {

@@ -1,7 +1,7 @@
 /**
  * What of an interrupted transfer is on the disk, so that it can go on another time: `.tx3-KEY.part` in the target folder, KEY being
  * made of the name and size that were offered. A transfer takes it by giving it a name of its own, which only one can do, and
- * gives it back when it is interrupted.
+ * gives it back when it is interrupted. One that nobody has taken for a week is removed.
  */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
@@ -60,8 +60,30 @@ const taken = async (kept: string, own: string, kind: "file" | "folder") => {
   }
 }
 
+/** For how long a part is kept that nobody goes on with. */
+const keptMs = 7 * 24 * 3_600_000
+
+/** Removes the parts in a folder that have been left alone for so long, and returns their names. What cannot be removed stays. */
+export const removeOld = (folder: string): Effect.Effect<ReadonlyArray<string>> =>
+  Effect.flatMap(Effect.clock, (clock) =>
+    Effect.promise(async () => {
+      const names = await fs.readdir(folder).catch((): Array<string> => [])
+      const removed: Array<string> = []
+      for (const name of names.filter((name) => /^\.tx3-[\w-]{22}\.part$/.test(name))) {
+        const part = path.join(folder, name)
+        const stats = await fs.lstat(part).catch(() => undefined)
+        if (stats !== undefined && clock.unsafeCurrentTimeMillis() - stats.mtimeMs > keptMs) {
+          await fs.rm(part, { recursive: true }).then(() => removed.push(name), () => {})
+        }
+      }
+      return removed
+    }))
+
 /** A newer one takes the place of an older one; a folder that is there cannot be replaced, and goes first. */
 const renamed = async (own: string, kept: string) => {
+  // A folder does not become younger by what is written below it.
+  const now = new Date()
+  await fs.utimes(own, now, now).catch(() => {})
   try {
     await fs.rename(own, kept)
   } catch {

@@ -9,6 +9,7 @@ import * as Console from "effect/Console"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
 import { allowsOf } from "../allowed.js"
 import { codeOf, relaysOf } from "../codes.js"
 import { listeningNode, placesOf } from "../nodes.js"
@@ -52,6 +53,7 @@ export const run = ({ allow, allowFile, identity, keep, known, maxSize, qr, ...w
       yield* Console.log(node.addresses.join("\n"))
       yield* qrCodes(qr, node.addresses)
     }
+    yield* Effect.forkScoped(Effect.repeat(removeOldParts(folder), Schedule.spaced("1 day")))
     const begun = yield* Deferred.make<void>()
     const progress = oneAtATime(progressBar)
     const receiving = Receiver.run({
@@ -76,6 +78,13 @@ export const run = ({ allow, allowFile, identity, keep, known, maxSize, qr, ...w
       ? receiving
       : Effect.raceFirst(receiving, Effect.zipRight(untilBegun(begun), Effect.never))
   }).pipe(Effect.scoped)
+
+/** Removes what nobody has gone on with, and tells of it. */
+const removeOldParts = (folder: string) =>
+  Effect.flatMap(FileTransfer.removeOldParts(folder), (names) =>
+    names.length === 0
+      ? Effect.void
+      : tell(`removed ${names.join(", ")}: parts of transfers that were interrupted more than a week ago`))
 
 /** How long a sender may take that has met this end by a code, until it offers something. */
 const beginMs = 60_000
