@@ -65,6 +65,9 @@ export interface Options {
 
   /** Told of each event, in the fiber of the connection it is about, which waits for it. */
   readonly onEvent?: ((event: Event) => Effect.Effect<void>) | undefined
+
+  /** Runs in each passage as soon as the node has sent something that a relay does not send. */
+  readonly onAnswer?: Effect.Effect<void> | undefined
 }
 
 const defaultPatienceMs = 20_000
@@ -93,7 +96,8 @@ const defaultPatienceMs = 20_000
  */
 export const listen = (options: Options): Effect.Effect<LocalEndpoint, LocalError, Scope.Scope> =>
   Effect.gen(function*() {
-    const { destination, endpoint, node, onEvent = () => Effect.void, patienceMs = defaultPatienceMs } = options
+    const { destination, endpoint, node, onAnswer, onEvent = () => Effect.void, patienceMs = defaultPatienceMs } =
+      options
     const currentTimeMillis = MonotonicTime.millis(yield* Effect.clock)
     // Schedule.upTo goes by the wall clock.
     const retried = Effect.suspend(() => {
@@ -123,7 +127,7 @@ export const listen = (options: Options): Effect.Effect<LocalEndpoint, LocalErro
         const connection = yield* Effect.tapError(connect, () => Passage.resetLocal(local)).pipe(
           Effect.raceFirst(Effect.zipRight(duplex.closed(local), Effect.interrupt))
         )
-        yield* Passage.run({ connection, local, onEvent, ownDigest: node.digest })
+        yield* Passage.run({ connection, local, onAnswer, onEvent, ownDigest: node.digest })
       }).pipe(
         Effect.scoped,
         Effect.catchAllDefect((defect) => Effect.logError("a forwarded connection died", defect)),

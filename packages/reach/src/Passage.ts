@@ -78,7 +78,8 @@ export const Event = Data.taggedEnum<Event>()
 
 /**
  * Carries all there is to carry, and tells of it. With `ownDigest` the other end may refuse this one in place of sending
- * anything; then, as when a side is lost, both sides are reset.
+ * anything; then, as when a side is lost, both sides are reset. `onAnswer` runs as soon as it has sent something else than a relay
+ * sends.
  *
  * @since 0.1.0
  * @category running
@@ -87,6 +88,7 @@ export const run = (options: {
   readonly local: net.Socket
   readonly connection: Tx3Connection
   readonly onEvent: (event: Event) => Effect.Effect<void>
+  readonly onAnswer?: Effect.Effect<void> | undefined
   readonly ownDigest?: CertDigest
 }): Effect.Effect<void> =>
   Effect.gen(function*() {
@@ -124,7 +126,7 @@ const watchEnd = (local: net.Socket): () => Reset.BehindEnd | undefined => {
 }
 
 const carry = (
-  { connection, local, ownDigest }: Parameters<typeof run>[0],
+  { connection, local, onAnswer = Effect.void, ownDigest }: Parameters<typeof run>[0],
   behindEnd: () => Reset.BehindEnd | undefined
 ): Effect.Effect<void, Lost | Refusal.Refused> => {
   const remote = connection.duplex
@@ -145,6 +147,7 @@ const carry = (
     ? Effect.void
     : Refusal.pass(connection, ownDigest).pipe(
       Effect.catchTag("ConnectionError", (cause) => new Lost({ side: "peer", cause })),
+      Effect.tap((bytes) => Refusal.isLoneZero(bytes) ? Effect.void : onAnswer),
       Effect.flatMap((bytes) => bytes.length === 0 ? Effect.void : lostAt("local", duplex.write(local, bytes)))
     )
   const inward = begun.pipe(

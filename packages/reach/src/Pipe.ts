@@ -18,7 +18,8 @@ import * as Refusal from "./Refusal.js"
 /**
  * Sends all of `stdin` and writes all that comes to `stdout`. Done when both have ended, or failed when one of the three
  * fails. `stdout` stays open, unless `endStdout` ends it when all is written, and so does `stdin` where it has not ended. With
- * `ownDigest` the other end may refuse this one in place of sending anything.
+ * `ownDigest` the other end may refuse this one in place of sending anything, and `onAnswer` runs as soon as it has sent something
+ * that a relay does not send.
  *
  * @since 0.1.0
  * @category running
@@ -26,7 +27,11 @@ import * as Refusal from "./Refusal.js"
 export const run = (
   connection: Tx3Connection,
   { stdin, stdout }: { readonly stdin: Readable; readonly stdout: Writable },
-  options: { readonly endStdout?: Effect.Effect<void>; readonly ownDigest?: CertDigest } = {}
+  options: {
+    readonly endStdout?: Effect.Effect<void>
+    readonly onAnswer?: Effect.Effect<void>
+    readonly ownDigest?: CertDigest
+  } = {}
 ): Effect.Effect<void, ConnectionError | FileError | OutputError | Refusal.Refused> =>
   Effect.all([
     Effect.raceFirst(
@@ -34,7 +39,7 @@ export const run = (
       failureOf(stdin, (cause) => new FileError({ action: "read", path: "stdin", cause }))
     ),
     Effect.raceFirst(
-      begin(connection, stdout, options.ownDigest).pipe(
+      begin(connection, stdout, options).pipe(
         Effect.zipRight(receive(connection, stdout)),
         Effect.zipRight(options.endStdout ?? Effect.void)
       ),
@@ -64,10 +69,17 @@ const send = (input: Readable, duplex: Duplex) =>
   })
 
 /** Passes the first bytes on, unless they are a refusal. */
-const begin = (connection: Tx3Connection, output: Writable, ownDigest: CertDigest | undefined) =>
+const begin = (
+  connection: Tx3Connection,
+  output: Writable,
+  { onAnswer = Effect.void, ownDigest }: NonNullable<Parameters<typeof run>[2]>
+) =>
   ownDigest === undefined
     ? Effect.void
-    : Effect.map(Refusal.pass(connection, ownDigest), (bytes) => void output.write(bytes))
+    : Refusal.pass(connection, ownDigest).pipe(
+      Effect.tap((bytes) => Refusal.isLoneZero(bytes) ? Effect.void : onAnswer),
+      Effect.map((bytes) => void output.write(bytes))
+    )
 
 const receive = (connection: Tx3Connection, output: Writable) =>
   Effect.sync(() => connection.duplex.pipe(output, { end: false })).pipe(

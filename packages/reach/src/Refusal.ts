@@ -74,7 +74,14 @@ export const send = (connection: Tx3Connection, reason: Reason): Effect.Effect<v
  */
 const loneByteMs = 500
 
-const isLoneZero = (bytes: Uint8Array) => bytes.length === 1 && bytes[0] === 0
+/**
+ * Tells whether these are all the bytes that a relay sends to an end that it takes for a node: a lone 0. With these as the first
+ * bytes of a connection, nobody knows yet whether a node has answered.
+ *
+ * @since 0.1.0
+ * @category recognising
+ */
+export const isLoneZero = (bytes: Uint8Array): boolean => bytes.length === 1 && bytes[0] === 0
 
 /**
  * Reads the first bytes of a connection, until they cannot be a refusal any more, and returns them. The reader of the

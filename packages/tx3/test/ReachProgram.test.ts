@@ -9,7 +9,7 @@ import { localServer, portOf } from "@tx3/testing/localServer"
 import { startSshd } from "@tx3/testing/sshd"
 import { withPrograms } from "@tx3/testing/withPrograms"
 import { Effect, Option, Stream } from "effect"
-import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs"
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs"
 import * as http from "node:http"
 import * as net from "node:net"
 import { join } from "node:path"
@@ -201,15 +201,19 @@ describe("who may connect", { timeout: 180_000 }, () => {
       const { path } = makeFile(yield* programs.temporaryFolder, "file", 100)
       const remedy =
         "use the address that the other end printed (tx3 listen, tx3 expose), not the one that the relay printed"
-      const connect = yield* programs.start("tx3", ["connect", relay.address], { stdin: "pipe" })
+      const known = join(yield* programs.temporaryFolder, "known")
+      const connect = yield* programs.start("tx3", ["connect", relay.address, "--name", "home", "--known", known], {
+        stdin: "pipe"
+      })
       // The byte that it sends is held back for a while.
       yield* connect.untilStdout(/^\0$/)
       // A few bytes, which the relay reads before it ends the connection.
       connect.stdin.write("hello\n")
       const { code, stderr } = yield* connect.ended
       assert.strictEqual(code, 1)
-      assert.include(stderr, "tx3: what answered is most likely a relay, and no node: ")
+      assert.match(stderr, /^tx3: what answered is most likely a relay, and no node: /)
       assert.include(stderr, remedy)
+      assert.isFalse(existsSync(known), "a relay gets no name")
       // These two send at once, and the relay may reset them before it says anything.
       for (const args of [["ping", relay.address], ["send", path, relay.address]]) {
         const { code, stderr } = yield* programs.run("tx3", args)

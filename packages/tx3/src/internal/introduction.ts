@@ -7,7 +7,8 @@ import { knownPath } from "./allowed.js"
 import { tell } from "./tell.js"
 
 /**
- * Stores the name that was asked for, once the peer has answered. Without one, prints the digest of a peer that has no name.
+ * Stores the name that was asked for, once `introduce` is run because the peer has answered, and is no relay. Without one, prints the
+ * digest of a peer that has no name.
  */
 export const introduction = (digest: CertDigest, name: Option.Option<string>, known: Option.Option<string>) =>
   Effect.gen(function*() {

@@ -31,7 +31,11 @@ export const run = ({ addresses, allowTruncated, identity, known, listen, name }
       node,
       destination,
       endpoint: at,
-      onEvent: (event) => event._tag === "Opened" ? Effect.zipRight(introduce, toldOf(event)) : toldOf(event)
+      onAnswer: introduce,
+      onEvent: (event) =>
+        event._tag === "Closed" && (event.because === undefined || event.because._tag === "Refused")
+          ? Effect.zipRight(introduce, toldOf(event))
+          : toldOf(event)
     })
     yield* tell(`connecting as ${node.digest}`)
     yield* Console.log(LocalEndpoint.format(bound))
