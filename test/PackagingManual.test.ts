@@ -73,3 +73,47 @@ withPrograms(["bash"], () => {
     }
   })
 })
+
+/** The completion for a shell, as a file, and a file of names. */
+const completion = (shell: "fish" | "zsh") =>
+  Effect.gen(function*() {
+    const folder = yield* programs.temporaryFolder
+    const [file, known] = [join(folder, "completion"), join(folder, "known")]
+    const { code, stderr, stdout } = yield* programs.run("tx3", ["--completions", shell])
+    assert.strictEqual(code, 0, stderr)
+    writeFileSync(file, stdout)
+    writeFileSync(known, "1QcFGPwYeiJyjqVeuDYTZoCRjvFBD_e9gbWLhDBkdrI home # at home\n# nobody\n")
+    return { file, known }
+  })
+
+withPrograms(["fish"], () => {
+  it.scopedLive("--completions fish completes names, and files where there may be some", () =>
+    Effect.gen(function*() {
+      const { file, known } = yield* completion("fish")
+      const script = "source $argv[1]; set -x TX3_KNOWN $argv[2]; cd (dirname $argv[1])\n" +
+        "for command in connect send receive; echo $command (complete -C \"tx3 $command \"); end"
+      assert.strictEqual(
+        packaging.output("fish", "-N", "-c", script, file, known),
+        "connect home\nsend completion home known\nreceive completion known\n"
+      )
+    }))
+})
+
+withPrograms(["zsh"], () => {
+  it.scopedLive("--completions zsh completes names, and files where there may be some", () =>
+    Effect.gen(function*() {
+      const { file, known } = yield* completion("zsh")
+      // zsh completes in a terminal only: here a function of the same name tells what it would be given.
+      const script = `compdef() { }; autoload() { }; source "$1"; export TX3_KNOWN="$2"
+        compadd() { shift; print -- "$@" }; _tx3_names
+        is-at-least() { }; CURRENT=1; words=(tx3); command=$3
+        _arguments() {
+          if [[ "$*" == *":->tx3"* ]]; then state=tx3; line=("$command"); else print -l -- "$@" | grep '^[*]:argument'; fi
+        }
+        _tx3_zsh_completions`
+      const offered = (command: string) => packaging.output("zsh", "-f", "-c", script, "zsh", file, known, command)
+      assert.strictEqual(offered("connect"), "home\n*:argument:_tx3_names\n")
+      assert.strictEqual(offered("send"), "home\n*:argument:_tx3_names_and_files\n")
+      assert.strictEqual(offered("receive"), "home\n*:argument:_files -/\n")
+    }))
+})

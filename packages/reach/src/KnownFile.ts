@@ -88,8 +88,13 @@ export const defaultPath: Effect.Effect<string, NoKnownFile, Path.Path> = Effect
 
 const isDigest = Schema.is(CertDigest.CertDigest)
 
-/** A digest is no name, so that either can stand for the other. */
-const isName = (text: string) => /^[\w.-]{1,64}$/.test(text) && !text.startsWith("-") && !isDigest(text)
+/**
+ * Tells whether a text can be a name. A digest is none, so that either can stand for the other.
+ *
+ * @since 0.1.0
+ * @category predicates
+ */
+export const isName = (text: string): boolean => /^[\w.-]{1,64}$/.test(text) && !text.startsWith("-") && !isDigest(text)
 
 /**
  * Reads a file of names; none is one without names.

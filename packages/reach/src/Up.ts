@@ -16,6 +16,7 @@ import type { CertDigest } from "@tx3/protocol/CertDigest"
 import type { Identity } from "@tx3/protocol/Identity"
 import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
 import { folderProblemOf, removeStaleSocket } from "@tx3/sockets/UnixSocket"
+import * as Arr from "effect/Array"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -207,7 +208,7 @@ export const start = (
         const exposed = yield* Effect.forEach(services, (service) =>
           failAt(`expose.${service.name}`)(planExpose(service, known, reporterOf(service.name, names))))
         const forwarded = yield* Effect.forEach(up.forward, (service) =>
-          failAt(`forward.${service.name}`)(planForward(service, reporterOf(service.name, names))))
+          failAt(`forward.${service.name}`)(planForward(service, known, reporterOf(service.name, names))))
         return [...exposed, ...forwarded]
       })
 
@@ -362,9 +363,15 @@ const planExpose = (options: Service, known: string, reporter: Reporter) =>
 /** The message for a service without an allowlist. */
 const openToAll = "anyone who knows the address may connect; allow digests to change that"
 
-const planForward = (service: UpFile.Up["forward"][number], reporter: Reporter) =>
+const planForward = (service: UpFile.Up["forward"][number], known: string, reporter: Reporter) =>
   Effect.gen(function*() {
-    const { allowTruncated, listen, name, to } = service
+    const { allowTruncated, listen, name } = service
+    const names = yield* Effect.cached(KnownFile.read(known))
+    const addressesOf = (text: string) =>
+      KnownFile.isName(text)
+        ? Effect.flatMap(names, (known) => KnownFile.addressesOf(known, text))
+        : Effect.succeed([text])
+    const to = Arr.flatten(yield* Effect.forEach(service.to, addressesOf)) as [string, ...Array<string>]
     const identity = Option.getOrUndefined(yield* Effect.transposeMapOption(service.identity, IdentityFile.read))
     const begin = () =>
       Effect.gen(function*() {

@@ -16,6 +16,7 @@ import * as Option from "effect/Option"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import * as Yaml from "yaml"
+import * as KnownFile from "./KnownFile.js"
 import * as LocalEndpoint from "./LocalEndpoint.js"
 
 /**
@@ -79,8 +80,11 @@ export const Exposed = Schema.Struct({
  * @category schemas
  */
 export const Forwarded = Schema.Struct({
-  /** The addresses of one node, tried with a staggered start. */
-  to: listOf(readable(Address.parseWithDigest), "a node's addresses"),
+  /** The addresses of one node, or its name in the file of names. They are tried with a staggered start. */
+  to: listOf(
+    readable((text) => KnownFile.isName(text) ? Either.right(text) : Address.parseWithDigest(text)),
+    "a node's addresses, or its name"
+  ),
   /** Where programs of this machine connect to it: HOST:PORT or unix:PATH. */
   listen: LocalEndpoint.FromString,
   /** The identity to connect with. Default: the file's own `identity`, or a new one at each start. */

@@ -8,6 +8,7 @@ import * as Reset from "@tx3/sockets/Reset"
 import * as programs from "@tx3/testing/builtPrograms"
 import { localServer, portOf } from "@tx3/testing/localServer"
 import { Deferred, Effect, FiberSet, Logger, Option, type Scope } from "effect"
+import { once } from "node:events"
 import { writeFileSync } from "node:fs"
 import * as net from "node:net"
 import { join } from "node:path"
@@ -112,6 +113,28 @@ describe("Up", () => {
         assert.strictEqual(yield* Effect.promise(() => outcome(local)), expected)
       }).pipe(Effect.provide([NodeContext.layer, Logger.remove(Logger.defaultLogger)])))
   }
+  it.scopedLive("forwards to a name, and says which it does not know", () =>
+    Effect.gen(function*() {
+      const folder = yield* programs.temporaryFolder
+      const [file, known] = [join(folder, "tx3.yml"), join(folder, "known")]
+      const node = yield* Tx3Node.make({ bind: ["tx3-st://127.0.0.1:0"], identity: alice })
+      yield* Effect.forkScoped(node.serve((connection) => connection.write(Buffer.from("hello\n"))))
+      writeFileSync(known, `${alice.digest} home ${node.addresses[0]}\n`)
+      const text = (name: string) => `{ known: known, forward: { a: { to: [${name}], listen: '127.0.0.1:0' } } }`
+      writeFileSync(file, text("house"))
+      const error = yield* Effect.flip(Effect.scoped(started(file)))
+      assert.strictEqual(
+        error.message,
+        `${file}: forward.a: "house" is no address and no name in ${known}; write tx3-rst://HOST:PORT/DIGEST, or make it a ` +
+          "name: tx3 name add house ADDRESS"
+      )
+      writeFileSync(file, text("home"))
+      const { places: [place] } = yield* started(file)
+      const socket = yield* connectedTo(portIn(place!.at))
+      const [bytes] = yield* Effect.promise(() => once(socket, "data") as Promise<[Buffer]>)
+      assert.strictEqual(bytes.toString(), "hello\n")
+    }).pipe(Effect.provide([NodeContext.layer, Logger.remove(Logger.defaultLogger)])))
+
   it.scopedLive("a file that is up already is not brought up again: the second takes nothing, and names the first", () =>
     withRelay((relay) =>
       Effect.gen(function*() {
