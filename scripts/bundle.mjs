@@ -62,7 +62,7 @@ const plugin = {
       "createRequire(import.meta.url)(\"../../package.json\")",
       JSON.stringify({ version: readJson(join(dirname(path), "../../package.json")).version, commit })
     ]])
-    replaced(build, /packages[\\/]transport[\\/]dist[\\/]internal[\\/]kernelThread\.js$/, () => [[
+    replaced(build, /packages[\\/]transport[\\/]dist[\\/]internal[\\/]linux\.js$/, () => [[
       "\"../../dist/internal/kernelWorker.js\"",
       "\"./kernelWorker.js\""
     ]])

@@ -16,13 +16,13 @@ import * as FiberId from "effect/FiberId"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
-import type * as Os from "./internal/descriptors.js"
 import { dial } from "./internal/dialing.js"
 import type { Common, ThreadConnection } from "./internal/kernelThread.js"
 import { KernelThread } from "./internal/kernelThread.js"
+import type { MainSystem } from "./internal/mainSystem.js"
+import { Simulated } from "./internal/mainSystem.js"
 import { proxiesOf, refused } from "./internal/proxies.js"
 import type { Proxies } from "./internal/proxyProtocol.js"
-import { selfTest } from "./internal/selfTest.js"
 import type { Descriptor } from "./internal/system.js"
 import { mainThread } from "./internal/system.js"
 import * as Tcp from "./internal/tcp.js"
@@ -61,14 +61,14 @@ interface Listening {
   readonly socket: Descriptor
 }
 
-const loadSystem: Effect.Effect<typeof Os, KernelUnavailable> = Effect.suspend(() => {
+const loadLinux: Effect.Effect<MainSystem, KernelUnavailable> = Effect.suspend(() => {
   if (process.platform !== "linux" || !["arm64", "x64"].includes(process.arch)) {
     return new KernelUnavailable({
       reason: `it is for Linux on x64 and arm64, not ${process.platform} ${process.arch}`
     })
   }
   return Effect.tryPromise({
-    try: () => import("./internal/descriptors.js"),
+    try: async () => (await import("./internal/linux.js")).linux,
     catch: (cause) =>
       new KernelUnavailable({
         reason: "the optional package koffi is not installed, or cannot be loaded; npm install koffi",
@@ -91,11 +91,11 @@ const leaveMs = 1_000
 
 const make = (threadCount: number): Effect.Effect<Transport["Type"], KernelUnavailable, Scope.Scope> =>
   Effect.gen(function*() {
-    const os = yield* loadSystem
+    const system = (yield* Simulated) ?? (yield* loadLinux)
     const descriptorCount = Math.min(descriptorsMax, Option.getOrElse(yield* descriptorLimit, () => descriptorsMax))
     const pipesMax = pipesOf(descriptorCount)
-    const ledger = os.makeLedger(descriptorCount)
-    const descriptors = new os.Descriptors(ledger, mainThread, 0)
+    const ledger = system.makeLedger(descriptorCount)
+    const descriptors = system.descriptors(ledger)
     const listeners = new Map<number, Listening>()
     const numbers = new SpliceNumbers(Math.ceil(descriptorCount / 2))
     const threads = new Set<KernelThread>()
@@ -106,7 +106,7 @@ const make = (threadCount: number): Effect.Effect<Transport["Type"], KernelUnava
     let dialed = 0
 
     const common: Common = {
-      os,
+      system,
       descriptors,
       ledger,
       pipesMax: Math.floor(pipesMax / threadCount),
@@ -121,7 +121,7 @@ const make = (threadCount: number): Effect.Effect<Transport["Type"], KernelUnava
       },
       onAcceptFailed: (listener, negativeErrno) =>
         listeners.get(listener)?.options.onAcceptError(
-          new AcceptError({ cause: os.systemError("accept", negativeErrno) })
+          new AcceptError({ cause: system.systemError("accept", negativeErrno) })
         ),
       onRefused: (listener, address, problem) =>
         listeners.get(listener)?.options.onAcceptError(refused(address, problem))
@@ -212,13 +212,13 @@ const make = (threadCount: number): Effect.Effect<Transport["Type"], KernelUnava
     const connect = dial(({ first, host, port }, { connected, failed }) => {
       const thread = Array.from(threads)[++dialed % Math.max(1, threads.size)]
       if (thread === undefined) {
-        failed(os.systemError("connect", noThread))
+        failed(system.systemError("connect", noThread))
         return () => {}
       }
       return thread.dial(
         // As a worker's own keys, with the main thread as their owner.
         dialed * 256 + mainThread,
-        { host, port, connected, failed: (negativeErrno) => failed(os.systemError("connect", negativeErrno)) },
+        { host, port, connected, failed: (negativeErrno) => failed(system.systemError("connect", negativeErrno)) },
         first
       )
     })
@@ -255,7 +255,7 @@ const make = (threadCount: number): Effect.Effect<Transport["Type"], KernelUnava
     }
     const ownDescriptors = 2 * pipesMax + 3 * threadCount
     const transport: Transport["Type"] = { dial: connect, kind: "kernel", listen, ownDescriptors, splice }
-    yield* selfTest(transport).pipe(
+    yield* system.selfTest(transport).pipe(
       Effect.mapError((cause) => failedSelfTest(cause.message, cause)),
       Effect.raceFirst(Deferred.await(unavailable))
     )

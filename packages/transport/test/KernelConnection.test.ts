@@ -1,6 +1,6 @@
 import { Cause, Effect, Exit, Option } from "effect"
+import { Duplex } from "node:stream"
 import { assert, describe, it } from "vitest"
-import * as Os from "../src/internal/descriptors.js"
 import type { AcceptingThread } from "../src/internal/kernelConnection.js"
 import { KernelConnection } from "../src/internal/kernelConnection.js"
 import type { Descriptor } from "../src/internal/system.js"
@@ -18,9 +18,9 @@ class Fixture {
       close: (connection) => this.calls.push(`close ${connection}`),
       closeSocket: (connection, socket) => this.calls.push(`closeSocket ${connection} ${socket}`),
       resetSocket: (connection, socket) => this.calls.push(`resetSocket ${connection} ${socket}`),
-      giveAway: (connection, socket) => {
-        this.calls.push(`giveAway ${connection} ${socket}`)
-        return pipeEnd()
+      toDuplex: (connection, socket) => {
+        this.calls.push(`toDuplex ${connection} ${socket}`)
+        return new Duplex()
       }
     }
     this.connection = new KernelConnection(thread, 7, "192.0.2.1", 4001, undefined)
@@ -49,14 +49,6 @@ const run = <A, E>(effect: Effect.Effect<A, E>): A => {
     return exit.value
   }
   throw Option.getOrElse<unknown, unknown>(Cause.failureOption(exit.cause), () => Cause.squash(exit.cause))
-}
-
-/** A descriptor that can become a Node socket. */
-const pipeEnd = () => {
-  const descriptors = new Os.Descriptors(Os.makeLedger(4096), 1, 1)
-  const { from, to } = descriptors.lendPipe()!
-  descriptors.close(to)
-  return descriptors.giveAway(from)
 }
 
 const waysInto = {
@@ -90,7 +82,7 @@ const expected: Record<State, Record<Act, ReadonlyArray<string> | string>> = {
   },
   "arrived": {
     arrive: "a connection that is arrived cannot become arrived",
-    toDuplex: ["giveAway 7 99"],
+    toDuplex: ["toDuplex 7 99"],
     join: [],
     resetNow: ["resetSocket 7 99"],
     closeNow: ["closeSocket 7 99"],

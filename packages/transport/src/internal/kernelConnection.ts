@@ -3,7 +3,7 @@
  * the preamble is complete; then it is here, until it goes into a splice, becomes a Node socket, or is closed.
  */
 import * as Effect from "effect/Effect"
-import * as Net from "node:net"
+import type { Duplex } from "node:stream"
 import { HungUp } from "../Transport.js"
 import type { Arrived } from "./kernelMessages.js"
 import type { Descriptor } from "./system.js"
@@ -23,7 +23,7 @@ type State =
   | { readonly is: "arriving" }
   /** Here, and not read. */
   | { readonly is: "arrived"; readonly socket: Descriptor; readonly preamble: Uint8Array }
-  | { readonly is: "handed over"; readonly duplex: Net.Socket }
+  | { readonly is: "handed over"; readonly duplex: Duplex }
   /** With the worker that carries the splice. */
   | { readonly is: "splicing"; readonly splice: EndableSplice }
   | { readonly is: "closed" }
@@ -43,8 +43,8 @@ export interface AcceptingThread {
   readonly closeSocket: (connection: number, socket: Descriptor) => void
   /** Closes a socket so that the remote end finds a reset. */
   readonly resetSocket: (connection: number, socket: Descriptor) => void
-  /** Gives a socket to Node. */
-  readonly giveAway: (connection: number, socket: Descriptor) => number
+  /** Makes a stream of a socket, which owns it from now on. */
+  readonly toDuplex: (connection: number, socket: Descriptor) => Duplex
 }
 
 export class KernelConnection<Thread extends AcceptingThread = AcceptingThread> extends UndecidedConnection {
@@ -93,17 +93,16 @@ export class KernelConnection<Thread extends AcceptingThread = AcceptingThread> 
     this.hangUp()
   }
 
-  get toDuplex(): Effect.Effect<Net.Socket, HungUp> {
+  get toDuplex(): Effect.Effect<Duplex, HungUp> {
     return Effect.suspend(() => {
       if (this.hungUp || this.isClosed) {
         return new HungUp()
       }
       const { socket } = this.only("arrived", "handed over")
-      const duplex = new Net.Socket({ allowHalfOpen: true, fd: this.thread.giveAway(this.id, socket) })
+      const duplex = this.thread.toDuplex(this.id, socket)
       this.state = { is: "handed over", duplex }
       this.ignoreHangUp()
       duplex.on("error", Tcp.ignoreError)
-      Tcp.limitSilence(duplex)
       return Effect.succeed(duplex)
     })
   }

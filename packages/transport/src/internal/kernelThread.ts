@@ -3,24 +3,22 @@
  * to it, once in a turn of the event loop. It owns the thread, the thread's epoll and its bell, until the thread is over;
  * then it closes whatever the thread has left open, and everything that depended on it hears of that.
  */
-import { asset } from "@tx3/sockets/Executable"
-import { Worker } from "node:worker_threads"
+import type { Duplex } from "node:stream"
 import type { Rate } from "../Rate.js"
 import type { SpliceOptions, SpliceOutcome } from "../Transport.js"
-import type * as Os from "./descriptors.js"
 import { posted } from "./kernelBell.js"
 import type { AcceptingThread } from "./kernelConnection.js"
 import { KernelConnection } from "./kernelConnection.js"
 import type { Order, Report, WorkerData } from "./kernelMessages.js"
 import { makeSignals, Signal } from "./kernelMessages.js"
+import type { MainDescriptors, MainSystem, Thread } from "./mainSystem.js"
 import type { Proxies } from "./proxyProtocol.js"
 import type { Descriptor, Owner } from "./system.js"
 
 /** The state that all workers share. */
 export interface Common {
-  readonly os: typeof Os
-  /** The main thread's. */
-  readonly descriptors: Os.Descriptors
+  readonly system: MainSystem
+  readonly descriptors: MainDescriptors
   readonly ledger: SharedArrayBuffer
   readonly pipesMax: number
   readonly carried: Float64Array
@@ -50,14 +48,10 @@ interface Dial {
 /** `ECANCELED`: the thread that was to connect is no more. */
 const cancelled = -125
 
-/** The compiled worker, whether this is the compiled module or its source in a test, or the code that an executable carries. */
-const workerFile = new URL("../../dist/internal/kernelWorker.js", import.meta.url)
-const workerCode = asset("kernelWorker.js")?.toString()
-
 export class KernelThread implements AcceptingThread {
   /** Whether it is over, of its own accord or not. */
   over = false
-  private readonly worker: Worker
+  private readonly thread: Thread
   private readonly poll: Descriptor
   private readonly bell: Descriptor
   private readonly signals = makeSignals()
@@ -66,7 +60,6 @@ export class KernelThread implements AcceptingThread {
   private readonly dials = new Map<number, Dial>()
   private readonly stoppingToAccept = new Map<number, () => void>()
   private orders: Array<Order> = []
-  private failure: unknown
 
   constructor(
     readonly owner: Owner,
@@ -80,22 +73,12 @@ export class KernelThread implements AcceptingThread {
     const { carried, ledger, pipesMax } = common
     const workerData: WorkerData = { bell, carried, ledger, owner, pipesMax, poll, signals: this.signals }
     try {
-      this.worker = new Worker(workerCode ?? workerFile, {
-        eval: workerCode !== undefined,
-        execArgv: [],
-        name: "tx3-transport",
-        workerData
-      })
+      this.thread = common.system.startThread(workerData, this.onReports, this.onExit)
     } catch (cause) {
       common.descriptors.close(poll)
       common.descriptors.close(bell)
       throw cause
     }
-    this.worker.on("message", this.onReports)
-    this.worker.on("error", (cause) => {
-      this.failure = cause
-    })
-    this.worker.on("exit", this.onExit)
   }
 
   private readonly onReports = (reports: ReadonlyArray<Report>) => {
@@ -178,7 +161,7 @@ export class KernelThread implements AcceptingThread {
     }
   }
 
-  private readonly onExit = () => {
+  private readonly onExit = (failure: unknown) => {
     const { descriptors } = this.common
     this.over = true
     for (const connection of Array.from(this.connections.values())) {
@@ -200,7 +183,7 @@ export class KernelThread implements AcceptingThread {
     for (const splice of splices) {
       splice.ended("failed")
     }
-    this.onOver(this.failure)
+    this.onOver(failure)
   }
 
   private order(order: Order) {
@@ -211,7 +194,7 @@ export class KernelThread implements AcceptingThread {
 
   private readonly sendOrders = () => {
     if (!this.over) {
-      this.worker.postMessage(this.orders)
+      this.thread.post(this.orders)
       if (posted(this.signals)) {
         this.ring()
       }
@@ -220,7 +203,7 @@ export class KernelThread implements AcceptingThread {
   }
 
   private ring() {
-    this.common.os.ring(this.bell)
+    this.common.system.ring(this.bell)
   }
 
   /** Tells the thread to end what it has and itself; does not wait for it. */
@@ -240,8 +223,7 @@ export class KernelThread implements AcceptingThread {
 
   /** Ends a thread that does not answer by force, which works where it is in JavaScript and not in the kernel. */
   abandon() {
-    this.worker.unref()
-    void this.worker.terminate()
+    this.thread.abandon()
   }
 
   accept(listener: number, socket: Descriptor, proxies: Proxies | undefined) {
@@ -300,14 +282,14 @@ export class KernelThread implements AcceptingThread {
   }
 
   private adopt(connection: ThreadConnection, carrying: Carrying) {
-    const { descriptors, os } = this.common
+    const { descriptors, system } = this.common
     const { failed, id, thread } = connection
     const socket = connection.join(carrying)
     const watched = thread === this
     if (watched) {
       this.connections.delete(id)
     } else {
-      os.unwatch(thread.poll, socket)
+      system.unwatch(thread.poll, socket)
       thread.forget(id)
     }
     descriptors.give(socket, this.owner)
@@ -322,11 +304,11 @@ export class KernelThread implements AcceptingThread {
     this.order(["end", number])
   }
 
-  giveAway(connection: number, socket: Descriptor): number {
+  toDuplex(connection: number, socket: Descriptor): Duplex {
     // Its events end for good: the descriptor stays open, so epoll would keep it.
-    this.common.os.unwatch(this.poll, socket)
+    this.common.system.unwatch(this.poll, socket)
     this.forget(connection)
-    return this.common.descriptors.giveAway(socket)
+    return this.common.descriptors.toDuplex(socket)
   }
 
   closeSocket(connection: number, socket: Descriptor) {

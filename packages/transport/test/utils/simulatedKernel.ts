@@ -28,14 +28,24 @@ const retransmitEveryMs = 7_000
 /** What may make a socket ready. */
 type Wake = "in" | "out" | "state"
 
+type Waker = (wake: Wake) => void
+
 /** Something that a descriptor can stand for. */
-interface File {
-  readonly kind: "socket" | "listener" | "pipe" | "event"
+abstract class File {
+  abstract readonly kind: "socket" | "listener" | "pipe" | "event"
+  /** Those who want to know when one of its events may have become so. */
+  readonly wakers = new Set<Waker>()
+
   /** Events that are so now. */
-  readonly mask: () => number
-  readonly onClose: () => void
-  /** Called when one may have become so. */
-  wake: ((wake: Wake) => void) | undefined
+  mask(): number {
+    return 0
+  }
+
+  onClose() {}
+
+  wake(wake: Wake) {
+    this.wakers.forEach((waker) => waker(wake))
+  }
 }
 
 /** Bytes in order, with their place in the stream. */
@@ -94,9 +104,8 @@ class Bytes {
 }
 
 /** One end of a TCP connection. */
-export class Endpoint implements File {
+export class Endpoint extends File {
   readonly kind = "socket"
-  wake: ((wake: Wake) => void) | undefined
   other!: Endpoint
   readonly received = new Bytes()
   private readonly sending = new Bytes()
@@ -122,6 +131,7 @@ export class Endpoint implements File {
     private readonly receiveMax: number,
     private readonly sendMax: number
   ) {
+    super()
     this.heardMs = kernel.nowMs
   }
 
@@ -147,7 +157,8 @@ export class Endpoint implements File {
       return this.nothingToRead()
     }
     const untilUrgent = this.urgent === undefined || behind > 0 ? Infinity : this.urgent.at - received.taken
-    const count = this.kernel.moves(Math.min(available, most, untilUrgent))
+    // recv(2) does not stop in front of bytes that have come, but for urgent ones: tcp_recvmsg_locked.
+    const count = Math.min(available, most, untilUrgent)
     received.copy(into.subarray(0, count), behind)
     if (!peeks) {
       received.drop(count)
@@ -233,12 +244,12 @@ export class Endpoint implements File {
     this.ending = true
     this.transmit()
     // shutdown(2) itself is an event.
-    this.wake?.("state")
+    this.wake("state")
     return result
   }
 
   /** Closes it: with a reset if there is something that its program has not read, else as `shutdown`. */
-  onClose() {
+  override onClose() {
     this.orphaned = true
     if (this.received.size > 0) {
       this.sendReset()
@@ -259,7 +270,7 @@ export class Endpoint implements File {
     }
   }
 
-  mask() {
+  override mask() {
     let mask = 0
     const halves = (this.gotEnd || this.dead ? 1 : 0) + (this.ending || this.dead ? 1 : 0)
     if (halves === 2) {
@@ -288,6 +299,11 @@ export class Endpoint implements File {
 
   unacknowledged() {
     return this.sending.size
+  }
+
+  /** Bytes that its program has given it to send. */
+  get given() {
+    return this.sending.taken + this.sending.size
   }
 
   tcpInfo(): TcpInfo {
@@ -333,14 +349,14 @@ export class Endpoint implements File {
       this.heardMs = this.kernel.nowMs
       if (this.lacksRoom && this.hasRoom()) {
         this.lacksRoom = false
-        this.wake?.("out")
+        this.wake("out")
       }
     }
     if (this.ending && this.sending.size === 0 && !this.endSent) {
       this.endSent = true
       other.learnOfEnd()
       if (this.gotEnd) {
-        this.wake?.("state")
+        this.wake("state")
       }
     }
   }
@@ -351,7 +367,7 @@ export class Endpoint implements File {
     if (this.urgent !== undefined && this.urgent.at < this.received.taken + this.received.size) {
       this.urgent.valid = true
     }
-    this.wake?.("in")
+    this.wake("in")
   }
 
   private learnOfUrgent(at: number) {
@@ -370,7 +386,7 @@ export class Endpoint implements File {
   private learnOfEnd() {
     this.gotEnd = true
     this.heardMs = this.kernel.nowMs
-    this.wake?.("state")
+    this.wake("state")
   }
 
   private learnOfReset() {
@@ -380,7 +396,7 @@ export class Endpoint implements File {
     this.dead = true
     this.error = this.gotEnd ? errno.brokenPipe : errno.connectionReset
     this.sending.clear()
-    this.wake?.("state")
+    this.wake("state")
   }
 }
 
@@ -394,41 +410,47 @@ class SimulatedPipe {
   }
 }
 
-class PipeEnd implements File {
+class PipeEnd extends File {
   readonly kind = "pipe"
-  wake = undefined
 
-  constructor(readonly pipe: SimulatedPipe) {}
-
-  mask() {
-    return 0
+  constructor(readonly pipe: SimulatedPipe) {
+    super()
   }
-
-  onClose() {}
 }
 
-class Bell implements File {
+export class Bell extends File {
   readonly kind = "event"
-  wake: ((wake: Wake) => void) | undefined
   rung = false
 
-  mask() {
+  override mask() {
     return this.rung ? epollIn : 0
   }
 
-  onClose() {}
+  ring() {
+    this.rung = true
+    this.wake("in")
+  }
 }
 
-class SimulatedListener implements File {
+class SimulatedListener extends File {
   readonly kind = "listener"
-  wake: ((wake: Wake) => void) | undefined
   readonly backlog: Array<{ readonly socket: Endpoint; readonly host: string; readonly port: number }> = []
 
-  mask() {
+  constructor(private readonly kernel: SimulatedKernel) {
+    super()
+  }
+
+  override mask() {
     return this.backlog.length > 0 ? epollIn : 0
   }
 
-  onClose() {
+  /** One of those who wait, as `EPOLLEXCLUSIVE` asks for. */
+  override wake(wake: Wake) {
+    const wakers = Array.from(this.wakers)
+    wakers[this.kernel.choose(wakers.length)]?.(wake)
+  }
+
+  override onClose() {
     for (const { socket } of this.backlog.splice(0)) {
       socket.sendReset()
     }
@@ -448,7 +470,7 @@ export class Peer {
 
   constructor(private readonly kernel: SimulatedKernel, receiveMax: number) {
     this.socket = new Endpoint(kernel, receiveMax, Infinity)
-    this.socket.wake = () => this.readOn()
+    this.socket.wakers.add(() => this.readOn())
   }
 
   private readOn() {
@@ -476,7 +498,10 @@ export class Peer {
   }
 
   send(bytes: Uint8Array) {
-    this.kernel.unlimited(() => this.socket.send(bytes))
+    // A failure is told of once: to the call that finds it.
+    if (this.kernel.unlimited(() => this.socket.send(bytes)) < 0) {
+      this.ending ??= "reset"
+    }
   }
 
   sendUrgent(byte: number) {
@@ -506,12 +531,19 @@ export class Peer {
     const taken = this.kernel.unlimited(() => this.socket.receive(piece, count))
     if (taken > 0) {
       this.got.push(piece.slice(0, taken))
+    } else if (taken !== again) {
+      this.ending ??= taken === 0 ? "end" : "reset"
     }
   }
 
-  /** All that has been read. */
+  /** All that has been read, and not taken. */
   get bytes(): Buffer {
     return Buffer.concat(this.got)
+  }
+
+  /** What has been read since the last time. */
+  take(): Buffer {
+    return Buffer.concat(this.got.splice(0))
   }
 }
 
@@ -522,6 +554,7 @@ interface Opened {
 
 interface Interest {
   readonly file: File
+  readonly waker: Waker
   readonly key: number
   bits: number
   readonly edgeTriggered: boolean
@@ -549,8 +582,10 @@ export class SimulatedKernel {
   /** Milliseconds since it was made. Only `pass` moves them. */
   nowMs = 0
   readonly clock: Clock = { nowMs: () => this.nowMs, nowNs: () => this.nowMs * 1e6 }
-  /** How many of the bytes that a call could move it moves, 1 at least. */
+  /** How many of the bytes that send(2) or splice(2) could move it moves, 1 at least. */
   partly: (bytes: number) => number = (bytes) => bytes
+  /** Which of so many that could be woken is. */
+  choose: (count: number) => number = () => 0
   /** The other ends of sockets that were connected, in that order. */
   readonly dialed: Array<Peer> = []
   /** What the next calls of accept(2) fail with. */
@@ -645,15 +680,18 @@ export class SimulatedKernel {
 
   /** Ends what a thread has left open, as the main thread does. */
   closeAllOf(owner: Owner) {
-    for (const [descriptor, opened] of Array.from(this.opened)) {
-      if (opened.owner === owner) {
+    for (const [descriptor, { file, owner: its }] of Array.from(this.opened)) {
+      if (its === owner) {
+        if (file instanceof Endpoint) {
+          file.sendReset()
+        }
         this.close(descriptor as Descriptor)
       }
     }
   }
 
   listen(): Descriptor {
-    return this.open(new SimulatedListener(), mainThread) as Descriptor
+    return this.open(new SimulatedListener(this), mainThread) as Descriptor
   }
 
   /** A peer connects; it waits in the backlog until it is accepted. */
@@ -661,7 +699,7 @@ export class SimulatedKernel {
     const { peer, socket } = this.connection()
     const listening = this.fileOf(listener) as SimulatedListener
     listening.backlog.push({ socket, host, port })
-    listening.wake?.("in")
+    listening.wake("in")
     return peer
   }
 
@@ -834,8 +872,7 @@ export class SimulatedPoll implements Poll {
   }
 
   ring() {
-    this.bell.rung = true
-    this.bell.wake?.("in")
+    this.bell.ring()
   }
 
   watchBell(key: number) {
@@ -864,14 +901,15 @@ export class SimulatedPoll implements Poll {
     if (this.interests.has(descriptor)) {
       throw new Error(`descriptor ${descriptor} is watched already`)
     }
-    const interest: Interest = { file, key, bits, edgeTriggered }
-    this.interests.set(descriptor, interest)
-    this.ready.add(interest)
-    file.wake = (wake) => {
+    const waker: Waker = (wake) => {
       if (wake !== "out" || (interest.bits & epollOut) !== 0) {
         this.ready.add(interest)
       }
     }
+    const interest: Interest = { file, key, bits, edgeTriggered, waker }
+    this.interests.set(descriptor, interest)
+    this.ready.add(interest)
+    file.wakers.add(waker)
   }
 
   unwatch(descriptor: Descriptor) {
@@ -879,7 +917,7 @@ export class SimulatedPoll implements Poll {
     if (interest !== undefined) {
       this.interests.delete(descriptor)
       this.ready.delete(interest)
-      interest.file.wake = undefined
+      interest.file.wakers.delete(interest.waker)
     }
   }
 
