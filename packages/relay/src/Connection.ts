@@ -9,7 +9,6 @@
  * @since 0.1.0
  */
 import * as CertDigest from "@tx3/protocol/CertDigest"
-import * as Handshake from "@tx3/protocol/Handshake"
 import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
 import type * as Source from "@tx3/protocol/Source"
 import * as SpliceToken from "@tx3/protocol/SpliceToken"
@@ -24,6 +23,7 @@ import { ControlSessions } from "./ControlSessions.js"
 import type { Membership } from "./Elsewhere.js"
 import * as Deadlines from "./internal/deadlines.js"
 import { outcomeOf } from "./internal/outcome.js"
+import { Securing } from "./internal/securing.js"
 import * as ThrottledLog from "./internal/throttledLog.js"
 import { TokenBuckets } from "./internal/tokenBuckets.js"
 import { Limiter } from "./Limiter.js"
@@ -72,12 +72,13 @@ export const make = Effect.fnUntraced(function*(membership: Membership | undefin
   const writeDeadlines = yield* Deadlines.make(() => config.controlWriteTimeoutMs, (stall: () => void) => stall())
   const currentTimeMillis = MonotonicTime.millis(yield* Effect.clock)
   const rates = new TokenBuckets<Source.Source>(currentTimeMillis, handshakeBurstSeconds)
+  const accept = yield* Securing
   const relay = config.identity.digest
   const tls = Tls.secureContext(config.identity)
 
   const secure = (connection: Accepted) =>
     connection.socket.toDuplex.pipe(
-      Effect.flatMap((stream) => Handshake.accept(stream, tls, { maxBytes: maxControlBytes })),
+      Effect.flatMap((stream) => accept(stream, tls, { maxBytes: maxControlBytes })),
       Effect.mapError((error) =>
         error._tag === "HungUp" || error.reason === "closed"
           ? new Rejected({ reason: "hungUp" })
@@ -99,7 +100,8 @@ export const make = Effect.fnUntraced(function*(membership: Membership | undefin
     return Effect.zipRight(
       access.controlStream(address),
       limiter.handshake(connection.source)(
-        handshakeRate(connection.source).pipe(
+        Effect.sync(() => connection.enter("handshake")).pipe(
+          Effect.zipRight(handshakeRate(connection.source)),
           Effect.zipRight(secure(connection)),
           Effect.tap(({ digest }) => access.node(digest, address))
         )
@@ -108,7 +110,6 @@ export const make = Effect.fnUntraced(function*(membership: Membership | undefin
   }
 
   const controlStream = Effect.fnUntraced(function*(connection: Accepted) {
-    connection.enter("handshake")
     const { digest: node, socket: stream } = yield* authenticated(connection)
     if (stream.destroyed) {
       // While it was asked whether it may register; its predecessor must not end for it.
