@@ -41,6 +41,7 @@ const withoutSockets = [
   "PendingSplices",
   "Portion",
   "RelayConfig",
+  "Simulation",
   "Splices",
   "ThrottledLog",
   "TokenBuckets",
