@@ -18,9 +18,8 @@ export const run = ({ addresses, allowTruncated, identity, known, name }: {
     const { introduce } = yield* introduction(digest, name, known)
     const node = yield* connectingNode(identity, { allowTruncated })
     const connection = yield* node.connect(destination)
-    // What answers may be a relay, until it has sent something else than a relay does, refused this end or ended in order.
+    // What answers may be a relay, until it has sent something else than a relay does, or refused this end.
     yield* Pipe.run(connection, process, { endStdout, onAnswer: introduce, ownDigest: node.digest }).pipe(
       Effect.tapErrorTag("Refused", () => introduce)
     )
-    yield* introduce
   }).pipe(Effect.scoped)
