@@ -103,7 +103,7 @@ describe("tx3 send and tx3 receive", { timeout: 180_000 }, () => {
 
       const second = yield* offer
       const spoken = second.code.replaceAll("-", " ").toUpperCase()
-      const received = yield* programs.run("tx3", ["receive", spoken, folder], { env })
+      const received = yield* programs.run("tx3", ["receive", "-", folder], { env, stdin: `${spoken}\n` })
       assert.strictEqual(received.code, 0, received.stderr)
       const lines = `${one.sha256}  one\n${two.sha256}  two\n`
       assert.strictEqual(received.stdout.toString(), lines)

@@ -152,7 +152,10 @@ const receive = Command.make("receive", {
   ),
   qr,
   code: argument("CODE").pipe(
-    Args.withDescription("The code that tx3 send has printed, as 417923-crater-lemon, to receive from that sender"),
+    Args.withDescription(
+      "The code that tx3 send has printed, as 417923-crater-lemon, to receive from that sender; - reads it from stdin, where " +
+        "other users of this machine do not see it"
+    ),
     Args.optional
   ),
   place,

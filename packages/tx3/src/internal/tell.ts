@@ -24,8 +24,8 @@ export const reporterOf = (service: string, names: KnownFile.Names): Up.Reporter
   return { tell: about, onNode: (node) => registrations(about, node), onEvent: events(about, names) }
 }
 
-/** Tells of every change of a node's registrations from now on. */
-export const registrations = (tell: Tell, node: Tx3Node.Tx3Node["Type"]) =>
+/** Tells of every change of a node's registrations from now on; of another machine's with its identity only where that is wanted. */
+export const registrations = (tell: Tell, node: Tx3Node.Tx3Node["Type"], { contests = true } = {}) =>
   Effect.forEach(node.registrations, ({ relay, state }) =>
     Effect.gen(function*() {
       const now = yield* state.get
@@ -44,7 +44,7 @@ export const registrations = (tell: Tell, node: Tx3Node.Tx3Node["Type"]) =>
             // Two machines with one identity take the registration from each other for as long as they run.
             const toldBefore = contestTold
             contestTold = because.isContested
-            return toldBefore && contestTold ? Effect.void : tell(`${because.message}; trying again`)
+            return contestTold && (toldBefore || !contests) ? Effect.void : tell(`${because.message}; trying again`)
           }
         })),
         Effect.forkScoped

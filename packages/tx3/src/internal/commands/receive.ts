@@ -10,6 +10,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
+import { createInterface } from "node:readline"
 import { allowsOf } from "../allowed.js"
 import { codeOf, relaysOf } from "../codes.js"
 import { listeningNode, placesOf } from "../nodes.js"
@@ -98,18 +99,31 @@ const untilBegun = (begun: Deferred.Deferred<void>) =>
       })
   })
 
+/** A line that is typed or piped in. Unlike an argument, other users of the machine do not see it. */
+const lineOfStdin = Effect.async<string>((resume) => {
+  // In a terminal's raw mode SIGINT would be this interface's.
+  const prompt = process.stdin.isTTY ? "code: " : ""
+  const lines = createInterface({ input: process.stdin, output: process.stderr, prompt, terminal: false })
+  const end = (line: string) => {
+    resume(Effect.succeed(line))
+    lines.close()
+  }
+  lines.once("line", end).once("close", () => end("")).prompt()
+  return Effect.sync(() => lines.close())
+})
+
 /** Which of the arguments is the code, which the relay and which the folder. Any may be missing, in any order. */
 const whereOf = (...given: ReadonlyArray<Option.Option<string>>) =>
   Effect.gen(function*() {
     const words = given.flatMap(Option.toArray)
     const relay = words.filter((word) => /^tx3-r?st:/.test(word))
-    const codes = words.filter(Code.isMeant)
+    const codes = words.filter((word) => word === "-" || Code.isMeant(word))
     const [folder = ".", second] = words.filter((word) => !relay.includes(word) && !codes.includes(word))
     const [text, another] = codes
     if (another !== undefined) {
       return yield* new UsageError({ message: `${text} and ${another} are two codes; receive one after the other` })
     }
-    const code = text === undefined ? undefined : yield* codeOf(text)
+    const code = text === undefined ? undefined : yield* codeOf(text === "-" ? yield* lineOfStdin : text)
     if (second !== undefined) {
       return yield* new UsageError({
         message: `${

@@ -93,7 +93,8 @@ const byCode = (via: ReadonlyArray<string>) =>
         relays,
         ownDigest: node.digest,
         onRegistered: (node) =>
-          registrations(tell, node).pipe(
+          // The meeting itself tells of another end with its number.
+          registrations(tell, node, { contests: false }).pipe(
             Effect.zipRight(Console.log(text)),
             Effect.zipRight(tell(`at the other end: ${["tx3 receive", text, ...via].join(" ")}`))
           )
