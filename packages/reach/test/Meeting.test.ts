@@ -33,8 +33,13 @@ const waiting = (relay: AddressWithDigest) =>
   })
 
 /** Bob comes. */
-const join = (relay: string | AddressWithDigest, as: Code = code) =>
-  Effect.map(Effect.either(Meeting.join({ code: as, relays: [relay.toString()], ownDigest: bob.digest })), outcome)
+const join = (relay: string | AddressWithDigest, as: Code = code, ...others: ReadonlyArray<AddressWithDigest>) =>
+  Effect.map(
+    Effect.either(
+      Meeting.join({ code: as, relays: [relay.toString(), ...others.map(String)], ownDigest: bob.digest })
+    ),
+    outcome
+  )
 
 const outcome = (result: Either.Either<string, { readonly _tag: string }>) =>
   Either.match(result, {
@@ -84,6 +89,7 @@ describe("a meeting by a code", { timeout: 60_000 }, () => {
         assert.strictEqual(yield* join(relay), alice.digest)
         assert.strictEqual(yield* waited, bob.digest)
         assert.strictEqual(yield* join(relay), "nobody")
+        assert.strictEqual(yield* join(relay, code, relay), "nobody")
       })
     ))
 
@@ -199,6 +205,28 @@ describe("an attack on a meeting", { timeout: 60_000 }, () => {
         })
       )
   )
+
+  live("by an end that answers with other words fails", () =>
+    Effect.gen(function*() {
+      const guesser = yield* impostor((connection) =>
+        Effect.gen(function*() {
+          const run = CPace.begin("responder", {
+            password: Buffer.from(mistaken.words.join("-")),
+            channel: CPace.joined(
+              "tx3 code 1",
+              CertDigest.toBytes(connection.remoteDigest),
+              CertDigest.toBytes(identity.digest)
+            ),
+            session: yield* connection.channelBinding
+          })
+          const key = run.finish(yield* readExactly(connection.duplex, CPace.shareBytes))!
+          yield* connection.write(run.share)
+          assert.isFalse(key.isTag(yield* readExactly(connection.duplex, CPace.tagBytes)))
+          yield* connection.write(Buffer.concat([key.tag, new Uint8Array(32)]))
+        })
+      )
+      assert.strictEqual(yield* join(guesser), "unconfirmed")
+    }))
 
   live("by sending back to an end what it said fails", () =>
     Effect.gen(function*() {

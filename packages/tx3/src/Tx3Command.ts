@@ -201,8 +201,8 @@ export const command = Command.make("tx3", {}, () =>
       ["tx3 forward ADDRESS --listen 2222", "There: opens a local port in place of that"],
       ["tx3 listen RELAY", "Here: what is typed on one side of a connection appears on the other"],
       ["tx3 connect ADDRESS", "There: the other side"],
-      ["tx3 receive RELAY .", "Here: takes a file"],
-      ["tx3 send FILE ADDRESS", "There: sends it, or a folder"]
+      ["tx3 send FILE --via RELAY", "Here: prints a code for a file or a folder"],
+      ["tx3 receive CODE RELAY", "There: takes it"]
     )),
     Command.withSubcommands([keygen, ...ReachCommand.commands, listen, ping, send, receive])
   )
