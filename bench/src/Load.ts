@@ -11,11 +11,8 @@ import type * as messages from "./load/messages.js"
 /** One request at a time: the replies carry no number. */
 export interface Program<Request> {
   readonly pid: number
-  readonly request: <A>(request: Request, timeoutMs?: number) => Effect.Effect<A, BenchError>
+  readonly request: <A>(request: Request) => Effect.Effect<A, BenchError>
 }
-
-/** How long a program may take for what should take no time. */
-const patienceMs = 20_000
 
 const start = <Request extends { readonly type: string }>(
   name: string,
@@ -27,7 +24,7 @@ const start = <Request extends { readonly type: string }>(
     processes.startModule(fileURLToPath(new URL(`../dist/load/${module}.js`, import.meta.url)), { name, folder }),
     (program) => ({
       pid: program.pid,
-      request: <A>(request: Request, timeoutMs = patienceMs) =>
+      request: <A>(request: Request) =>
         Effect.async<A, BenchError>((resume) => {
           const { child } = program
           const onMessage = (reply: messages.Reply) => {
@@ -51,8 +48,9 @@ const start = <Request extends { readonly type: string }>(
           return Effect.sync(stop)
         }).pipe(
           Effect.timeoutFail({
-            duration: timeoutMs,
-            onTimeout: () => new BenchError({ message: `${name}, ${request.type}: no answer within ${timeoutMs} ms` })
+            duration: processes.patienceMs,
+            onTimeout: () =>
+              new BenchError({ message: `${name}, ${request.type}: no answer within ${processes.patienceMs} ms` })
           })
         )
     })

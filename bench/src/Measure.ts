@@ -25,9 +25,9 @@ const bytesPerGb = 1e9
 const bytesPerKb = 1000
 
 const open = ({ peers, target }: Session, group: string, kind: messages.Kind, count: number) =>
-  peers.request<void>({ type: "open", target, group, kind, count }, 60_000)
+  peers.request<void>({ type: "open", target, group, kind, count })
 
-const close = ({ peers }: Session, group: string) => peers.request<void>({ type: "close", group }, 60_000)
+const close = ({ peers }: Session, group: string) => peers.request<void>({ type: "close", group })
 
 const cpu = ({ running }: Session) => Effect.sync(() => ProcessTree.cpuSeconds(running.process.pid))
 
@@ -99,7 +99,7 @@ export const roundTrips = (session: Session, level: number, durations: Durations
   Effect.gen(function*() {
     const group = "roundTrips"
     yield* open(session, group, "echo", level)
-    const times = yield* session.peers.request<messages.Times>({ type: "roundTrips", group, ...durations }, 60_000)
+    const times = yield* session.peers.request<messages.Times>({ type: "roundTrips", group, ...durations })
     yield* close(session, group)
     return [
       [Figure.roundTrip(level, idle), times.p50 * 1000],
@@ -108,7 +108,7 @@ export const roundTrips = (session: Session, level: number, durations: Durations
   })
 
 const setUp = ({ peers, target }: Session, inFlight: number, durationMs: number) =>
-  peers.request<messages.SetUps>({ type: "setUps", target, inFlight, durationMs }, 60_000)
+  peers.request<messages.SetUps>({ type: "setUps", target, inFlight, durationMs })
 
 /** Splices are set up, answer one byte and are closed by the peer, a number of them side by side. */
 export const setUps = (session: Session, level: number, durations: Durations) =>
@@ -195,8 +195,6 @@ const controlWarmUp = 50
 /** As many as a relay takes in without a queue. */
 const registeringAtATime = 4
 
-const registerMs = 60_000
-
 /** Registers some nodes, and gives what registers `count` more, so many of them at the same time. */
 const registered = (
   farEnds: Session["farEnds"],
@@ -205,8 +203,8 @@ const registered = (
 ) =>
   Effect.gen(function*() {
     const register = (count: number, atATime: number) =>
-      farEnds.request({ type: "registerMany", ...relay, count, atATime }, registerMs)
-    yield* farEnds.request({ type: "prepareIdentities", count: count + controlWarmUp }, registerMs)
+      farEnds.request({ type: "registerMany", ...relay, count, atATime })
+    yield* farEnds.request({ type: "prepareIdentities", count: count + controlWarmUp })
     yield* register(controlWarmUp, registeringAtATime)
     return (atATime: number) => register(count, atATime)
   })
@@ -269,8 +267,8 @@ export const attack = (session: Session, attack: Figure.Attack, durations: Durat
     const honest = (durationMs: number) => {
       const pace = { everyMs: honestEveryMs, durationMs }
       return Effect.all({
-        setUp: peers.request<messages.Paced>({ type: "pacedSetUps", target, ...pace }, 60_000),
-        registration: farEnds.request<messages.Paced>({ type: "pacedRegistrations", ...relay, ...pace }, 60_000)
+        setUp: peers.request<messages.Paced>({ type: "pacedSetUps", target, ...pace }),
+        registration: farEnds.request<messages.Paced>({ type: "pacedRegistrations", ...relay, ...pace })
       }, { concurrency: 2 })
     }
     const attempts = attacker.request<messages.Attempts>({ type: "attempts" })

@@ -24,9 +24,6 @@ const ourNode = fileURLToPath(new URL("../../packages/tx3/bin/tx3.js", import.me
 /** The built one, also where the tests run the sources. */
 const peakModule = fileURLToPath(new URL("../dist/load/peak.cjs", import.meta.url))
 
-/** How long a program may take for what should take no time. */
-const patienceMs = 20_000
-
 const bytesPerMb = 1e6
 
 /** Runs Node with these arguments, without the settings and the names that this machine has for our programs. */
@@ -50,7 +47,7 @@ const start = (
 
 const toItsEnd = (name: string, folder: string, args: ReadonlyArray<string>, env: Record<string, string> = {}) =>
   Effect.scoped(
-    Effect.flatMap(start(name, folder, args, { env }), (program) => processes.ended(program, patienceMs))
+    Effect.flatMap(start(name, folder, args, { env }), (program) => processes.ended(program, processes.patienceMs))
   )
 
 /** The most resident bytes of a Node program that ends by itself. It has a small module before it, which tells them. */
@@ -101,7 +98,7 @@ const startRelay = (folder: string) =>
     const { match, ms } = yield* processes.matching(
       program,
       "printing its address list",
-      patienceMs,
+      processes.patienceMs,
       /^(tx3-rst:\S+)\n(?:.*\n)*# tx3-relay address list end #\n/m
     )
     return { program, address: match[1]!, ms }
@@ -117,7 +114,7 @@ export const relay = (folder: string, restSeconds: number): Effect.Effect<Measur
     yield* processes.until(
       program,
       "starting its admin server",
-      patienceMs,
+      processes.patienceMs,
       Effect.sync(() => readFileSync(program.log, "utf8").split("admin server listening").length > 2 ? true : undefined)
     )
     yield* Effect.sleep(restSeconds * 1000)
@@ -141,11 +138,11 @@ export const reach = (folder: string, restSeconds: number): Effect.Effect<Measur
     const target = yield* processes.until(
       listener,
       "registering",
-      patienceMs,
+      processes.patienceMs,
       Effect.sync(() => /^tx3: listening at (tx3-rst:\S+)\n/m.exec(readFileSync(listener.log, "utf8"))?.[1])
     )
     const peer = yield* start("tx3-connect", folder, [ourNode, "connect", target], { isRead: true })
-    const { ms } = yield* processes.matching(peer, "getting a byte", patienceMs, /[^]/)
+    const { ms } = yield* processes.matching(peer, "getting a byte", processes.patienceMs, /[^]/)
     return [...rest, [Figure.startTime("connect"), ms]] satisfies Measure.Values
   }).pipe(Effect.scoped)
 
@@ -161,14 +158,14 @@ const atRest = (
       [ourNode, "expose", noService, "--via", relayAddress, "--allow", relayAddress.split("/").at(-1)!],
       { isRead: true }
     )
-    const exposed = yield* processes.matching(expose, "printing its address", patienceMs, /^(tx3-rst:\S+)\n/m)
+    const exposed = yield* processes.matching(expose, "printing its address", processes.patienceMs, /^(tx3-rst:\S+)\n/m)
     const forward = yield* start(
       "tx3-forward",
       folder,
       [ourNode, "forward", "--listen", "127.0.0.1:0", exposed.match[1]!],
       { isRead: true }
     )
-    yield* processes.matching(forward, "printing its address", patienceMs, /^127\.0\.0\.1:\d+\n/m)
+    yield* processes.matching(forward, "printing its address", processes.patienceMs, /^127\.0\.0\.1:\d+\n/m)
     yield* Effect.sleep(restSeconds * 1000)
     return [
       [Figure.restMemory("expose"), yield* restingMb(expose)],

@@ -68,8 +68,6 @@ export interface Missing {
   readonly reason: string
 }
 
-const startMs = 15_000
-
 /** More than any measurement opens. */
 const plenty = 100_000
 
@@ -84,7 +82,7 @@ export const listening = (program: processes.Process): Effect.Effect<Relay, Benc
   processes.until(
     program,
     "printing an address list",
-    startMs,
+    processes.patienceMs,
     Effect.sync(() => {
       const output = readFileSync(program.output, "utf8")
       if (!output.includes("# tx3-relay address list end #")) {
@@ -265,7 +263,7 @@ const proxy = (options: {
         const own = mkdtempSync(join(folder, `${options.name}-`))
         const [command, ...args] = options.command(port, backend, own)
         const program = yield* processes.start(command, args, { name: options.name, folder, env: environment({}) })
-        yield* processes.until(program, "listening", startMs, accepts(port))
+        yield* processes.until(program, "listening", processes.patienceMs, accepts(port))
         return { process: program, host: "127.0.0.1", port }
       })
   }

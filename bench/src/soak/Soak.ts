@@ -32,7 +32,6 @@ export interface Options {
 /** Samples between two deaths of a thread. */
 const samplesPerDeath = 10
 
-const answerMs = 60_000
 /** Peers that are slow, or stuck, are waited for. */
 const stopMs = 120_000
 const emptyMs = 30_000
@@ -41,7 +40,7 @@ const emptyMs = 30_000
 const limits = { drainTimeoutMs: 1_000, idleTimeoutMs: 20_000, lingerTimeoutMs: 20_000 }
 const rates = { bandwidthPerSplice: 20_000_000, bandwidthPerNode: 50_000_000, bandwidthTotal: 500_000_000 }
 
-const ask = <A>(program: processes.Process, message: LoadRequest | RelayRequest, timeoutMs = answerMs) =>
+const ask = <A>(program: processes.Process, message: LoadRequest | RelayRequest, timeoutMs = processes.patienceMs) =>
   Effect.async<A, BenchError>((resume) => {
     const { child } = program
     const onMessage = (reply: A) => {
@@ -68,7 +67,7 @@ const told = <A>(program: processes.Process, message: LoadRequest, timeoutMs?: n
 
 const get = (socketPath: string, path: string) =>
   Effect.async<string, BenchError>((resume) => {
-    const asked = request({ socketPath, path, timeout: answerMs }, (response) => {
+    const asked = request({ socketPath, path, timeout: processes.patienceMs }, (response) => {
       let text = ""
       response.setEncoding("utf8").on("data", (chunk: string) => text += chunk)
       response.on("end", () => resume(Effect.succeed(text)))
