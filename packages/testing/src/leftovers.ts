@@ -30,9 +30,10 @@ const processesOf = (run: string) =>
     .map((pid) => ({ pid: Number(pid), command: read(`/proc/${pid}/cmdline`).replaceAll("\0", " ").trim() }))
     .filter(({ command }) => command !== "")
 
-/** Those that are not of vitest itself. */
-const processes = (run: string) =>
-  processesOf(run).filter(({ command }) => !/^node \(vitest|vitest\/dist\/workers|tinypool|esbuild/.test(command))
+/** Vitest's own, and the shell in which a worker that starts counts cores, and which outlives it for a moment. */
+const ofVitest = /^node \(vitest|vitest\/dist\/workers|tinypool|esbuild|^\/bin\/sh -c cat \/proc\/cpuinfo/
+
+const processes = (run: string) => processesOf(run).filter(({ command }) => !ofVitest.test(command))
 
 const kill = (pid: number) => {
   try {
