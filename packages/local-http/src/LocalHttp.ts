@@ -101,6 +101,7 @@ export const server = (
     httpServer.maxRequestsPerSocket = requestsMax
     httpServer.timeout = silenceMs
     bound(httpServer, connections as Places, path !== undefined)
+    holdUntilServed(httpServer)
     if (path !== undefined) {
       const problem = problemOf(path)
       if (problem !== undefined) {
@@ -126,6 +127,19 @@ const bound = (server: Http.Server, places: Places, isPrivate: boolean) => {
     places.enter(socket, isPrivate)
   })
   server.on("request", ({ socket }, response) => response.once("close", places.begin(socket)))
+}
+
+/** The server listens before it is served. Requests that come between wait for the first handler; Node gives them to nobody. */
+const holdUntilServed = (server: Http.Server) => {
+  const held: Array<Parameters<Http.RequestListener>> = []
+  const hold: Http.RequestListener = (...request) => held.push(request)
+  const onListener = (event: string | symbol, handler: Http.RequestListener) => {
+    if (event === "request") {
+      server.off("newListener", onListener).off("request", hold)
+      queueMicrotask(() => held.forEach((request) => handler.apply(server, request)))
+    }
+  }
+  server.on("request", hold).on("newListener", onListener)
 }
 
 /** Streams have no end of their own, and the server waits for them. */

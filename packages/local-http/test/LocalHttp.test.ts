@@ -5,7 +5,8 @@ import type { HttpApp } from "@effect/platform"
 import { HttpServer, HttpServerRequest, HttpServerResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
 import { LocalHttp } from "@tx3/local-http"
-import { Context, Effect, Layer } from "effect"
+import { Context, Effect, Fiber, Layer } from "effect"
+import { subscribe, unsubscribe } from "node:diagnostics_channel"
 import { mkdtempSync, rmSync, statSync } from "node:fs"
 import { request } from "node:http"
 import * as Net from "node:net"
@@ -110,6 +111,25 @@ describe("LocalHttp", () => {
         yield* until("no place is taken", () => connections.size === 0)
       }))
   }
+
+  it.scopedLive("answers a request that comes between listening and serving", () =>
+    Effect.gen(function*() {
+      const listening = yield* Layer.build(LocalHttp.server("http://127.0.0.1:0"))
+      const { address } = Context.get(listening, HttpServer.HttpServer)
+      const to = { host: "127.0.0.1", port: address._tag === "TcpAddress" ? address.port : 0 }
+      const began = Effect.async<void>((resume) => {
+        const channel = "http.server.request.start"
+        const onStart = () => {
+          unsubscribe(channel, onStart)
+          setImmediate(() => resume(Effect.void))
+        }
+        subscribe(channel, onStart)
+      })
+      const [answers] = yield* Effect.all([Effect.fork(Effect.all([ask(to), ask(to)], { concurrency: 2 })), began])
+      yield* Effect.provide(Layer.build(HttpServer.serve(Effect.succeed(HttpServerResponse.text("served")))), listening)
+      assert.deepStrictEqual(yield* Fiber.join(answers), ["200 served", "200 served"])
+      assert.strictEqual(yield* ask(to), "200 served")
+    }))
 
   it.scopedLive("answers while others are slow with their heads and their bodies, and ends them", () =>
     Effect.gen(function*() {
