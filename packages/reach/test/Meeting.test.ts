@@ -29,7 +29,7 @@ const waiting = (relay: AddressWithDigest) =>
       onRegistered: () => Effect.asVoid(Deferred.succeed(registered, undefined))
     })))
     yield* Deferred.await(registered)
-    return Effect.map(Fiber.join(fiber), outcome)
+    return { waited: Effect.map(Fiber.join(fiber), outcome) }
   })
 
 /** Bob comes. */
@@ -85,7 +85,7 @@ describe("a meeting by a code", { timeout: 60_000 }, () => {
   live("tells each end the other's digest", () =>
     withRelay((relay) =>
       Effect.gen(function*() {
-        const waited = yield* waiting(relay)
+        const { waited } = yield* waiting(relay)
         assert.strictEqual(yield* join(relay), alice.digest)
         assert.strictEqual(yield* waited, bob.digest)
         assert.strictEqual(yield* join(relay), "nobody")
@@ -96,7 +96,7 @@ describe("a meeting by a code", { timeout: 60_000 }, () => {
   live("ends with the first wrong words", () =>
     withRelay((relay) =>
       Effect.gen(function*() {
-        const waited = yield* waiting(relay)
+        const { waited } = yield* waiting(relay)
         assert.strictEqual(yield* join(relay, mistaken), "unconfirmed")
         assert.strictEqual(yield* waited, "wrong")
         assert.strictEqual(yield* join(relay), "nobody")
@@ -106,7 +106,7 @@ describe("a meeting by a code", { timeout: 60_000 }, () => {
   live("gives one guess to many who come at once", () =>
     withRelay((relay) =>
       Effect.gen(function*() {
-        const waited = yield* waiting(relay)
+        const { waited } = yield* waiting(relay)
         const [first, second] = yield* Effect.all([stranger(relay), stranger(relay)])
         const wrong = yield* first.shares(mistaken.words)
         const right = yield* second.shares(code.words)
@@ -123,7 +123,7 @@ describe("a meeting by a code", { timeout: 60_000 }, () => {
   live("is not kept up by silence and garbage", () =>
     withRelay((relay) =>
       Effect.gen(function*() {
-        const waited = yield* waiting(relay)
+        const { waited } = yield* waiting(relay)
         yield* Effect.replicateEffect(stranger(relay), 12, { concurrency: 4 })
         for (
           const garbage of [new Uint8Array(32), new Uint8Array(96).fill(0xff), Buffer.from("GET / HTTP/1.1\r\n\r\n")]
@@ -146,7 +146,7 @@ describe("a meeting by a code", { timeout: 60_000 }, () => {
   live("goes on where the other end was lost that has the words", () =>
     withRelay((relay) =>
       Effect.gen(function*() {
-        const waited = yield* waiting(relay)
+        const { waited } = yield* waiting(relay)
         const { connection, shares } = yield* stranger(relay)
         const key = yield* shares(code.words)
         yield* connection.write(key.tag)
@@ -161,7 +161,7 @@ describe("a meeting by a code", { timeout: 60_000 }, () => {
   live("ends when ends come again and again", () =>
     withRelay((relay) =>
       Effect.gen(function*() {
-        const waited = yield* waiting(relay)
+        const { waited } = yield* waiting(relay)
         const node = yield* Tx3Node.make({})
         const begin = Effect.gen(function*() {
           const connection = yield* node.connect(relay.withDigest(identity.digest))
@@ -178,7 +178,7 @@ describe("a meeting by a code", { timeout: 60_000 }, () => {
   live("ends when another end registers under the number", () =>
     withRelay((relay) =>
       Effect.gen(function*() {
-        const waited = yield* waiting(relay)
+        const { waited } = yield* waiting(relay)
         yield* Tx3Node.make({ bind: [relay.toString()], identity, requireRegistration: true })
         assert.strictEqual(yield* waited, "displaced")
       })
@@ -191,7 +191,7 @@ describe("an attack on a meeting", { timeout: 60_000 }, () => {
     () =>
       withRelay((relay) =>
         Effect.gen(function*() {
-          const waited = yield* waiting(relay)
+          const { waited } = yield* waiting(relay)
           const middle = yield* impostor((near) =>
             Effect.gen(function*() {
               const { connection: far } = yield* stranger(relay)
@@ -261,7 +261,7 @@ describe("an attack on a meeting", { timeout: 60_000 }, () => {
         )
         assert.strictEqual(yield* join(listener), "unconfirmed")
         const { share, tag } = yield* Deferred.await(said)
-        const waited = yield* waiting(relay)
+        const { waited } = yield* waiting(relay)
         const { connection } = yield* stranger(relay)
         yield* connection.write(share)
         yield* readExactly(connection.duplex, CPace.shareBytes)
