@@ -6,6 +6,7 @@ import { hostPort } from "@tx3/protocol/Address"
 import { CertDigest } from "@tx3/protocol/CertDigest"
 import { type HandshakeError, Truncated } from "@tx3/protocol/Handshake"
 import { DialError } from "@tx3/sockets/Dial"
+import { ProxyError } from "@tx3/sockets/Proxy"
 import * as Schema from "effect/Schema"
 
 export {
@@ -16,7 +17,14 @@ export {
    * @since 0.1.0
    * @category errors
    */
-  DialError
+  DialError,
+  /**
+   * A proxy did not make the connection, as its `reason` says.
+   *
+   * @since 0.1.0
+   * @category errors
+   */
+  ProxyError
 }
 
 const codeOf = (cause: unknown) => (cause as NodeJS.ErrnoException).code ?? ""
@@ -102,7 +110,7 @@ export class PeerUnavailable extends Schema.TaggedError<PeerUnavailable>("@tx3/n
  * @since 0.1.0
  * @category errors
  */
-export type ConnectToOneError = DialError | TimedOut | HandshakeError | DigestMismatch | PeerUnavailable
+export type ConnectToOneError = DialError | ProxyError | TimedOut | HandshakeError | DigestMismatch | PeerUnavailable
 
 /**
  * None of several addresses could be connected to. `failures` has each in the order given, with its
@@ -187,7 +195,7 @@ const contestedAfter = 3
 /**
  * A node is not, or no longer, registered at a relay:
  *
- * - `unreachable`: there is no TCP connection, or no TLS in time (`cause` is a {@link DialError} or {@link TimedOut});
+ * - `unreachable`: there is no TCP connection, or no TLS in time (`cause` is a {@link DialError}, {@link ProxyError} or {@link TimedOut});
  * - `untrusted`: TLS failed or another certificate answered (a `HandshakeError` or {@link DigestMismatch});
  * - `refused`: the relay closed the connection before TLS, as it does when it has another digest;
  * - `full`: the relay completed TLS, with the right digest, and closed the stream before its all-clear, as it does at one of

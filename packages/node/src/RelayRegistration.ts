@@ -7,7 +7,8 @@
 import type { AddressWithDigest } from "@tx3/protocol/Address"
 import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
 import * as Preamble from "@tx3/protocol/Preamble"
-import * as Dial from "@tx3/sockets/Dial"
+import type * as Dial from "@tx3/sockets/Dial"
+import * as Proxy from "@tx3/sockets/Proxy"
 import * as Cause from "effect/Cause"
 import * as Data from "effect/Data"
 import * as DateTime from "effect/DateTime"
@@ -111,6 +112,7 @@ export const make = (options: {
     const register = connect(relay, context, { ...config, allowTruncated: false }).pipe(
       Effect.catchTags({
         DialError: fail("unreachable"),
+        ProxyError: fail("unreachable"),
         TimedOut: fail("unreachable"),
         HandshakeError: fail("untrusted"),
         DigestMismatch: fail("untrusted"),
@@ -125,10 +127,11 @@ export const make = (options: {
         Effect.filterOrFail((byte) => Buffer.compare(byte, Preamble.allClear) === 0, () => fail("violation")())
       )
 
-    // Not by the relay's name, which may stand for several relays: only this one knows the token.
+    // Not by the relay's name, which may stand for several relays: only this one knows the token. A proxy keeps the address it took
+    // to itself, and the name is all there is.
     const dialBack = (relayAddress: Dial.Endpoint, token: Uint8Array) =>
       Effect.gen(function*() {
-        const connection = yield* Dial.connect({ ...relayAddress, attemptTimeoutMs: config.attemptTimeoutMs })
+        const connection = yield* Proxy.connect({ ...relayAddress, attemptTimeoutMs: config.attemptTimeoutMs })
         connection.socket.write(token)
         return connection
       })

@@ -42,7 +42,7 @@ export interface Tx3Connection {
   /** The digest of the certificate the other end proved to own. */
   readonly remoteDigest: CertDigest
 
-  /** The other end of the TCP connection, with a numeric host: of a relayed connection, the relay. */
+  /** The other end of the TCP connection, with a numeric host: of a relayed connection, the relay. Through a proxy, the host that it was asked for. */
   readonly remoteAddress: { readonly host: string; readonly port: number }
 
   /**

@@ -14,6 +14,7 @@ import * as DeadPeers from "@tx3/sockets/DeadPeers"
 import type { Endpoint } from "@tx3/sockets/Dial"
 import * as Interfaces from "@tx3/sockets/Interfaces"
 import * as Listen from "@tx3/sockets/Listen"
+import * as Proxy from "@tx3/sockets/Proxy"
 import type * as Arr from "effect/Array"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -115,7 +116,7 @@ export interface Options {
 }
 
 /**
- * Makes a node that ends with the scope. It reads `NodeConfig`. An address that cannot be parsed or bound fails it,
+ * Makes a node that ends with the scope. It reads `NodeConfig` and `Proxy` of `@tx3/sockets`. An address that cannot be parsed or bound fails it,
  * and what was bound before is closed.
  *
  * @example
@@ -140,6 +141,7 @@ export const make = (
 ): Effect.Effect<Tx3Node["Type"], AddressError | BindError | RegistrationError, Scope.Scope> =>
   Effect.gen(function*() {
     const config = yield* NodeConfig
+    const proxyOf = yield* Proxy.Proxy
     const identity = options.identity ?? (yield* Identity.generate)
     const context = Tls.secureContext(identity)
     yield* Effect.forkScoped(DeadPeers.explain)
@@ -206,7 +208,7 @@ export const make = (
       connect: (destination) =>
         Effect.flatMap(
           Effect.forEach(addressesIn(destination), (address) => Address.parseWithDigest(address.toString())),
-          (addresses) => connectThroughAny(addresses, context, config)
+          (addresses) => Effect.provideService(connectThroughAny(addresses, context, config), Proxy.Proxy, proxyOf)
         )
     }
   })

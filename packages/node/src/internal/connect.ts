@@ -5,8 +5,8 @@
 import type { AddressWithDigest } from "@tx3/protocol/Address"
 import * as CertDigest from "@tx3/protocol/CertDigest"
 import * as Handshake from "@tx3/protocol/Handshake"
-import * as Dial from "@tx3/sockets/Dial"
 import { firstOf } from "@tx3/sockets/FirstOf"
+import * as Proxy from "@tx3/sockets/Proxy"
 import type * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -32,7 +32,7 @@ export const connect = (
     const timeoutMs = config.connectTimeoutMs
     let stage: TimedOut["stage"] = "dial"
     return Effect.gen(function*() {
-      const connection = yield* Dial.connect({ ...address, attemptTimeoutMs: config.attemptTimeoutMs, timeoutMs })
+      const connection = yield* Proxy.connect({ ...address, attemptTimeoutMs: config.attemptTimeoutMs, timeoutMs })
       stage = "handshake"
       if (address.scheme === "tx3-rst") {
         connection.socket.write(CertDigest.toBytes(expected))

@@ -16,7 +16,7 @@ import type * as net from "node:net"
 import type { SecureContext } from "node:tls"
 import * as duplex from "../Duplex.js"
 import type { NodeConfigOptions } from "../NodeConfig.js"
-import { type DialError, TimedOut } from "../NodeError.js"
+import { type DialError, type ProxyError, TimedOut } from "../NodeError.js"
 import * as Tx3Connection from "../Tx3Connection.js"
 import * as Admission from "./admission.js"
 import { ThrottledLog } from "./throttledLog.js"
@@ -25,7 +25,7 @@ import { ThrottledLog } from "./throttledLog.js"
 export interface Arrival {
   readonly from: Admission.Party
   /** The TCP connection: the accepted one, or one that is dialed back. */
-  readonly open: Effect.Effect<Dial.Connection, DialError, Scope.Scope>
+  readonly open: Effect.Effect<Dial.Connection, DialError | ProxyError, Scope.Scope>
 }
 
 export interface Inbound {
@@ -107,7 +107,7 @@ export const make = (
     const secured = (place: Admission.Place, open: Arrival["open"]) =>
       Effect.withFiberRuntime<
         Tx3Connection.Tx3Connection,
-        Handshake.HandshakeError | DialError | TimedOut,
+        Handshake.HandshakeError | DialError | ProxyError | TimedOut,
         Scope.Scope
       >(
         (fiber) => {

@@ -10,6 +10,7 @@ import * as KnownFile from "@tx3/reach/KnownFile"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { knownPath } from "./allowed.js"
+import { withProxy } from "./proxy.js"
 import { registrations, tell } from "./tell.js"
 
 /** The addresses that texts stand for, of which some may be names. Without names there need be no file of names. */
@@ -82,7 +83,7 @@ interface Rules {
 }
 
 const make = (options: Tx3Node.Options, { allowTruncated = false }: Rules) =>
-  Effect.provide(Tx3Node.make(options), NodeConfig.layer({ allowTruncated }))
+  withProxy(Effect.provide(Tx3Node.make(options), NodeConfig.layer({ allowTruncated })))
 
 export const connectingNode = (identity: Option.Option<string>, rules: Rules = {}) =>
   Effect.flatMap(identityOf(identity), (identity) => make({ identity }, rules))

@@ -6,6 +6,7 @@ import * as UpFile from "@tx3/reach/UpFile"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import { withProxy } from "../proxy.js"
 import { reporterOf, tell } from "../tell.js"
 import { build } from "../version.js"
 import { reloadedForPeople } from "./reload.js"
@@ -26,7 +27,9 @@ export const run = ({ config, expose, init, via }: {
         message: "--via and --expose go with --init; the file says what to expose, and where"
       })
     }
-    const { places, reload } = yield* Up.start(yield* UpFile.read(config), { version: build.version, reporterOf })
+    const { places, reload } = yield* withProxy(
+      Up.start(yield* UpFile.read(config), { version: build.version, reporterOf })
+    )
     yield* Program.onHangUp(Effect.matchEffect(reload, {
       onFailure: ({ message }) => tell(`${message}; nothing has changed`),
       onSuccess: (reloaded) => tell(reloadedForPeople(reloaded).replaceAll("\n", "; "))
