@@ -20,6 +20,11 @@
  * receiver answers how many bytes it has of each file, and so on as above with lists in place of numbers; then come the bytes and
  * the hash of each file of the part.
  *
+ * With `"compress": [METHOD, ...]` in the offer (`zstd`, `gzip`) the receiver may answer it with `"compress": METHOD`. Then the
+ * bytes of each file go as blocks: 4 bytes, big-endian, and as many bytes as their lower 31 bits say, at most 262144. With the
+ * highest bit these are compressed, one block by itself, and become at most 262144 plain bytes. All sizes and hashes are those of
+ * the plain bytes, and so are the places that a transfer goes on from.
+ *
  * A frame is a length of 4 bytes, big-endian and at most 4096 (262144 for a part of a list and what belongs to it), and as many
  * bytes of JSON in UTF-8. An end that breaks these rules, that is expected to speak and is silent for a minute, or that sends less
  * than 64 KiB of a file in a minute of waiting, is given up.
@@ -37,6 +42,7 @@ import type * as Scope from "effect/Scope"
 import { createHash } from "node:crypto"
 import * as fs from "node:fs/promises"
 import * as path from "node:path"
+import * as Compression from "./internal/compression.js"
 import { isFileName } from "./internal/fileName.js"
 import * as Folder from "./internal/folder.js"
 import * as Partial from "./internal/partial.js"
@@ -63,10 +69,11 @@ export const Name = PrintableText.pipe(
 
 const isName = Schema.is(Name)
 
-/** What goes with an offer: whether the transfer can go on another time, and how many follow it. */
+/** What goes with an offer: whether the transfer can go on another time, how many follow it, and how it may be compressed. */
 const circumstances = {
   resume: Schema.optional(Schema.Boolean),
-  more: Schema.optional(Schema.NonNegativeInt)
+  more: Schema.optional(Schema.NonNegativeInt),
+  compress: Schema.optional(Schema.Array(Schema.String))
 }
 
 /**
@@ -189,6 +196,8 @@ export const open = (file: string, name?: string): Effect.Effect<Source, FileErr
 export interface SendOptions {
   /** How many transfers follow this one; the receiver waits for them. */
   readonly more?: number | undefined
+  /** Whether to compress what becomes smaller by it, where the receiver can take that. Default false. */
+  readonly compress?: boolean | undefined
   /** Called when the receiver has accepted the offer. */
   readonly onAccepted?: (() => void) | undefined
 }
@@ -219,11 +228,15 @@ export const send = (
   connection: Tx3Connection,
   source: Source,
   progress: Progress,
-  { more = 0, onAccepted }: SendOptions = {}
+  { compress = false, more = 0, onAccepted }: SendOptions = {}
 ): Effect.Effect<ReadonlyArray<Transferred>, ConnectionError | FileError | TransferError> =>
   Effect.gen(function*() {
     const { name, path, size } = source
-    const circumstances = { resume: true, ...more === 0 ? {} : { more } }
+    const circumstances = {
+      resume: true,
+      ...more === 0 ? {} : { more },
+      ...compress ? { compress: Compression.methods } : {}
+    }
     yield* Transfer.writeFrame(
       connection,
       source.kind === "file"
@@ -236,19 +249,28 @@ export const send = (
           ...circumstances
         }
     )
-    const { have } = yield* Transfer.confirmed(connection, path, patienceMs)
+    const { compress: wanted, have } = yield* Transfer.confirmed(connection, path, patienceMs)
+    const method = wanted === undefined ? undefined : Compression.chosen([wanted])
+    if (wanted !== undefined && (method === undefined || !compress)) {
+      return yield* Transfer.notUnderstood("answer")
+    }
     onAccepted?.()
     const transmit = (advance: (bytes: number) => void) =>
       (source.kind === "file"
-        ? sendFile(connection, source, Number(have ?? 0), advance)
-        : Folder.send(connection, source, advance))
+        ? sendFile(connection, source, { have: Number(have ?? 0), method }, advance)
+        : Folder.send(connection, source, method, advance))
         .pipe(Effect.zipLeft(connection.end))
     const sent = yield* Effect.flatMap(progress(name, size), transmit)
     yield* Transfer.confirmed(connection, path)
     return sent
   }).pipe(Effect.scoped)
 
-const sendFile = (connection: Tx3Connection, source: SourceFile, have: number, advance: (bytes: number) => void) =>
+const sendFile = (
+  connection: Tx3Connection,
+  source: SourceFile,
+  { have, method }: { readonly have: number; readonly method: Compression.Method | undefined },
+  advance: (bytes: number) => void
+) =>
   Effect.gen(function*() {
     const { handle, name, path, size } = source
     const prove = Effect.gen(function*() {
@@ -262,7 +284,7 @@ const sendFile = (connection: Tx3Connection, source: SourceFile, have: number, a
     })
     const start = have > 0 && have <= size ? yield* prove : { from: 0, hash: createHash("sha256") }
     advance(start.from)
-    const sha256 = yield* Transfer.sendBytes(connection, { handle, path, size, ...start }, advance)
+    const sha256 = yield* Transfer.sendBytes(connection, { handle, path, size, method, ...start }, advance)
     return [{ name, size, sha256: sha256.toString("hex") }]
   })
 
@@ -344,10 +366,11 @@ export const receive = (
         : yield* exists(target)
     }
     const kind = "tx3-file" in offer ? "file" : "folder"
+    const method = Compression.chosen(offer.compress ?? [])
     const partial = yield* Partial.claim(folder, { kind, name, size }, resume)
     return yield* ("tx3-file" in offer
-      ? receiveFile(connection, offer, partial, { pace, progress, target })
-      : receiveFolder(connection, offer, partial, { pace, progress, target })).pipe(
+      ? receiveFile(connection, offer, partial, { method, pace, progress, target })
+      : receiveFolder(connection, offer, partial, { method, pace, progress, target })).pipe(
         // What is wrong with what came, or with the disk, does not get better by going on.
         Effect.tapError((error) =>
           Effect.sync(() => {
@@ -421,23 +444,30 @@ const compare = (
   })
 
 interface Way {
+  readonly method: Compression.Method | undefined
   readonly pace: Transfer.Pace
   readonly progress: Progress
   readonly target: string
 }
 
+const answerOf = (method: Compression.Method | undefined) => method === undefined ? {} : { compress: method }
+
 const receiveFile = (
   connection: Tx3Connection,
   { name, size }: typeof Offer.Type,
   partial: Partial.Partial,
-  { pace, progress, target }: Way
+  { method, pace, progress, target }: Way
 ) =>
   Effect.gen(function*() {
     const unwritable = (cause: unknown) => new FileError({ action: "write", path: target, cause })
     const handle = yield* Transfer.opened(partial.path, partial.isContinued ? "r+" : "wx+", unwritable)
     const there = yield* Effect.tryPromise({ try: () => handle.stat(), catch: unwritable })
     const have = there.size <= size ? there.size : 0
-    yield* Transfer.writeFrame(connection, have === 0 ? { ok: true } : { ok: true, have })
+    yield* Transfer.writeFrame(connection, {
+      ok: true,
+      ...have === 0 ? {} : { have },
+      ...answerOf(method)
+    })
     let start = { from: 0, hash: createHash("sha256") }
     if (have > 0) {
       const { sha256 } = yield* Transfer.readFrame(connection, "offer", Proof, {
@@ -454,7 +484,7 @@ const receiveFile = (
     advance(start.from)
     const sha256 = yield* Transfer.saveBytes(
       connection,
-      { handle, path: target, size, ...start, slowest: pace, unwritable },
+      { handle, path: target, size, method, ...start, slowest: pace, unwritable },
       advance
     )
     yield* named(partial, target, () => publish(partial.path, target))
@@ -465,12 +495,12 @@ const receiveFolder = (
   connection: Tx3Connection,
   offer: typeof FolderOffer.Type,
   partial: Partial.Partial,
-  { pace, progress, target }: Way
+  { method, pace, progress, target }: Way
 ) =>
   Effect.gen(function*() {
-    yield* Transfer.writeFrame(connection, { ok: true })
+    yield* Transfer.writeFrame(connection, { ok: true, ...answerOf(method) })
     const advance = yield* progress(offer.name, offer.size)
-    const files = yield* Folder.receive(connection, offer, partial, { slowest: pace, target, advance })
+    const files = yield* Folder.receive(connection, offer, partial, { method, slowest: pace, target, advance })
     if ((yield* statsOf(target)) !== undefined) {
       return yield* exists(target)
     }

@@ -106,6 +106,9 @@ const ping = Command.make("ping", {
 
 const send = Command.make("send", {
   identity,
+  compress: Options.boolean("compress").pipe(
+    Options.withDescription("Compress what becomes smaller by it, where the receiver can take that")
+  ),
   dryRun: Options.boolean("dry-run").pipe(Options.withDescription("Print what would be sent, and send nothing")),
   name: Options.text("name").pipe(
     Options.withPseudoName("NAME"),
@@ -135,7 +138,7 @@ const send = Command.make("send", {
     ["tx3 send photo.jpg", "Prints a code, and sends it to the tx3 receive that is given the code"],
     ["tx3 send photo.jpg ADDRESS", "Sends it to the tx3 receive that has printed this address"],
     ["tx3 send photos notes.txt ADDRESS", "Sends a folder and a file"],
-    ["pg_dump shop | tx3 send - ADDRESS --name shop.sql", "Sends stdin"]
+    ["pg_dump shop | tx3 send - ADDRESS --name shop.sql --compress", "Sends stdin, compressed on its way"]
   ))
 )
 
@@ -222,7 +225,19 @@ export const more: ReadonlyArray<Section> = [
         term: "TX3_RELAY",
         text: "The relays to use, with commas between them, where neither --via nor an argument says"
       },
-      { term: "TX3_KNOWN", text: "The file of names, where --known does not say" }
+      { term: "TX3_KNOWN", text: "The file of names, where --known does not say" },
+      {
+        term: "HTTPS_PROXY, ALL_PROXY",
+        text:
+          "The proxy that relays and nodes are connected to through, the first before the second: http://HOST:PORT or " +
+          "socks5://HOST:PORT, with USER:PASSWORD@ before HOST where it wants them"
+      },
+      {
+        term: "NO_PROXY",
+        text:
+          "Hosts that are connected to directly, with commas between: names with all below them, addresses, ranges as " +
+          "10.0.0.0/8, or *. This machine itself always is"
+      }
     ]
   },
   {

@@ -13,6 +13,7 @@ import { createHash } from "node:crypto"
 import { constants } from "node:fs"
 import * as fs from "node:fs/promises"
 import * as path from "node:path"
+import type { Method } from "./compression.js"
 import { isFileName } from "./fileName.js"
 import type { Partial } from "./partial.js"
 import * as Transfer from "./transfer.js"
@@ -134,6 +135,7 @@ export interface Sent {
 export const send = (
   connection: Tx3Connection,
   folder: Folder,
+  method: Method | undefined,
   advance: (bytes: number) => void
 ): Effect.Effect<ReadonlyArray<Sent>, ConnectionError | FileError | TransferError> =>
   Effect.gen(function*() {
@@ -170,6 +172,7 @@ export const send = (
             path: wholes[index]!,
             size: file.size,
             from: start,
+            method,
             hash: start === 0 ? createHash("sha256") : hashes[index]!
           }, advance)))
         all.push({ name: `${folder.name}/${file.path}`, size: file.size, sha256: sha256.toString("hex") })
@@ -198,10 +201,15 @@ export const receive = (
   connection: Tx3Connection,
   offer: { readonly name: string; readonly files: number; readonly size: number },
   partial: Partial,
-  options: { readonly slowest: Transfer.Pace; readonly target: string; readonly advance: (bytes: number) => void }
+  options: {
+    readonly method: Method | undefined
+    readonly slowest: Transfer.Pace
+    readonly target: string
+    readonly advance: (bytes: number) => void
+  }
 ): Effect.Effect<ReadonlyArray<Sent>, ConnectionError | FileError | TransferError> =>
   Effect.gen(function*() {
-    const { advance, slowest, target } = options
+    const { advance, method, slowest, target } = options
     const unwritable = (cause: unknown) => new FileError({ action: "write", path: target, cause })
     const write = <A>(act: () => Promise<A>) => Effect.tryPromise({ try: act, catch: unwritable })
     const links: Array<{ readonly path: string; readonly link: string }> = []
@@ -263,7 +271,7 @@ export const receive = (
               write(() => handle.truncate(from)),
               Transfer.saveBytes(
                 connection,
-                { handle, path: `${target}/${file.path}`, size: file.size, from, hash, slowest, unwritable },
+                { handle, path: `${target}/${file.path}`, size: file.size, from, hash, method, slowest, unwritable },
                 advance
               )
             ))

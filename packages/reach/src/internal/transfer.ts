@@ -14,6 +14,7 @@ import * as Stream from "effect/Stream"
 import { createHash, type Hash } from "node:crypto"
 import * as fs from "node:fs/promises"
 import { put, readExactly, Short, take } from "./bytes.js"
+import * as Compression from "./compression.js"
 
 /** How long an end that is to speak may be silent. */
 export const patienceMs = 60_000
@@ -55,8 +56,8 @@ export const nameRule =
 export const Sha256 = Schema.String.pipe(Schema.pattern(/^[\da-f]{64}$/))
 
 /**
- * What a receiver answers. To an offer it may say how many bytes it has already (`have`); and when the sender has
- * proved that they are its own, from where it wants the rest (`from`).
+ * What a receiver answers. To an offer it may say how many bytes it has already (`have`), and how the sender shall compress what
+ * it sends (`compress`); and when the sender has proved that those bytes are its own, from where it wants the rest (`from`).
  *
  * @since 0.1.0
  * @category schemas
@@ -65,7 +66,8 @@ export const Answer = Schema.Union(
   Schema.Struct({
     ok: Schema.Literal(true),
     have: Schema.optional(Schema.Union(Schema.NonNegativeInt, Schema.Array(Schema.NonNegativeInt))),
-    from: Schema.optional(Schema.Union(Schema.NonNegativeInt, Schema.Array(Schema.NonNegativeInt)))
+    from: Schema.optional(Schema.Union(Schema.NonNegativeInt, Schema.Array(Schema.NonNegativeInt))),
+    compress: Schema.optional(Schema.String)
   }),
   Schema.Struct({ ok: Schema.Literal(false), reason: PrintableText.pipe(Schema.maxLength(512)) })
 )
@@ -117,6 +119,8 @@ interface Remainder {
   readonly size: number
   readonly from: number
   readonly hash: Hash
+  /** How its bytes go over; as they are without it. */
+  readonly method: Compression.Method | undefined
 }
 
 /** Sends a file's bytes from `from` on, and then the hash of all of it. */
@@ -126,12 +130,24 @@ export const sendBytes = (
   advance: (bytes: number) => void
 ): Effect.Effect<Buffer, ConnectionError | FileError | TransferError> =>
   Effect.gen(function*() {
-    const { from, handle, hash, path, size } = file
+    const { from, handle, hash, method, path, size } = file
+    const pack = method === undefined ? undefined : Compression.packer(method)
     const changed = () =>
       new TransferError({ path, problem: "changed its size while it was being sent; send it again" })
     yield* Effect.tryPromise({
       try: async (signal) => {
         let left = size - from
+        // While one block is sent the next is compressed.
+        let packed: Promise<Buffer> | undefined
+        const send = async (chunk: Buffer | undefined) => {
+          const before = packed
+          packed = chunk && pack?.(chunk)
+          packed?.catch(() => {})
+          const bytes = before === undefined ? pack === undefined ? chunk : undefined : await before
+          if (bytes !== undefined) {
+            await put(connection.duplex, bytes)
+          }
+        }
         // One byte more than there should be, to see whether there is one.
         const options = { start: from, end: size, highWaterMark: bufferBytes, autoClose: false, signal }
         for await (const chunk of handle.createReadStream(options) as AsyncIterable<Buffer>) {
@@ -145,9 +161,10 @@ export const sendBytes = (
             throw new Spoke()
           }
           hash.update(chunk)
-          await put(connection.duplex, chunk)
+          await send(chunk)
           advance(chunk.length)
         }
+        await send(undefined)
         if (left > 0) {
           throw changed()
         }
@@ -181,7 +198,7 @@ export const saveBytes = (
   advance: (bytes: number) => void
 ): Effect.Effect<string, ConnectionError | FileError | TransferError> =>
   Effect.gen(function*() {
-    const { from, handle, hash, path, size, slowest, unwritable } = file
+    const { from, handle, hash, method, path, size, slowest, unwritable } = file
     let received = from
     yield* Effect.tryPromise({
       try: async () => {
@@ -200,7 +217,7 @@ export const saveBytes = (
           batchBytes = 0
         }
         try {
-          for await (const chunk of paced(take(connection.duplex, size - from, patienceMs), slowest)) {
+          for await (const { bytes: chunk } of paced(incoming(connection, size - from, method), slowest)) {
             hash.update(chunk)
             received += chunk.length
             advance(chunk.length)
@@ -224,6 +241,8 @@ export const saveBytes = (
             problem:
               `the sender is slower than ${slowest.bytes} bytes in ${slowest.inMs} ms, after ${received} of ${size}`
           })
+          : cause instanceof Compression.BadBlock
+          ? new TransferError({ path, problem: "arrived damaged: a compressed block cannot be read" })
           : isOwn(cause)
           ? cause
           : unwritable(cause)
@@ -251,8 +270,31 @@ export const saveBytes = (
 /** A sender that keeps a receiver waiting. */
 class Slow extends Error {}
 
+/** The plain bytes of a file as they come. */
+async function* incoming(
+  { duplex }: Tx3Connection,
+  size: number,
+  method: Compression.Method | undefined
+): AsyncGenerator<Compression.Unpacked, void> {
+  if (method !== undefined) {
+    return yield* Compression.unpack(duplex, size, { method, patienceMs })
+  }
+  for await (const bytes of take(duplex, size, patienceMs)) {
+    yield { bytes, came: bytes.length }
+  }
+}
+
+/**
+ * What plain bytes count for the pace beside the bytes that came for them. Zeros compress so well that a disk may be too slow to fill a
+ * connection, and a sender must not hold its place with next to nothing.
+ */
+const plainShare = 1 / 4096
+
 /** Passes chunks on. Rejects if the sender brings less than `bytes` in `inMs`; the time of the consumer does not count. */
-async function* paced(chunks: AsyncGenerator<Buffer, void>, { bytes, inMs }: Pace): AsyncGenerator<Buffer, void> {
+async function* paced(
+  chunks: AsyncGenerator<Compression.Unpacked, void>,
+  { bytes, inMs }: Pace
+): AsyncGenerator<Compression.Unpacked, void> {
   let [waitedMs, brought] = [0, 0]
   while (true) {
     const began = performance.now()
@@ -261,7 +303,7 @@ async function* paced(chunks: AsyncGenerator<Buffer, void>, { bytes, inMs }: Pac
       return
     }
     waitedMs += performance.now() - began
-    brought += next.value.length
+    brought += next.value.came + next.value.bytes.length * plainShare
     if (waitedMs >= inMs) {
       if (brought < bytes) {
         throw new Slow()

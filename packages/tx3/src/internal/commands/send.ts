@@ -10,6 +10,7 @@ import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
 import * as Code from "@tx3/reach/Code"
 import * as FileTransfer from "@tx3/reach/FileTransfer"
 import * as Meeting from "@tx3/reach/Meeting"
+import * as Proxy from "@tx3/sockets/Proxy"
 import * as Arr from "effect/Array"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
@@ -27,7 +28,8 @@ import { progressBar } from "../progressBar.js"
 import { registrations, tell } from "../tell.js"
 import { printTransferred } from "../transferred.js"
 
-export const run = ({ dryRun, identity, name, via, words }: {
+export const run = ({ compress, dryRun, identity, name, via, words }: {
+  readonly compress: boolean
   readonly dryRun: boolean
   readonly identity: Option.Option<string>
   readonly name: Option.Option<string>
@@ -64,7 +66,7 @@ export const run = ({ dryRun, identity, name, via, words }: {
     const node = yield* connectingNode(identity)
     const destination = yield* toReceiver(node)
     for (const [index, source] of sources.entries()) {
-      const sent = yield* sendPatiently(node, destination, source, sources.length - 1 - index)
+      const sent = yield* sendPatiently(node, destination, source, { compress, more: sources.length - 1 - index })
       yield* Effect.forEach(sent, printTransferred, { discard: true })
     }
   }).pipe(Effect.scoped)
@@ -169,7 +171,7 @@ const sendPatiently = (
   node: Tx3Node.Tx3Node["Type"],
   destination: Tx3Node.Destination,
   source: FileTransfer.Source,
-  more: number
+  options: Pick<FileTransfer.SendOptions, "compress" | "more">
 ) =>
   Effect.gen(function*() {
     const currentTimeMillis = MonotonicTime.millis(yield* Effect.clock)
@@ -183,7 +185,7 @@ const sendPatiently = (
         advance(bytes)
       })
     const once = Effect.flatMap(node.connect(destination), (connection) =>
-      FileTransfer.send(connection, source, progress, { more, onAccepted: gotOn }).pipe(
+      FileTransfer.send(connection, source, progress, { ...options, onAccepted: gotOn }).pipe(
         Effect.tapError(() =>
           connection.reset
         ),
@@ -200,5 +202,6 @@ const sendPatiently = (
   })
 
 const isPassing = (error: Failure) =>
-  error._tag === "DialError" || error._tag === "NoneReachable" || error._tag === "PeerUnavailable" ||
+  (error._tag === "ProxyError" && Proxy.mayPass(error)) || error._tag === "DialError" ||
+  error._tag === "NoneReachable" || error._tag === "PeerUnavailable" ||
   ((error._tag === "ConnectionError" || error._tag === "TransferError") && FileTransfer.isInterruption(error))
