@@ -19,7 +19,9 @@ const tell = (event: Expose.Event) =>
         yield* Console.log(`${passage.peer} ${how} after ${ms} ms, ${fromPeer} bytes from it and ${toPeer} to it`)
       }),
     Refused: ({ peer }) => Console.log(`${peer} was refused`),
-    Unavailable: ({ because, peer }) => Console.log(`${peer} came in vain: ${because.message}`)
+    Unavailable: ({ because, peer }) => Console.log(`${peer} came in vain: ${because.message}`),
+    Mismatched: ({ peer }) => Console.log(`${peer} came for a service of another kind`),
+    Denied: ({ because, peer }) => Console.log(`${peer} came in vain: ${because.message}`)
   })
 
 const program = Effect.gen(function*() {

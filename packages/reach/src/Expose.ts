@@ -1,6 +1,6 @@
 /**
  * Makes a service of this machine, which knows nothing of tx3, reachable at a node's addresses: each connection that comes in
- * and may, is carried on to the service over a connection of its own. Both end with the passage, and all with `serve`.
+ * and may, is carried on to the service over a connection of its own, or to a UDP service from a port of its own. Both end with the passage, and all with `serve`.
  */
 import { NodeConfig } from "@tx3/node/NodeConfig"
 import type { Tx3Connection } from "@tx3/node/Tx3Connection"
@@ -8,17 +8,23 @@ import type { Tx3Node } from "@tx3/node/Tx3Node"
 import type { CertDigest } from "@tx3/protocol/CertDigest"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
-import type { LocalEndpoint, LocalError } from "./LocalEndpoint.js"
+import * as Udp from "./internal/udp.js"
+import * as UdpExpose from "./internal/udpExpose.js"
+import type { LocalEndpoint } from "./LocalEndpoint.js"
 import * as Local from "./LocalEndpoint.js"
+import { LocalError } from "./LocalEndpoint.js"
 import * as Passage from "./Passage.js"
-import { send as refuse } from "./Refusal.js"
+import { linger, send as refuse } from "./Refusal.js"
+import * as Socks from "./Socks.js"
 
 /**
  * The events of an exposed service:
  *
  * - `Opened`, `Closed`: a passage began, and ended;
  * - `Refused`: a peer that may not connect was told so. The service was not connected to;
- * - `Unavailable`: the service did not accept a connection, and the peer was told so.
+ * - `Unavailable`: the service did not accept a connection, and the peer was told so; or nothing listens at a UDP service;
+ * - `Mismatched`: a peer connected as to a TCP service, the service is a UDP one or a SOCKS5 proxy, and the peer was told so;
+ * - `Denied`: a peer asked a SOCKS5 proxy for a destination that is not in its list, and was told so.
  *
  * @since 0.1.0
  * @category models
@@ -28,6 +34,8 @@ export type Event =
   | Data.TaggedEnum<{
     Refused: { readonly peer: CertDigest }
     Unavailable: { readonly peer: CertDigest; readonly because: LocalError }
+    Mismatched: { readonly peer: CertDigest; readonly service: "udp" | "socks" }
+    Denied: { readonly peer: CertDigest; readonly because: Socks.Denied }
   }>
 
 /**
@@ -47,7 +55,8 @@ export const Event = Data.taggedEnum<Event>()
 export interface Options {
   readonly node: Tx3Node["Type"]
 
-  readonly service: LocalEndpoint
+  /** An endpoint, or a SOCKS5 proxy, which should not be for every peer. */
+  readonly service: LocalEndpoint | Socks.Socks
 
   /** Whether a peer may connect, asked for each connection before the service is connected to. Default: every peer may. */
   readonly allows?: ((peer: CertDigest) => Effect.Effect<boolean>) | undefined
@@ -99,8 +108,15 @@ export const serve = (options: Options): Effect.Effect<never> => {
         return yield* refuse(connection, "not-allowed")
       }
       const { attemptTimeoutMs } = yield* NodeConfig
-      yield* Local.connect(service, attemptTimeoutMs).pipe(
-        Effect.flatMap((local) => Effect.raceFirst(Passage.run({ connection, local, onEvent }), revoked(peer))),
+      const carried = service._tag === "Socks"
+        ? carryRequested(connection, service, attemptTimeoutMs)
+        : service._tag === "Udp"
+        ? carryDatagrams(connection, service, attemptTimeoutMs)
+        : Effect.flatMap(
+          Local.connect(service, attemptTimeoutMs),
+          (local) => Passage.run({ connection, local, onEvent })
+        )
+      yield* Effect.raceFirst(carried, revoked(peer)).pipe(
         Effect.catchTag("LocalError", (because) =>
           Effect.zipRight(
             onEvent(Event.Unavailable({ peer, because })),
@@ -108,6 +124,46 @@ export const serve = (options: Options): Effect.Effect<never> => {
           ))
       )
     })
+
+  const carryRequested = (connection: Tx3Connection, socks: Socks.Socks, timeoutMs: number) => {
+    const peer = connection.remoteDigest
+    const tell = (event: Event) => Effect.zipRight(onEvent(event), linger(connection))
+    return Socks.accept(connection, socks, timeoutMs).pipe(
+      Effect.flatMap((local) => Passage.run({ connection, local, onEvent })),
+      Effect.catchTags({
+        ConnectionError: () => connection.reset,
+        Denied: (because) => tell(Event.Denied({ peer, because })),
+        // The reply of SOCKS5 has told the peer.
+        LocalError: (because) => tell(Event.Unavailable({ peer, because })),
+        NoSocks: () => tell(Event.Mismatched({ peer, service: "socks" }))
+      })
+    )
+  }
+
+  const carryDatagrams = (
+    connection: Tx3Connection,
+    endpoint: Extract<LocalEndpoint, { readonly _tag: "Udp" }>,
+    timeoutMs: number
+  ) => {
+    const peer = connection.remoteDigest
+    const unreachable = (cause: unknown) =>
+      new LocalError({ action: "connect to", endpoint: Local.format(endpoint), cause })
+    return Effect.mapError(Udp.connect(endpoint, timeoutMs), ({ cause }) => unreachable(cause)).pipe(
+      Effect.flatMap((socket) =>
+        UdpExpose.run({
+          connection,
+          ownDigest: node.digest,
+          socket,
+          onEvent,
+          onUnavailable: (cause) => onEvent(Event.Unavailable({ peer, because: unreachable(cause) }))
+        })
+      ),
+      Effect.catchTags({
+        ConnectionError: () => connection.reset,
+        NoDatagrams: () => Effect.zipRight(onEvent(Event.Mismatched({ peer, service: "udp" })), linger(connection))
+      })
+    )
+  }
 
   return node.serve(handle)
 }

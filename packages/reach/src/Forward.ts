@@ -1,12 +1,13 @@
 /**
  * Makes what a node exposes reachable on this machine, for programs which know nothing of tx3: each connection that is made
- * to a local endpoint is carried on to the node over a connection of its own. Both end with the passage, and the listener
- * and all passages with the scope that `listen` was called in.
+ * to a local endpoint is carried on to the node over a connection of its own, and so is each flow of datagrams that comes to a
+ * UDP endpoint. Both end with the passage, and the listener and all passages with the scope that `listen` was called in.
  */
 import * as duplex from "@tx3/node/Duplex"
-import type { ConnectError } from "@tx3/node/NodeError"
+import type { ConnectError, ConnectionError } from "@tx3/node/NodeError"
 import type { Destination, Tx3Node } from "@tx3/node/Tx3Node"
 import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
+import * as Proxy from "@tx3/sockets/Proxy"
 import * as Reset from "@tx3/sockets/Reset"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
@@ -14,16 +15,21 @@ import * as FiberSet from "effect/FiberSet"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type * as net from "node:net"
-import type { LocalEndpoint, LocalError } from "./LocalEndpoint.js"
+import type { NoDatagrams } from "./Datagrams.js"
+import * as UdpForward from "./internal/udpForward.js"
+import type { LocalEndpoint } from "./LocalEndpoint.js"
 import * as Local from "./LocalEndpoint.js"
+import { LocalError } from "./LocalEndpoint.js"
 import * as Passage from "./Passage.js"
+import type { Refused } from "./Refusal.js"
 
 /**
  * The events of a forwarding:
  *
  * - `Opened`, `Closed`: a passage began, and ended;
  * - `Waiting`: a local connection was made, but its node is not there; it is tried again for a while;
- * - `Failed`: a local connection was made, and its node could not be connected to; the connection was reset.
+ * - `Failed`: a local connection was made, and its node could not be connected to; the connection was reset. Or datagrams came,
+ *   and their node could not be connected to, refused them, or does not take datagrams; they were dropped.
  *
  * @since 0.1.0
  * @category models
@@ -32,7 +38,7 @@ export type Event =
   | Passage.Event
   | Data.TaggedEnum<{
     Waiting: { readonly because: ConnectError }
-    Failed: { readonly because: ConnectError }
+    Failed: { readonly because: ConnectError | ConnectionError | NoDatagrams | Refused }
   }>
 
 /**
@@ -134,6 +140,20 @@ export const listen = (options: Options): Effect.Effect<LocalEndpoint, LocalErro
         Effect.ignore
       )
 
+    if (Local.$is("Udp")(endpoint)) {
+      const port = yield* Effect.mapError(
+        UdpForward.listen({
+          ...endpoint,
+          connect,
+          ownDigest: node.digest,
+          onAnswer: onAnswer ?? Effect.void,
+          onEvent,
+          onFailed: (because) => onEvent(Event.Failed({ because }))
+        }),
+        ({ cause }) => new LocalError({ action: "listen at", endpoint: Local.format(endpoint), cause })
+      )
+      return Local.Udp({ ...endpoint, port })
+    }
     const run = yield* FiberSet.makeRuntime()
     return yield* Local.listen(endpoint, (local) => void run(handle(local)))
   })
@@ -142,6 +162,8 @@ export const listen = (options: Options): Effect.Effect<LocalEndpoint, LocalErro
 const maxWaiting = 64
 
 /** A node may come back, and a relay that has no place for one more peer may have one in a moment. */
-const mayPass = ({ _tag }: ConnectError) => ["DialError", "NoneReachable", "PeerUnavailable"].includes(_tag)
+const mayPass = (error: ConnectError) =>
+  ["DialError", "NoneReachable", "PeerUnavailable"].includes(error._tag) ||
+  (error._tag === "ProxyError" && Proxy.mayPass(error))
 
 const everyWhile = Schedule.jittered(Schedule.union(Schedule.exponential(100), Schedule.spaced(1_000)))

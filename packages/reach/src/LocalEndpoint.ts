@@ -1,6 +1,6 @@
 /**
- * Where a program of this machine, or of its network, takes connections or opens them: HOST:PORT or unix:PATH. Sockets and
- * listeners end with the scope they were opened in.
+ * Where a program of this machine, or of its network, takes connections or opens them: HOST:PORT or unix:PATH. Or where it takes
+ * datagrams: udp:HOST:PORT. Sockets and listeners end with the scope they were opened in.
  */
 import { hostPort } from "@tx3/protocol/Address"
 import * as DeadPeers from "@tx3/sockets/DeadPeers"
@@ -17,7 +17,7 @@ import type * as Scope from "effect/Scope"
 import * as net from "node:net"
 
 /**
- * A TCP endpoint, its host without brackets, or a unix socket's path.
+ * A TCP or UDP endpoint, its host without brackets, or a unix socket's path.
  *
  * @since 0.1.0
  * @category models
@@ -25,6 +25,7 @@ import * as net from "node:net"
 export type LocalEndpoint = Data.TaggedEnum<{
   Tcp: { readonly host: string; readonly port: number }
   Unix: { readonly path: string }
+  Udp: { readonly host: string; readonly port: number }
 }>
 
 /**
@@ -33,7 +34,7 @@ export type LocalEndpoint = Data.TaggedEnum<{
  * @since 0.1.0
  * @category constructors
  */
-export const { $is, $match, Tcp, Unix } = Data.taggedEnum<LocalEndpoint>()
+export const { $is, $match, Tcp, Udp, Unix } = Data.taggedEnum<LocalEndpoint>()
 
 /**
  * A text that names no endpoint, or one that this system cannot have, as `problem` says.
@@ -49,7 +50,7 @@ export class LocalEndpointError extends Schema.TaggedError<LocalEndpointError>("
     return this.problem === undefined
       ? `${
         JSON.stringify(this.input)
-      } is no endpoint; write HOST:PORT, as 127.0.0.1:22 or [::1]:22, a port of 127.0.0.1 alone, or unix:PATH`
+      } is no endpoint; write HOST:PORT, as 127.0.0.1:22 or [::1]:22, a port of 127.0.0.1 alone, udp:HOST:PORT, or unix:PATH`
       : `cannot use ${this.input}: ${this.problem}`
   }
 }
@@ -86,7 +87,8 @@ const problemOf = (cause: unknown) => {
 }
 
 /**
- * Reads HOST:PORT, with an IPv6 address in brackets, unix:PATH, or a port of 127.0.0.1 alone. Refuses a path that no socket can have on `platform`.
+ * Reads HOST:PORT, with an IPv6 address in brackets, unix:PATH, or a port of 127.0.0.1 alone; behind `udp:` a UDP one. Refuses a
+ * path that no socket can have on `platform`.
  *
  * @since 0.1.0
  * @category parsing
@@ -102,13 +104,14 @@ export const parse = (
       ? Either.right(Unix({ path }))
       : Either.left(new LocalEndpointError({ input, problem }))
   }
+  const [, udp, place] = /^(udp:)?(.*)$/s.exec(input)!
   const [, ipv6, name, digits] =
-    /^(?:\[([\da-fA-F:.]+)\]|([\w.-]+)):(\d{1,5})$/.exec(/^\d+$/.test(input) ? `127.0.0.1:${input}` : input) ?? []
+    /^(?:\[([\da-fA-F:.]+)\]|([\w.-]+)):(\d{1,5})$/.exec(/^\d+$/.test(place!) ? `127.0.0.1:${place}` : place!) ?? []
   const host = ipv6 ?? name
   const port = Number(digits)
   return host === undefined || (ipv6 !== undefined && !net.isIPv6(ipv6)) || port > 65_535
     ? Either.left(new LocalEndpointError({ input }))
-    : Either.right(Tcp({ host, port }))
+    : Either.right((udp === undefined ? Tcp : Udp)({ host, port }))
 }
 
 /**
@@ -119,6 +122,7 @@ export const parse = (
  */
 export const format: (endpoint: LocalEndpoint) => string = $match({
   Tcp: ({ host, port }) => hostPort(host, port),
+  Udp: ({ host, port }) => `udp:${hostPort(host, port)}`,
   Unix: ({ path }) => `unix:${path}`
 })
 
@@ -132,7 +136,7 @@ const refusePath = (action: LocalError["action"], endpoint: LocalEndpoint) => {
 }
 
 /**
- * Opens a connection, half-open and unread. `timeoutMs` is for all of it; of several addresses of a name the first that answers
+ * Opens a connection, half-open and unread. To a UDP endpoint there is none. `timeoutMs` is for all of it; of several addresses of a name the first that answers
  * is taken. The scope resets it unless both directions have ended by then.
  *
  * @since 0.1.0
@@ -149,6 +153,7 @@ export const connect = (
           Dial.connect({ ...endpoint, attemptTimeoutMs: timeoutMs, timeoutMs }).pipe(
             Effect.map(({ socket }) => watched(socket))
           ),
+        Udp: () => noConnections("connect to", endpoint),
         Unix: ({ path }) => connectUnix(path, timeoutMs)
       })
     ),
@@ -168,6 +173,11 @@ const watched = (socket: net.Socket) => {
   DeadPeers.watch(socket)
   return socket
 }
+
+const noConnections = (action: LocalError["action"], endpoint: LocalEndpoint) =>
+  Effect.fail(
+    new LocalError({ action, endpoint: format(endpoint), cause: new Error("UDP has datagrams, and no connections") })
+  )
 
 class UnixError extends Data.TaggedError("UnixError")<{ readonly error: Error }> {}
 
@@ -212,10 +222,14 @@ export const listen = (
           Tcp({ host, port })
         )
       ),
+    Udp: (endpoint) => noConnections("listen at", endpoint),
     Unix: (endpoint) => Effect.as(listenAt(endpoint, onConnection), endpoint)
   })
 
-const listenAt = (endpoint: LocalEndpoint, onConnection: (socket: net.Socket) => void) =>
+const listenAt = (
+  endpoint: Exclude<LocalEndpoint, { readonly _tag: "Udp" }>,
+  onConnection: (socket: net.Socket) => void
+) =>
   refusePath("listen at", endpoint).pipe(Effect.zipRight(Effect.acquireRelease(
     Effect.async<net.Server, LocalError>((resume) => {
       const server = net.createServer(
@@ -230,6 +244,7 @@ const listenAt = (endpoint: LocalEndpoint, onConnection: (socket: net.Socket) =>
       const listening = () => resume(Effect.succeed(server))
       $match(endpoint, {
         Tcp: ({ host, port }) => server.listen({ host, port }, listening),
+        Udp: () => server,
         Unix: ({ path }) => bindPrivately(path, () => server.listen({ path }, listening))
       })
     }),
@@ -245,10 +260,10 @@ const listenAt = (endpoint: LocalEndpoint, onConnection: (socket: net.Socket) =>
  */
 export const FromString: Schema.Schema<LocalEndpoint, string> = Schema.transformOrFail(
   Schema.String,
-  Schema.declare((input): input is LocalEndpoint => $is("Tcp")(input) || $is("Unix")(input)),
+  Schema.declare((input): input is LocalEndpoint => $is("Tcp")(input) || $is("Udp")(input) || $is("Unix")(input)),
   {
     strict: true,
     decode: (text, _, ast) => Either.mapLeft(parse(text), (error) => new ParseResult.Type(ast, text, error.message)),
     encode: (endpoint) => ParseResult.succeed(format(endpoint))
   }
-).annotations({ identifier: "LocalEndpointFromString", description: "HOST:PORT or unix:PATH" })
+).annotations({ identifier: "LocalEndpointFromString", description: "HOST:PORT, udp:HOST:PORT or unix:PATH" })

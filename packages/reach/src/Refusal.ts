@@ -15,12 +15,12 @@ import * as Stream from "effect/Stream"
 
 /**
  * Why a peer is refused: `not-allowed`, it is none of those who may connect; `unavailable`, the service behind the address
- * does not answer.
+ * does not answer. `datagrams` refuses those only that connect as to a TCP service: the service takes datagrams (`Datagrams`).
  *
  * @since 0.1.0
  * @category models
  */
-export type Reason = "not-allowed" | "unavailable"
+export type Reason = "not-allowed" | "unavailable" | "datagrams"
 
 /**
  * The other end has refused this one.
@@ -31,20 +31,34 @@ export type Reason = "not-allowed" | "unavailable"
 export class Refused extends Schema.TaggedError<Refused>("@tx3/reach/Refused")("Refused", {
   /** The digest of this end, which is refused. */
   digest: Schema.String,
-  reason: Schema.Literal("not-allowed", "unavailable")
+  reason: Schema.Literal("not-allowed", "unavailable", "datagrams")
 }) {
   override get message(): string {
-    return this.reason === "not-allowed"
-      ? `the other end does not allow ${this.digest}, which is you, to connect; ask its owner to allow that digest`
-      : "the other end is there, but the service behind it does not answer; ask its owner to start it"
+    switch (this.reason) {
+      case "not-allowed":
+        return `the other end does not allow ${this.digest}, which is you, to connect; ask its owner to allow that digest`
+      case "unavailable":
+        return "the other end is there, but the service behind it does not answer; ask its owner to start it"
+      case "datagrams":
+        return "the other end exposes a UDP service; reach it with tx3 forward ADDRESS --listen udp:127.0.0.1:PORT"
+    }
   }
 }
 
 /** The line that a refused peer is sent, in ASCII. */
-const lineOf = (digest: CertDigest, reason: Reason) =>
+const lineOf = (digest: CertDigest, reason: Exclude<Reason, "datagrams">) =>
   `tx3: refused ${digest}: ${
     reason === "not-allowed" ? "it is not allowed to connect here" : "the service does not answer"
   }\n`
+
+/**
+ * The line that begins an exchange of datagrams, with the digest of the end that it is sent to. The exposing end sends it first,
+ * and a peer that expects a stream of bytes takes it for a refusal.
+ *
+ * @since 0.1.0
+ * @category refusing
+ */
+export const datagramsLine = (digest: CertDigest): string => `tx3: datagrams 1 ${digest}\n`
 
 /** How long the peer's bytes are read after its refusal is sent. TCP would not deliver the line if they stayed unread. */
 const lingerMs = 5_000
@@ -57,11 +71,22 @@ const lingerBytes = 16 * 1024 * 1024
  * @since 0.1.0
  * @category refusing
  */
-export const send = (connection: Tx3Connection, reason: Reason): Effect.Effect<void> =>
+export const send = (connection: Tx3Connection, reason: Exclude<Reason, "datagrams">): Effect.Effect<void> =>
+  Effect.zipRight(
+    Effect.ignore(connection.write(Buffer.from(lineOf(connection.remoteDigest, reason)))),
+    linger(connection)
+  )
+
+/**
+ * Ends, and waits until the peer has ended too, for 5 s at most, so that it gets what was written.
+ *
+ * @since 0.1.0
+ * @category refusing
+ */
+export const linger = (connection: Tx3Connection): Effect.Effect<void> =>
   Effect.suspend(() => {
     let left = lingerBytes
-    return connection.write(Buffer.from(lineOf(connection.remoteDigest, reason))).pipe(
-      Effect.zipRight(connection.end),
+    return connection.end.pipe(
       Effect.zipRight(Stream.runDrain(Stream.takeUntil(connection.readable, ({ length }) => (left -= length) <= 0))),
       Effect.timeoutOption(lingerMs),
       Effect.ignore
@@ -86,7 +111,8 @@ export const isLoneZero = (bytes: Uint8Array): boolean => bytes.length === 1 && 
 /**
  * Reads the first bytes of a connection, until they cannot be a refusal any more, and returns them. The reader of the
  * connection must begin with them. Fails with {@link Refused} where they are one, from the line's first to its last byte and
- * with nothing behind it. A lone byte of 0 is returned when it has been the only one for half a second.
+ * with nothing behind it; behind the one for `datagrams` the connection stays open. A lone byte of 0 is returned when it has been
+ * the only one for half a second.
  *
  * @since 0.1.0
  * @category recognising
@@ -96,10 +122,12 @@ export const pass = (
   ownDigest: CertDigest
 ): Effect.Effect<Uint8Array, Refused | ConnectionError> =>
   Effect.gen(function*() {
-    const lines = (["not-allowed", "unavailable"] as const).map((reason) => ({
-      reason,
-      line: lineOf(ownDigest, reason)
-    }))
+    const greeting = datagramsLine(ownDigest)
+    const lines: ReadonlyArray<{ readonly reason: Reason; readonly line: string }> = [
+      { reason: "not-allowed", line: lineOf(ownDigest, "not-allowed") },
+      { reason: "unavailable", line: lineOf(ownDigest, "unavailable") },
+      { reason: "datagrams", line: greeting }
+    ]
     let bytes = Buffer.alloc(0)
     while (isLoneZero(bytes) || lines.some(({ line }) => line.startsWith(bytes.toString("latin1")))) {
       const read = duplex.read(connection.duplex)
@@ -117,6 +145,9 @@ export const pass = (
       }
       if (Either.isRight(more)) {
         bytes = Buffer.concat([bytes, more.right])
+        if (bytes.toString("latin1") === greeting) {
+          return yield* new Refused({ digest: ownDigest, reason: "datagrams" })
+        }
       } else if (Option.isSome(more.left)) {
         return yield* more.left.value
       } else {

@@ -35,6 +35,7 @@ import * as Forward from "./Forward.js"
 import * as KnownFile from "./KnownFile.js"
 import * as LocalEndpoint from "./LocalEndpoint.js"
 import type * as Passage from "./Passage.js"
+import type { Socks } from "./Socks.js"
 import * as UpFile from "./UpFile.js"
 import { UpFileError } from "./UpFile.js"
 import * as UpStatus from "./UpStatus.js"
@@ -79,7 +80,7 @@ const socketProblem = (path: string, cause: unknown) => folderProblemOf(path) ??
 interface Running {
   readonly name: string
   readonly kind: "expose" | "forward"
-  readonly endpoint: LocalEndpoint.LocalEndpoint
+  readonly endpoint: LocalEndpoint.LocalEndpoint | Socks
   readonly addresses: ReadonlyArray<string>
   readonly registrations: ReadonlyArray<RelayRegistration.RelayRegistration>
   readonly record: Record
@@ -272,10 +273,13 @@ export const start = (
       places: live.flatMap(({ running: { addresses, endpoint, kind, name } }) =>
         kind === "expose"
           ? addresses.map((at) => ({ name, at }))
-          : [{ name, at: LocalEndpoint.format(endpoint) }]
+          : [{ name, at: formatOf(endpoint) }]
       )
     }
   })
+
+const formatOf = (endpoint: LocalEndpoint.LocalEndpoint | Socks) =>
+  endpoint._tag === "Socks" ? `socks to ${endpoint.to.entries.join(" ")}` : LocalEndpoint.format(endpoint)
 
 type Lists = SubscriptionRef.SubscriptionRef<Option.Option<AllowList.Allows>>
 
@@ -403,6 +407,8 @@ const observe = (reporter: Reporter) => {
         break
       case "Refused":
       case "Unavailable":
+      case "Mismatched":
+      case "Denied":
       case "Failed":
         record.failed++
     }
@@ -437,7 +443,7 @@ const statusOf = (options: {
           return {
             name,
             kind,
-            endpoint: LocalEndpoint.format(endpoint),
+            endpoint: formatOf(endpoint),
             addresses,
             registrations: yield* Effect.forEach(registrations, ({ relay, state }) =>
               Effect.map(state.get, (state) => ({ relay: relay.toString(), state: stateOf(state, beginOf) }))),

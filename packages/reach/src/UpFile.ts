@@ -16,8 +16,10 @@ import * as Option from "effect/Option"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import * as Yaml from "yaml"
+import * as Destinations from "./Destinations.js"
 import * as KnownFile from "./KnownFile.js"
 import * as LocalEndpoint from "./LocalEndpoint.js"
+import { Socks } from "./Socks.js"
 
 /**
  * A file that cannot be used: which, where in it, what is wrong, and what to do.
@@ -52,6 +54,22 @@ const listOf = (entry: Schema.Schema<string>, what: string) =>
 
 const Relays = listOf(BindAddress, "addresses, of relays or of this machine")
 
+/** An endpoint, or a SOCKS5 proxy whose destinations stand beside it. */
+const Service = Schema.transformOrFail(
+  Schema.String,
+  Schema.declare((input): input is "socks" | LocalEndpoint.LocalEndpoint =>
+    input === "socks" || Schema.is(Schema.typeSchema(LocalEndpoint.FromString))(input)
+  ),
+  {
+    strict: true,
+    decode: (text, _, ast) =>
+      text === "socks"
+        ? ParseResult.succeed<"socks" | LocalEndpoint.LocalEndpoint>("socks")
+        : Either.mapLeft(LocalEndpoint.parse(text), ({ message }) => new ParseResult.Type(ast, text, message)),
+    encode: (service) => ParseResult.succeed(service === "socks" ? service : LocalEndpoint.format(service))
+  }
+)
+
 /**
  * A service to expose.
  *
@@ -59,8 +77,10 @@ const Relays = listOf(BindAddress, "addresses, of relays or of this machine")
  * @category schemas
  */
 export const Exposed = Schema.Struct({
-  /** The service: HOST:PORT or unix:PATH. */
-  service: LocalEndpoint.FromString,
+  /** The service: HOST:PORT, udp:HOST:PORT or unix:PATH; or `socks`, a SOCKS5 proxy. */
+  service: Service,
+  /** The destinations that peers of a SOCKS5 proxy may connect to, as `Destinations` reads them. */
+  to: Schema.optional(Schema.Array(Schema.String)),
   /** The service's identity: a file of `tx3 keygen`. Default: the file's own `identity`. */
   identity: Schema.optional(Schema.String),
   /** Where it is reached, in place of the file's own `relays`. */
@@ -85,7 +105,7 @@ export const Forwarded = Schema.Struct({
     readable((text) => KnownFile.isName(text) ? Either.right(text) : Address.parseWithDigest(text)),
     "a node's addresses, or its name"
   ),
-  /** Where programs of this machine connect to it: HOST:PORT or unix:PATH. */
+  /** Where programs of this machine connect to it: HOST:PORT, udp:HOST:PORT or unix:PATH. */
   listen: LocalEndpoint.FromString,
   /** The identity to connect with. Default: the file's own `identity`, or a new one at each start. */
   identity: Schema.optional(Schema.String),
@@ -128,7 +148,7 @@ export interface Up {
   readonly known: Option.Option<string>
   readonly expose: ReadonlyArray<{
     readonly name: string
-    readonly service: LocalEndpoint.LocalEndpoint
+    readonly service: LocalEndpoint.LocalEndpoint | Socks
     readonly identity: string
     readonly relays: ReadonlyArray<string>
     readonly allow: ReadonlyArray<string> | undefined
@@ -188,6 +208,26 @@ export const read = (
           ({ message }) => fail(`${place}: ${message}`)
         )
         : Either.right(endpoint)
+    const serviceAt = ({ allow, allowFile, service, to }: typeof Exposed.Type, place: string) => {
+      if (service !== "socks") {
+        return to === undefined
+          ? endpointAt(service, `${place}.service`)
+          : Either.left(fail(`${place}.to: goes with service: socks alone`))
+      }
+      if (allow === undefined && allowFile === undefined) {
+        return Either.left(
+          fail(
+            `${place}.allow: is missing; a SOCKS5 proxy is never for everyone, so say who may connect here or in allowFile`
+          )
+        )
+      }
+      return to === undefined || to.length === 0
+        ? Either.left(fail(`${place}.to: is missing; say what may be connected to, as ["192.168.1.0/24:22,80"]`))
+        : Either.mapBoth(Destinations.parse(to), {
+          onLeft: ({ message }) => fail(`${place}.to: ${message}`),
+          onRight: (to) => new Socks({ to })
+        })
+    }
     const expose = yield* Effect.forEach(Object.entries(up.expose), ([name, exposed]) =>
       Effect.gen(function*() {
         const identity = exposed.identity ?? up.identity
@@ -207,7 +247,7 @@ export const read = (
           relays,
           allow: exposed.allow,
           allowTruncated: exposed.allowTruncated ?? false,
-          service: yield* endpointAt(exposed.service, `expose.${name}.service`),
+          service: yield* serviceAt(exposed, `expose.${name}`),
           identity: at(identity),
           allowFile: Option.map(Option.fromNullable(exposed.allowFile), at)
         }

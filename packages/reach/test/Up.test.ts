@@ -8,6 +8,7 @@ import * as Reset from "@tx3/sockets/Reset"
 import * as programs from "@tx3/testing/builtPrograms"
 import { localServer, portOf } from "@tx3/testing/localServer"
 import { Deferred, Effect, FiberSet, Logger, Option, type Scope } from "effect"
+import * as dgram from "node:dgram"
 import { once } from "node:events"
 import { writeFileSync } from "node:fs"
 import * as net from "node:net"
@@ -75,6 +76,65 @@ describe("Up", () => {
           assert.strictEqual(found.length, 4)
           assert.isTrue(found.every((age) => age >= 0 && age < 3_000_000), `${found}`)
         }
+      }).pipe(Effect.provide(NodeContext.layer))
+    ).pipe(Effect.provide(Logger.remove(Logger.defaultLogger))))
+
+  it.scopedLive("runs a UDP service and a SOCKS5 proxy", () =>
+    withRelay((relay) =>
+      Effect.gen(function*() {
+        const folder = yield* programs.temporaryFolder
+        const file = join(folder, "tx3.yml")
+        const [udp, lan] = yield* Effect.forEach(["udp.pem", "lan.pem"], (name) =>
+          IdentityFile.create(join(folder, name)))
+        const me = yield* IdentityFile.create(join(folder, "me.pem"))
+        const socket = yield* Effect.acquireRelease(
+          Effect.sync(() =>
+            dgram.createSocket("udp4")
+          ),
+          (socket) => Effect.sync(() => socket.close())
+        )
+        socket.on("message", (datagram, { address, port }) => socket.send(`${datagram} back`, port, address))
+        yield* Effect.async<void>((resume) => void socket.bind(0, "127.0.0.1", () => resume(Effect.void)))
+        const web = yield* serving((socket) => void socket.pipe(socket))
+        const to = (digest: typeof me.digest) => `['${relay.withDigest(digest)}']`
+        writeFileSync(
+          file,
+          `{ relays: ['${relay}'], identity: me.pem, expose: { ` +
+            `dns: { service: 'udp:127.0.0.1:${socket.address().port}', identity: udp.pem, allow: [${me.digest}] }, ` +
+            `lan: { service: socks, to: ['127.0.0.1:${web}'], identity: lan.pem, allow: [${me.digest}] } }, forward: { ` +
+            `dnsHere: { to: ${to(udp!.digest)}, listen: 'udp:127.0.0.1:0' }, ` +
+            `lanHere: { to: ${to(lan!.digest)}, listen: '127.0.0.1:0' } } }`
+        )
+        const { places } = yield* started(file)
+        const portOfPlace = (name: string) => portIn(places.find((place) => place.name === name)!.at)
+        const client = yield* Effect.acquireRelease(
+          Effect.sync(() => dgram.createSocket("udp4")),
+          (client) => Effect.sync(() => client.close())
+        )
+        const answer = yield* Effect.async<string>((resume) => {
+          client.once("message", (datagram) => resume(Effect.succeed(datagram.toString())))
+          client.send("there and", portOfPlace("dnsHere"), "127.0.0.1")
+        })
+        assert.strictEqual(answer, "there and back")
+        const socks = yield* connectedTo(portOfPlace("lanHere"))
+        const reply = yield* Effect.async<Buffer>((resume) => {
+          let came = Buffer.alloc(0)
+          socks.on("data", (chunk) => {
+            came = Buffer.concat([came, chunk])
+            if (came.length === 16) {
+              resume(Effect.succeed(came))
+            }
+          })
+          socks.write(Buffer.from([5, 1, 0, 5, 1, 0, 1, 127, 0, 0, 1, web >> 8, web & 0xff, ...Buffer.from("echo")]))
+        })
+        assert.strictEqual(reply.subarray(12).toString(), "echo")
+        const { services } = yield* UpStatus.ask((yield* UpFile.read(file)).status)
+        assert.deepStrictEqual(services.map(({ endpoint }) => endpoint.replace(/\d+$/, "")), [
+          "udp:127.0.0.1:",
+          "socks to 127.0.0.1:",
+          "udp:127.0.0.1:",
+          "127.0.0.1:"
+        ])
       }).pipe(Effect.provide(NodeContext.layer))
     ).pipe(Effect.provide(Logger.remove(Logger.defaultLogger))))
 

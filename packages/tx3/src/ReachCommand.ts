@@ -23,19 +23,35 @@ const via = repeatable("via").pipe(
 )
 
 const service = argument("SERVICE").pipe(
-  Args.withDescription("What to expose: HOST:PORT, as 192.168.1.7:80, a PORT of 127.0.0.1 alone, or unix:PATH")
+  Args.withDescription(
+    "What to expose: HOST:PORT, as 192.168.1.7:80, a PORT of 127.0.0.1 alone, unix:PATH, udp:HOST:PORT, or socks, a SOCKS5 " +
+      "proxy that connects to what --to allows"
+  )
+)
+
+const to = repeatable("to").pipe(
+  Options.withPseudoName("RANGE:PORTS"),
+  Options.withDescription(
+    "With socks: what peers may connect to, as 192.168.1.0/24:22,80 or [fd00::/8]:443, * for all ports; may be repeated"
+  ),
+  Options.repeated
 )
 
 const expose = Command.make(
   "expose",
-  { identity, via, allow, allowFile, allowTruncated, known, qr, service },
+  { identity, via, allow, allowFile, allowTruncated, known, qr, to, service },
   later(() => import("./internal/commands/expose.js"))
 ).pipe(
   Command.withDescription(described(
     "Makes a service of this machine reachable, and prints its address when it is. The service sees connections from this " +
       "machine, and nothing of peers that are not allowed. Registers again by itself whenever a relay is lost.",
     ["tx3 expose 22 --via RELAY --identity ssh.pem", "Anyone who knows the address may connect to sshd"],
-    ["tx3 expose 80 --via RELAY --identity web.pem --allow DIGEST", "Only the node with this digest may"]
+    ["tx3 expose 80 --via RELAY --identity web.pem --allow DIGEST", "Only the node with this digest may"],
+    ["tx3 expose udp:127.0.0.1:51820 --via RELAY --identity wg.pem", "A UDP service, here WireGuard"],
+    [
+      "tx3 expose socks --to 192.168.1.0/24:22,80 --allow DIGEST --via RELAY --identity lan.pem",
+      "A SOCKS5 proxy into a network"
+    ]
   ))
 )
 
@@ -52,7 +68,7 @@ const listen = Options.text("listen").pipe(
   Options.withPseudoName("ENDPOINT"),
   Options.withDescription(
     "Where programs of this machine connect to: HOST:PORT, as 0.0.0.0:2222, a PORT of 127.0.0.1 alone, 0 for any free " +
-      "one, or unix:PATH"
+      "one, unix:PATH, or udp:HOST:PORT for a UDP service"
   )
 )
 
@@ -64,7 +80,8 @@ const forward = Command.make(
   Command.withDescription(described(
     "Makes what a node exposes reachable on this machine, and prints where: each connection there is one to the address. " +
       "Nothing is connected before the first.",
-    ["tx3 forward ADDRESS --listen 2222", "Then: ssh -p 2222 127.0.0.1"]
+    ["tx3 forward ADDRESS --listen 2222", "Then: ssh -p 2222 127.0.0.1"],
+    ["tx3 forward ADDRESS --listen udp:127.0.0.1:51820", "A UDP service: each local port that sends is one connection"]
   ))
 )
 

@@ -13,6 +13,7 @@ Program.run({
   usageErrors: [
     "AddressError",
     "CodeError",
+    "DestinationError",
     "FileExists",
     "IdentityFileError",
     "ListError",

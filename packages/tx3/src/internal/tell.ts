@@ -80,6 +80,8 @@ export const events = (tell: Tell, names: KnownFile.Names) => {
     (more) => `; and so were ${more} more connections since the last that was told of`
   )
 
+  const tellDenied = throttled(tell, (more) => `; and so for ${more} more since the last that was told of`)
+
   return (event: Expose.Event | Forward.Event): Effect.Effect<void> => {
     switch (event._tag) {
       case "Opened":
@@ -101,6 +103,18 @@ export const events = (tell: Tell, names: KnownFile.Names) => {
         )
       case "Unavailable":
         return Effect.flatMap(nameOf(event.peer), (name) => tell(`${event.because.message}; ${name} wanted it`))
+      case "Mismatched":
+        return Effect.flatMap(
+          nameOf(event.peer),
+          (name) =>
+            tell(
+              event.service === "udp"
+                ? `${name} connected as to a TCP service, and was told that this is a UDP one`
+                : `${name} connected, but spoke no SOCKS5, or asked for more than to connect`
+            )
+        )
+      case "Denied":
+        return Effect.flatMap(nameOf(event.peer), (name) => tellDenied(`${event.because.message}; ${name} wanted it`))
       case "Waiting":
         return tell(`${event.because.message}; trying again for a while`)
       case "Failed":

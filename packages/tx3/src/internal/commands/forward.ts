@@ -33,7 +33,7 @@ export const run = ({ addresses, allowTruncated, identity, known, listen, name }
       endpoint: at,
       onAnswer: introduce,
       onEvent: (event) =>
-        event._tag === "Closed" && event.because?._tag === "Refused"
+        (event._tag === "Closed" || event._tag === "Failed") && event.because?._tag === "Refused"
           ? Effect.zipRight(introduce, toldOf(event))
           : toldOf(event)
     })
