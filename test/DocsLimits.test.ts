@@ -17,6 +17,11 @@ const exceptions = [
   "newCertificate.ts ownBytes", // a format
   "derivedIdentity.ts keyBytes", // FIPS 186-5's
   ...["shareBytes", "tagBytes", "hashInputBytes"].map((name) => `cpace.ts ${name}`), // CPace's
+  "Socks.ts version", // the protocol's
+  "compression.ts headerBytes", // a format
+  "compression.ts compressedBit", // a format
+  "datagramFrames.ts lengthBytes", // a format
+  "datagramFrames.ts maxDatagramBytes", // what the format has room for
   "RelayFile.ts defaultPort",
   "VolumeQuota.ts dayMs", // a unit
   "budget.ts second", // a unit

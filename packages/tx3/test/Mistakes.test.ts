@@ -13,11 +13,19 @@ const other = "A-QcFGPwYeiJyjqVeuDYTZoCRjvFBD_e9gbWLhDBkdo"
 const relay = `tx3-rst://127.0.0.1:1/${digest}`
 
 /** Words of the lines below. */
-const short: Record<string, string> = { RELAY: "<relay>", OTHER: "<other relay>" }
+const short: Record<string, string> = {
+  FAR: "<far relay>",
+  RELAY: "<relay>",
+  OTHER: "<other relay>",
+  DIGEST: "<digest>"
+}
 
 /** Replaces what a line of the tables writes short, and DIR by the folder that the test made. */
 const whole = (text: string, folder: string) =>
-  text.replaceAll("<relay>", relay).replaceAll("<other relay>", relay.replace(digest, other)).replaceAll(
+  text.replaceAll("<far relay>", relay.replace("127.0.0.1", "far.example")).replaceAll("<relay>", relay).replaceAll(
+    "<other relay>",
+    relay.replace(digest, other)
+  ).replaceAll(
     "<digest>",
     digest
   )
@@ -169,11 +177,36 @@ const mistakes: ReadonlyArray<readonly [line: string, message: string]> = [
     "<other relay> is the address of another node than <relay>; give addresses of one node, which end in the same digest"
   ],
   ["connect RELAY", "cannot connect to 127.0.0.1:1 (connection refused); is it running and reachable?"],
+  [
+    "HTTPS_PROXY=ftp://me:secret@127.0.0.1:1 connect FAR",
+    "HTTPS_PROXY: the scheme ftp is unknown; write http://HOST:PORT or socks5://HOST:PORT, with USER:PASSWORD@ before HOST where the proxy wants it"
+  ],
+  [
+    "ALL_PROXY=socks5://me:secret@127.0.0.1:99999 connect FAR",
+    "ALL_PROXY: it is no URL of a proxy; write http://HOST:PORT or socks5://HOST:PORT, with USER:PASSWORD@ before HOST where the proxy wants it"
+  ],
+  [
+    "HTTPS_PROXY=http://127.0.0.1:1/path connect FAR",
+    "HTTPS_PROXY: there must be a host and a port, and nothing behind them; write http://HOST:PORT or socks5://HOST:PORT, with USER:PASSWORD@ before HOST where the proxy wants it"
+  ],
+  [
+    "HTTPS_PROXY=http://me:secret@127.0.0.1:1 connect FAR",
+    "cannot connect to the proxy http://127.0.0.1:1 (connection refused); set HTTPS_PROXY or ALL_PROXY to another, or name the host of far.example:1 in NO_PROXY to go around it"
+  ],
+  [
+    "HTTPS_PROXY=http://127.0.0.1:2 connect RELAY",
+    "cannot connect to 127.0.0.1:1 (connection refused); is it running and reachable?"
+  ],
   ["connect --identity DIR/none.pem RELAY", "DIR/none.pem: there is no such file; make one with: tx3 keygen FILE"],
   [
     "forward RELAY --listen here",
-    "\"here\" is no endpoint; write HOST:PORT, as 127.0.0.1:22 or [::1]:22, a port of 127.0.0.1 alone, or unix:PATH"
+    "\"here\" is no endpoint; write HOST:PORT, as 127.0.0.1:22 or [::1]:22, a port of 127.0.0.1 alone, udp:HOST:PORT, or unix:PATH"
   ],
+  [
+    "forward RELAY --listen udp:here",
+    "\"udp:here\" is no endpoint; write HOST:PORT, as 127.0.0.1:22 or [::1]:22, a port of 127.0.0.1 alone, udp:HOST:PORT, or unix:PATH"
+  ],
+  ["forward RELAY --listen udp:192.0.2.7:1", "cannot listen at udp:192.0.2.7:1: this machine has no such address"],
   [
     "forward RELAY --listen unix:DIR/no/a.sock",
     "cannot listen at unix:DIR/no/a.sock: there is no folder DIR/no; make it, or choose another path"
@@ -187,6 +220,16 @@ const mistakes: ReadonlyArray<readonly [line: string, message: string]> = [
     "expose 127.0.0.1:22 --via RELAY --allow bob",
     "--allow: bob is no digest, the 43 characters at the end of an address, and no name in /dev/null"
   ],
+  [
+    "expose socks --via RELAY --to 10.0.0.0/8:22",
+    "a SOCKS5 proxy is never for everyone; say who may connect: --allow DIGEST, or --allow-file FILE"
+  ],
+  ["expose socks --via RELAY --allow DIGEST", "say what may be connected to, as --to 192.168.1.0/24:22,80"],
+  [
+    "expose socks --via RELAY --allow DIGEST --to 10.0.0.0/8",
+    "\"10.0.0.0/8\" is no destination; write RANGE:PORTS, as 192.168.1.0/24:22,80 or 10.0.0.7:8000-8100 or [fd00::/8]:443, with * for all ports"
+  ],
+  ["expose 22 --via RELAY --to 10.0.0.0/8:22", "--to goes with tx3 expose socks alone"],
   ["expose 127.0.0.1:22 --via RELAY --allow-file DIR/none", "cannot read DIR/none: no such file or directory"],
   [
     "expose 127.0.0.1:22 --via RELAY --identity DIR/none",
@@ -206,7 +249,7 @@ const mistakes: ReadonlyArray<readonly [line: string, message: string]> = [
   ],
   [
     "up --config DIR/typo.yml",
-    "DIR/typo.yml: expose.ssh.servce: there is no such setting; there are service, identity, relays, allow, allowFile, allowTruncated"
+    "DIR/typo.yml: expose.ssh.servce: there is no such setting; there are service, to, identity, relays, allow, allowFile, allowTruncated"
   ],
   [
     "up --config DIR/top.yml",
@@ -216,6 +259,19 @@ const mistakes: ReadonlyArray<readonly [line: string, message: string]> = [
     "up --config DIR/who.yml",
     "DIR/who.yml: expose.ssh.identity: is missing; make one with tx3 keygen FILE, or the address is new each time"
   ],
+  [
+    "up --config DIR/open.yml",
+    "DIR/open.yml: expose.lan.allow: is missing; a SOCKS5 proxy is never for everyone, so say who may connect here or in allowFile"
+  ],
+  [
+    "up --config DIR/nowhere.yml",
+    "DIR/nowhere.yml: expose.lan.to: is missing; say what may be connected to, as [\"192.168.1.0/24:22,80\"]"
+  ],
+  [
+    "up --config DIR/where.yml",
+    "DIR/where.yml: expose.lan.to: \"10.0.0.7\" is no destination; write RANGE:PORTS, as 192.168.1.0/24:22,80 or 10.0.0.7:8000-8100 or [fd00::/8]:443, with * for all ports"
+  ],
+  ["up --config DIR/to.yml", "DIR/to.yml: expose.lan.to: goes with service: socks alone"],
   ["up --config DIR/empty.yml", "DIR/empty.yml: there is nothing in it to expose or to forward"],
   [
     "up --init --config DIR/up.yml",
@@ -240,18 +296,26 @@ const files = {
   "typo.yml": "expose:\n  ssh:\n    servce: 127.0.0.1:22\n",
   "top.yml": "exposed:\n  ssh: {}\n",
   "who.yml": "expose:\n  ssh:\n    service: 127.0.0.1:22\n",
+  "open.yml": "relays: [<relay>]\nidentity: a.pem\nexpose:\n  lan: {service: socks, to: ['10.0.0.7:22']}\n",
+  "nowhere.yml": "relays: [<relay>]\nidentity: a.pem\nexpose:\n  lan: {service: socks, allow: []}\n",
+  "where.yml": "relays: [<relay>]\nidentity: a.pem\nexpose:\n  lan: {service: socks, allow: [], to: ['10.0.0.7']}\n",
+  "to.yml": "relays: [<relay>]\nidentity: a.pem\nexpose:\n  lan: {service: udp:53, to: ['10.0.0.7:22']}\n",
   "empty.yml": "relays: [<relay>]\n",
   "up.yml": `forward:\n  home:\n    to: [<relay>]\n    listen: 127.0.0.1:0\n`
 }
 
 const environment = Layer.merge(NodeContext.layer, CliConfig.layer({ showBuiltIns: false }))
 
-/** A command in this process, as its program runs it. */
-const run = (args: ReadonlyArray<string>) =>
-  Tx3Command.cli(["node", "tx3", ...args]).pipe(
+/** A command in this process, as its program runs it, behind variables that it begins with. */
+const run = (words: ReadonlyArray<string>) => {
+  const isVariable = (word: string) => /^[A-Z_]+=/.test(word)
+  const args = words.filter((word) => !isVariable(word))
+  const variables = words.filter(isVariable).map((word) => word.split(/=(.*)/s).slice(0, 2) as [string, string])
+  return Tx3Command.cli(["node", "tx3", ...args]).pipe(
     Effect.provide(environment),
-    Effect.withConfigProvider(ConfigProvider.fromMap(new Map([["TX3_KNOWN", "/dev/null"]])))
+    Effect.withConfigProvider(ConfigProvider.fromMap(new Map([["TX3_KNOWN", "/dev/null"], ...variables])))
   )
+}
 
 it.scopedLive("tx3 up --init writes a file that tx3 up takes", () =>
   Effect.gen(function*() {
