@@ -1,4 +1,4 @@
-import { spawn, spawnSync } from "node:child_process"
+import { spawn } from "node:child_process"
 import { once } from "node:events"
 import { existsSync, mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -10,23 +10,31 @@ import { assert, describe, it } from "vitest"
 const config = fileURLToPath(new URL("fixtures/vitest.config.ts", import.meta.url))
 const vitest = fileURLToPath(new URL("../../../node_modules/vitest/vitest.mjs", import.meta.url))
 
-/** Runs a fixture in a vitest of its own, where no program is installed. */
-const run = (fixture: string, env: Record<string, string> = {}) => {
+/**
+ * Runs a fixture in a vitest of its own, where no program is installed. It does not block this process: vitest fails a run whose
+ * worker does not read its replies for a minute.
+ */
+const run = async (fixture: string, env: Record<string, string> = {}) => {
   const empty = mkdtempSync(join(tmpdir(), "programs-"))
   try {
-    const { status, stderr, stdout } = spawnSync(process.execPath, [vitest, "run", "--config", config, fixture], {
-      encoding: "utf8",
-      env: { TMPDIR: empty, PATH: empty, ...env }
+    const child = spawn(process.execPath, [vitest, "run", "--config", config, fixture], {
+      env: { TMPDIR: empty, PATH: empty, ...env },
+      stdio: ["ignore", "pipe", "pipe"]
     })
-    return { status, said: stdout + stderr }
+    let said = ""
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding("utf8").on("data", (text) => said += String(text))
+    }
+    const [status] = await once(child, "close")
+    return { status: status as number | null, said }
   } finally {
     rmSync(empty, { recursive: true })
   }
 }
 
 describe("withPrograms", () => {
-  it("skips tests whose programs are missing, and the run ends with a list", () => {
-    const { said, status } = run("needs")
+  it("skips tests whose programs are missing, and the run ends with a list", async () => {
+    const { said, status } = await run("needs")
     assert.strictEqual(status, 0, said)
     assert.match(said, /1 passed \| 2 skipped/)
     assert.include(
@@ -36,16 +44,16 @@ describe("withPrograms", () => {
     )
   })
 
-  it("fails where all programs are required", () => {
-    const { said, status } = run("needs", { TX3_TEST_PROGRAMS: "required" })
+  it("fails where all programs are required", async () => {
+    const { said, status } = await run("needs", { TX3_TEST_PROGRAMS: "required" })
     assert.strictEqual(status, 1, said)
     assert.include(said, "curl: not installed; apt-get install curl")
   })
 })
 
 describe("openHandles", () => {
-  it("fails the file that leaves something open, and no later one of its process", () => {
-    const { said, status } = run("opens")
+  it("fails the file that leaves something open, and no later one of its process", async () => {
+    const { said, status } = await run("opens")
     assert.strictEqual(status, 1, said)
     assert.match(said, /FAIL {2}opens\.fixture\.ts/)
     assert.match(
@@ -57,8 +65,8 @@ describe("openHandles", () => {
 })
 
 describe("leftovers", () => {
-  it("fails a run that leaves a file or a process, names them and removes them", () => {
-    const { said, status } = run("leaves")
+  it("fails a run that leaves a file or a process, names them and removes them", async () => {
+    const { said, status } = await run("leaves")
     assert.strictEqual(status, 1, said)
     const [, pid] = /process (\d+): \S*node -e/.exec(said)!
     const [, file] = /file (\S+left)\n/.exec(said)!
@@ -99,8 +107,8 @@ describe("leftovers", () => {
     }
   })
 
-  it("passes a run that leaves nothing", () => {
-    const { said, status } = run("needs")
+  it("passes a run that leaves nothing", async () => {
+    const { said, status } = await run("needs")
     assert.strictEqual(status, 0, said)
     assert.notInclude(said, "left behind")
   })
