@@ -32,9 +32,11 @@ const connected = Effect.gen(function*() {
 
 /** Sends a path into a folder: how that ends on both sides. */
 const transfer = (path: string, into: string, progress = quiet) =>
+  Effect.scoped(Effect.flatMap(FileTransfer.open(path), (source) => transferOf(source, into, progress)))
+
+const transferOf = (source: FileTransfer.Source, into: string, progress = quiet) =>
   Effect.gen(function*() {
     const { receiver, sender } = yield* connected
-    const source = yield* FileTransfer.open(path)
     const [sent, received] = yield* Effect.all([
       Effect.either(FileTransfer.send(sender, source, progress)),
       Effect.either(FileTransfer.receive(receiver, into, quiet))
@@ -124,10 +126,10 @@ describe("a folder", { timeout: 60_000 }, () => {
       Effect.gen(function*() {
         const [from, into] = [yield* programs.temporaryFolder, yield* programs.temporaryFolder]
         const { big, tree } = makeTree(from)
-        const path = what === "folder" ? tree : big.path
+        // The same that is open, as when both ends go on by themselves.
+        const source = yield* FileTransfer.open(what === "folder" ? tree : big.path)
         yield* Effect.gen(function*() {
           const { receiver, sender } = yield* connected
-          const source = yield* FileTransfer.open(path)
           const [sent, received] = yield* Effect.all([
             Effect.either(FileTransfer.send(sender, source, quiet)),
             Effect.either(FileTransfer.receive(receiver, into, cutAfter(1_000_000, sender.reset)))
@@ -140,7 +142,7 @@ describe("a folder", { timeout: 60_000 }, () => {
         assert.deepStrictEqual(more, [])
         // The first that is counted is what was there.
         const counted: Array<number> = []
-        const { received, sent } = yield* transfer(path, into, () =>
+        const { received, sent } = yield* transferOf(source, into, () =>
           Effect.succeed((count) => {
             counted.push(count)
           }))

@@ -149,8 +149,7 @@ export const sendBytes = (
           }
         }
         // One byte more than there should be, to see whether there is one.
-        const options = { start: from, end: size, highWaterMark: bufferBytes, autoClose: false, signal }
-        for await (const chunk of handle.createReadStream(options) as AsyncIterable<Buffer>) {
+        for await (const chunk of pieces(handle, from, size + 1, signal)) {
           left -= chunk.length
           if (left < 0) {
             throw changed()
@@ -177,6 +176,20 @@ export const sendBytes = (
     yield* connection.write(sha256)
     return sha256
   })
+
+/** A file's bytes between two places. A stream of Node would close the file when its reader stops, and it may be sent again. */
+async function* pieces(handle: fs.FileHandle, from: number, to: number, signal: AbortSignal) {
+  for (let position = from; position < to;) {
+    signal.throwIfAborted()
+    const most = Math.min(bufferBytes, to - position)
+    const { buffer, bytesRead } = await handle.read(Buffer.allocUnsafe(most), 0, most, position)
+    if (bytesRead === 0) {
+      return
+    }
+    position += bytesRead
+    yield buffer.subarray(0, bytesRead)
+  }
+}
 
 /** The receiver said something while it was sent to. */
 class Spoke extends Data.TaggedError("Spoke") {}

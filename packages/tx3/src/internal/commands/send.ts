@@ -202,6 +202,6 @@ const sendPatiently = (
   })
 
 const isPassing = (error: Failure) =>
-  (error._tag === "ProxyError" && Proxy.mayPass(error)) || error._tag === "DialError" ||
+  (error._tag === "ProxyError" && Proxy.mayPass(error)) || error._tag === "DialError" || error._tag === "TimedOut" ||
   error._tag === "NoneReachable" || error._tag === "PeerUnavailable" ||
   ((error._tag === "ConnectionError" || error._tag === "TransferError") && FileTransfer.isInterruption(error))
