@@ -28,6 +28,49 @@ export const updateList = (parent, items, make, update) => {
   })
 }
 
+/**
+ * A row for each item, the same row for the same key, so that a button stays in the row that it acts on. The focus goes along; if
+ * its row is gone, it goes to the heading of the section.
+ */
+export const updateKeyed = (parent, items, key, make, update) => {
+  const rows = new Map(Array.from(parent.children, (row) => [row.dataset.key, row]))
+  const focused = parent.contains(document.activeElement) ? document.activeElement : undefined
+  let next = parent.firstElementChild
+  for (const item of items) {
+    const name = String(key(item))
+    const row = rows.get(name) ?? make()
+    row.dataset.key = name
+    rows.delete(name)
+    update(row, item)
+    if (row === next) {
+      next = row.nextElementSibling
+    } else {
+      parent.insertBefore(row, next)
+    }
+  }
+  for (const row of rows.values()) {
+    row.remove()
+  }
+  if (focused !== undefined && focused !== document.activeElement) {
+    const rest = focused.isConnected ? focused : parent.closest("section").querySelector("h2")
+    rest.focus({ preventScroll: true })
+  }
+}
+
+/** A button that copies a text. Without https or loopback there is no clipboard; the text can be selected. */
+export const copyButton = (text) => {
+  const copy = element("button", { type: "button", class: "copy" }, "Copy")
+  let timer
+  copy.hidden = navigator.clipboard === undefined
+  copy.addEventListener("click", async () => {
+    const copied = await navigator.clipboard.writeText(text()).then(() => true, () => false)
+    setText(copy, copied ? "Copied" : "Select it")
+    clearTimeout(timer)
+    timer = setTimeout(() => setText(copy, "Copy"), 2000)
+  })
+  return copy
+}
+
 /** Says why a list is empty, or nothing. */
 export const setEmpty = (name, text) => {
   const note = document.querySelector(`[data-empty="${name}"]`)

@@ -1,14 +1,17 @@
 // The operator's page: keeps what the relay tells, and shows it once a second.
+import { showLogLevel } from "./actions.js"
 import { makeCharts } from "./charts.js"
 import { byId, setText } from "./elements.js"
 import * as format from "./format.js"
 import { makeHistory } from "./history.js"
+import { makeLists } from "./lists.js"
 import { makeEvents, showLimits, showRelay, showTop, totals } from "./panels.js"
 import { session, signIn, takeCode } from "./signIn.js"
 import { follow } from "./stream.js"
 
 const history = makeHistory()
 const events = makeEvents()
+const lists = makeLists()
 export const { charts, draw, markStart, setTotals } = makeCharts(byId("charts"))
 
 let connection = "connecting"
@@ -67,7 +70,11 @@ const showAll = () => {
   setTotals(totals(status))
   showLimits(status)
   showTop(status, order())
+  showLogLevel(status.logLevel)
   events.show()
+  if (!document.hidden) {
+    lists.follow({ addresses: status.addresses, now: Date.now() + ahead })
+  }
 }
 
 const onHistory = (message) => {

@@ -1,13 +1,15 @@
 // Everything beside the charts: who the relay is, its limits, who uses it most, and what happened.
-import { byId, element, setEmpty, setText, updateList } from "./elements.js"
+import { ban } from "./actions.js"
+import { byId, copyButton, element, setEmpty, setText, updateKeyed, updateList } from "./elements.js"
 import * as format from "./format.js"
+import { words } from "./words.js"
 
 const sum = (counts) => Object.values(counts).reduce((total, count) => total + count, 0)
 
 /** The largest counts first, in words. */
-const inWords = (counts) =>
+const inWords = (counts, words = {}) =>
   Object.entries(counts).filter(([, count]) => count > 0).sort(([, a], [, b]) => b - a)
-    .map(([name, count]) => `${name} ${format.count(count)}`).join(", ")
+    .map(([name, count]) => `${words[name] ?? name} ${format.count(count)}`).join(", ")
 
 const makeFact = () => element("div", {}, element("dt", {}), element("dd", {}))
 
@@ -18,17 +20,7 @@ const updateFact = (fact, [name, value]) => {
 
 const makeName = () => {
   const text = element("code", {})
-  const copy = element("button", { type: "button", class: "copy" }, "Copy")
-  let timer
-  // without https or loopback there is no clipboard; the text can be selected
-  copy.hidden = navigator.clipboard === undefined
-  copy.addEventListener("click", async () => {
-    const copied = await navigator.clipboard.writeText(text.textContent).then(() => true, () => false)
-    setText(copy, copied ? "Copied" : "Select it")
-    clearTimeout(timer)
-    timer = setTimeout(() => setText(copy, "Copy"), 2000)
-  })
-  return element("div", {}, element("dt", {}), element("dd", {}, text, copy))
+  return element("div", {}, element("dt", {}), element("dd", {}, text, copyButton(() => text.textContent)))
 }
 
 const updateName = (row, [name, value]) => {
@@ -67,7 +59,6 @@ export const showRelay = (status) => {
       ["Connections", format.count(sum(status.connections))],
       ["Memory", format.bytes(status.residentBytes)],
       ["Event loop lag", `${format.count(status.eventLoopLagSeconds * 1000)} ms`],
-      ["Log level", status.logLevel],
       ...clusterFacts(status)
     ],
     makeFact,
@@ -87,7 +78,7 @@ export const showRelay = (status) => {
 /** What each chart adds up to since the relay started, in their order. */
 export const totals = ({ connections, totals }) => {
   const rejected = sum(totals.rejections)
-  const ended = inWords(totals.controlStreamsEnded)
+  const ended = inWords(totals.controlStreamsEnded, words.ends)
   return [
     `${format.bytes(totals.bytesFromPeers)} from peers and ${
       format.bytes(totals.bytesFromNodes)
@@ -97,7 +88,7 @@ export const totals = ({ connections, totals }) => {
     `${format.count(totals.controlStreams)} since the start${ended === "" ? "" : `; ended: ${ended}`}` +
     (connections.handshake > 0 ? `; ${format.count(connections.handshake)} in handshake` : ""),
     `${format.count(rejected)} of ${format.count(totals.accepted)} since the start` +
-    (rejected > 0 ? `: ${inWords(totals.rejections)}` : "")
+    (rejected > 0 ? `: ${inWords(totals.rejections, words.rejections)}` : "")
   ]
 }
 
@@ -106,56 +97,86 @@ const units = { count: format.count, bytes: format.bytes, bytesPerSecond: format
 /** From which share a limit is near, and what is said then. */
 const levels = [[1, "full", "full"], [0.9, "full", "nearly full"], [0.75, "near", "close"], [0, "fine", ""]]
 
+const shareOf = ({ limit, used }) => typeof limit === "number" && Number.isFinite(limit) && limit > 0 ? used / limit : 0
+
+/** From which share on a limit is shown, and not folded away. */
+const shownFrom = 1 / 3
+
 const makeLimit = () =>
   element(
     "li",
     {},
-    element("span", { class: "name" }),
+    element("span", { class: "what" }),
     element("span", { class: "use" }),
+    element("code", { class: "name" }),
     element("div", { class: "bar", role: "meter" }, element("div", {})),
     element("span", { class: "warning" })
   )
 
 const updateLimit = (row, { limit, name, unit, used }) => {
   const bounded = typeof limit === "number" && Number.isFinite(limit)
-  const share = bounded && limit > 0 ? used / limit : 0
-  const [, level, words] = levels.find(([from]) => share >= from)
+  const share = shareOf({ limit, used })
+  const [, level, said] = levels.find(([from]) => share >= from)
   const text = units[unit] ?? format.count
-  const [nameText, use, bar, warning] = row.children
+  const [what, use, nameText, bar, warning] = row.children
   row.className = level
+  setText(what, words.limits[name] ?? "")
   setText(nameText, name)
-  setText(warning, words === "" ? "" : `▲ ${words}, ${format.percent(share)}`)
+  setText(warning, said === "" ? "" : `▲ ${said}, ${format.percent(share)}`)
   setText(use, `${text(used)} of ${bounded ? text(limit) : "unlimited"}`)
-  bar.setAttribute("aria-label", name)
+  bar.setAttribute("aria-label", words.limits[name] ?? name)
   bar.setAttribute("aria-valuemin", "0")
   bar.setAttribute("aria-valuemax", "100")
   bar.setAttribute("aria-valuenow", String(Math.min(100, Math.floor(share * 100))))
-  bar.setAttribute("aria-valuetext", [use.textContent, ...words === "" ? [] : [words]].join(", "))
+  bar.setAttribute("aria-valuetext", [use.textContent, ...said === "" ? [] : [said]].join(", "))
   // what is used a little is seen to be used
   bar.firstElementChild.style.width = used > 0 && bounded ? `max(2px, ${Math.min(100, share * 100)}%)` : "0"
 }
 
 export const showLimits = ({ limits }) => {
-  updateList(byId("limits"), limits, makeLimit, updateLimit)
+  const [above, below] = [true, false].map((isAbove) =>
+    limits.filter((limit) => (shareOf(limit) >= shownFrom) === isAbove).sort((a, b) => shareOf(b) - shareOf(a))
+  )
+  updateList(byId("limits"), above, makeLimit, updateLimit)
+  updateList(byId("limits-below"), below, makeLimit, updateLimit)
+  byId("more-limits").hidden = below.length === 0
+  setText(
+    byId("more-limits-title"),
+    `${format.count(below.length)} ${above.length === 0 ? "" : "more "}${
+      below.length === 1 ? "limit" : "limits"
+    }, less than a third used`
+  )
   setEmpty("limits", limits.length === 0 ? "No limits are set" : "")
 }
 
-const makeTalker = () => element("tr", {}, element("th", { scope: "row" }), element("td", {}), element("td", {}))
+const makeSource = () => {
+  const act = element("button", { type: "button" }, "Ban")
+  const row = element(
+    "tr",
+    {},
+    element("th", { scope: "row" }),
+    element("td", { "data-label": "Splices" }),
+    element("td", { "data-label": "15 min" }),
+    element("td", { class: "acts" }, act)
+  )
+  act.addEventListener("click", () => ban(row.source))
+  return row
+}
 
-const updateTalker = (row, { bytes, name, splices }) => {
+const updateSource = (row, { bytes, name, splices }) => {
+  row.source = name
   setText(row.children[0], name)
   setText(row.children[1], format.count(splices))
   setText(row.children[2], format.bytes(bytes))
+  row.lastElementChild.firstElementChild.setAttribute("aria-label", `Ban ${name}`)
 }
 
+/** The addresses with most splices, or with most bytes. */
 export const showTop = ({ top }, order) => {
-  for (
-    const [kind, empty] of [["nodes", "No node has been reached yet"], ["sources", "No peer has come to a node yet"]]
-  ) {
-    const talkers = top[kind][order]
-    updateList(byId(kind), talkers, makeTalker, updateTalker)
-    setEmpty(kind, talkers.length === 0 ? empty : "")
-  }
+  const sources = top.sources[order]
+  updateKeyed(byId("sources"), sources, ({ name }) => name, makeSource, updateSource)
+  byId("sources").parentElement.hidden = sources.length === 0
+  setEmpty("sources", sources.length === 0 ? "No peer has come to a node yet" : "")
 }
 
 const mostEvents = 100
@@ -172,13 +193,13 @@ export const makeEvents = () => {
   let shown
 
   const updateEvent = (row, { at, kind, text }) => {
-    const [time, label, words] = row.children
+    const [time, label, said] = row.children
     row.dataset.kind = kind
     time.dateTime = new Date(at).toISOString()
     time.title = format.date(at)
     setText(time, format.moment(at, Date.now()))
     setText(label, kind)
-    setText(words, text)
+    setText(said, text)
   }
 
   return {

@@ -84,7 +84,8 @@ export class Health extends HttpApiGroup.make("health", { topLevel: true })
 {}
 
 /**
- * The endpoints that read: `GET /status`, `/control-streams`, `/splices` and `/bans`.
+ * The endpoints that read: `GET /status`, `/control-streams`, `/splices` and `/bans`; and in pieces of 20 rows, for the page,
+ * `/page/nodes` and `/page/splices`.
  *
  * @since 0.1.0
  * @category groups
@@ -94,6 +95,14 @@ export class Look extends HttpApiGroup.make("look", { topLevel: true })
   .add(HttpApiEndpoint.get("controlStreams", "/control-streams").addSuccess(Schema.Array(RelayStatus.ControlStream)))
   .add(HttpApiEndpoint.get("splices", "/splices").addSuccess(Schema.Array(RelayStatus.Splice)))
   .add(HttpApiEndpoint.get("bans", "/bans").addSuccess(Schema.Array(RelayStatus.Ban)))
+  .add(
+    HttpApiEndpoint.get("pageOfNodes", "/page/nodes").setUrlParams(RelayStatus.NodeQuery)
+      .addSuccess(RelayStatus.NodeList)
+  )
+  .add(
+    HttpApiEndpoint.get("pageOfSplices", "/page/splices").setUrlParams(RelayStatus.SpliceQuery)
+      .addSuccess(RelayStatus.SpliceList)
+  )
 {}
 
 /**
@@ -136,7 +145,7 @@ export class Act extends HttpApiGroup.make("act", { topLevel: true })
 /**
  * How a browser is signed in to the page. `POST /page` gives a code, to whom may act; a link to the page has it in its
  * fragment, which no browser sends. `POST /session` takes it from the page, without a token, once and within a minute, and
- * gives a session: what the page bears in place of the token. With a session one can look, and not act.
+ * gives a session: what the page bears in place of the token. A session may do all that the token may, but make no codes.
  *
  * @since 0.1.0
  * @category groups

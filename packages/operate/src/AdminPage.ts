@@ -1,6 +1,6 @@
 /**
  * The operator's page: hand-written files of this package and uPlot's own, as routes of the admin server. The page asks for
- * nothing else but `/events` and, to sign in, `/session`. The files are read once, when the layer is built.
+ * nothing else but the endpoints of `AdminApi` and `/events`. The files are read once, when the layer is built.
  *
  * @since 0.1.0
  */
@@ -12,13 +12,20 @@ import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import { createRequire } from "node:module"
 import { fileURLToPath } from "node:url"
+import * as Words from "./internal/words.js"
 
 /** The path of one of this package's own files, the same from src and from dist. */
 const page = (name: string) => fileURLToPath(new URL(`../page/${name}`, import.meta.url))
 
 const uplot = (name: string) => createRequire(import.meta.url).resolve(`uplot/dist/${name}`)
 
+/** No file: what is said in it is also said in the journal. */
+const wordsFile = "words.js"
+
 const read = (name: string) => {
+  if (name === wordsFile) {
+    return Effect.succeed(Words.script)
+  }
   const carried = asset(`page/${name}`)?.toString()
   return carried !== undefined
     ? Effect.succeed(carried)
@@ -28,7 +35,7 @@ const read = (name: string) => {
     )
 }
 
-const scripts = ["page", "charts", "elements", "format", "history", "panels", "signIn", "stream"]
+const scripts = ["page", "actions", "charts", "elements", "format", "history", "lists", "panels", "signIn", "stream"]
 
 const html = "text/html; charset=utf-8"
 const css = "text/css; charset=utf-8"
@@ -39,7 +46,8 @@ const files: ReadonlyArray<readonly [path: `/${string}`, type: string, name: str
   ["/page.css", css, "page.css"],
   ...scripts.map((name) => [`/${name}.js`, javascript, `${name}.js`] as const),
   ["/uplot.css", css, "uPlot.min.css"],
-  ["/uplot.js", javascript, "uPlot.esm.js"]
+  ["/uplot.js", javascript, "uPlot.esm.js"],
+  ["/words.js", javascript, wordsFile]
 ]
 
 /**

@@ -3,8 +3,8 @@
  * scope closes, which ends those connections that still stream.
  *
  * A client that may use it may do everything. At a unix socket those are the processes that the file system lets in; over
- * TCP, clients that bear the token, and browsers that were signed in, which may look only. It answers no page of another
- * site that a browser on this machine shows.
+ * TCP, clients that bear the token, and browsers that were signed in, which cannot sign in others. It answers no page of
+ * another site that a browser on this machine shows.
  *
  * @since 0.1.0
  */
@@ -113,6 +113,9 @@ const look = HttpApiBuilder.group(AdminApi, "look", (handlers) =>
         ))
       .handle("bans", () =>
         Effect.sync(access.bans))
+      .handle("pageOfNodes", ({ urlParams }) =>
+        Effect.sync(() => history.nodes(urlParams)))
+      .handle("pageOfSplices", ({ urlParams }) => Effect.sync(() => history.splices(urlParams)))
   }))
 
 const act = HttpApiBuilder.group(AdminApi, "act", (handlers) =>
@@ -225,7 +228,7 @@ const bearerOf = ({ headers }: HttpServerRequest.HttpServerRequest) =>
 type Policy =
   /** Nothing: the file system, or the machine's being of one user, decides who comes. */
   | { readonly is: "open" }
-  /** The token, or a session to look only. */
+  /** The token, or a session. */
   | { readonly is: "closed"; readonly isToken: (text: string) => boolean }
   /** Nothing, for there is nothing but metrics and health. */
   | { readonly is: "metrics" }
@@ -266,7 +269,7 @@ const guard = (policy: Policy, { sessions }: Shared) => {
       return undefined
     }
     if (sessions.millisLeft(bearer) !== undefined) {
-      return method === "GET" ? undefined : answer(403, "a session of the page may look, and not act")
+      return path === "/page" ? answer(403, "a session of the page signs in no others; run tx3-relay page") : undefined
     }
     return answer(
       401,

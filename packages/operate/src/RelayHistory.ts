@@ -21,10 +21,22 @@ import * as PubSub from "effect/PubSub"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import { monitorEventLoopDelay } from "node:perf_hooks"
+import * as Listings from "./internal/listings.js"
 import { Talkers } from "./internal/talkers.js"
 import { version } from "./internal/version.js"
 import { RelayJournal } from "./RelayJournal.js"
-import type { Event, LimitUse, Rates, Sample, Status, Talker } from "./RelayStatus.js"
+import type {
+  Event,
+  LimitUse,
+  NodeList,
+  NodeQuery,
+  Rates,
+  Sample,
+  SpliceList,
+  SpliceQuery,
+  Status,
+  Talker
+} from "./RelayStatus.js"
 
 /**
  * The last 15 minutes of a relay, second by second, and its state now.
@@ -41,6 +53,12 @@ export class RelayHistory extends Context.Tag("@tx3/operate/RelayHistory")<Relay
 
   /** Each second from now on, until the relay ends. */
   readonly seconds: Stream.Stream<Second>
+
+  /** The registered nodes, 20 at a time. */
+  readonly nodes: (query: NodeQuery) => NodeList
+
+  /** The running splices, 20 at a time. */
+  readonly splices: (query: SpliceQuery) => SpliceList
 }>() {}
 
 /**
@@ -165,7 +183,9 @@ export const layer: Layer.Layer<
     return {
       status: Effect.map(statusOf, ({ status }) => status),
       samples: () => taken.map(({ sample }) => sample),
-      seconds: Stream.fromPubSub(seconds)
+      seconds: Stream.fromPubSub(seconds),
+      nodes: (query) => Listings.nodes(relay, live.current(), nodes.bytes(currentTimeMillis()), query),
+      splices: (query) => Listings.splices(relay, query)
     }
   })
 )

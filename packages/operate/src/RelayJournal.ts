@@ -6,6 +6,7 @@
  */
 import * as CertDigest from "@tx3/protocol/CertDigest"
 import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
+import { RelayConfig } from "@tx3/relay/RelayConfig"
 import type { RelayEvent } from "@tx3/relay/RelayEvents"
 import { RelayEvents } from "@tx3/relay/RelayEvents"
 import * as Clock from "effect/Clock"
@@ -13,6 +14,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
+import * as Words from "./internal/words.js"
 import type { Event } from "./RelayStatus.js"
 
 /**
@@ -45,13 +47,18 @@ const written = (event: Unwritten): Event => ({ ...event, text: event.text() })
 const onceInMs = 10_000
 
 /**
- * Also the relay's `RelayEvents`.
+ * Also the relay's `RelayEvents`. Where a limit refuses a connection, the text has the number that `RelayConfig` says then.
  *
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<RelayEvents | RelayJournal> = Layer.effectContext(Effect.gen(function*() {
+export const layer: Layer.Layer<
+  RelayEvents | RelayJournal,
+  never,
+  RelayConfig
+> = Layer.effectContext(Effect.gen(function*() {
   const clock = yield* Clock.clockWith(Effect.succeed)
+  const config = yield* RelayConfig
   const currentTimeMillis = MonotonicTime.millis(clock)
   const listeners = new Set<(event: RelayEvent) => void>()
   const events: Array<Event> = []
@@ -85,7 +92,7 @@ export const layer: Layer.Layer<RelayEvents | RelayJournal> = Layer.effectContex
         repetitions.delete(about)
         if (count > 0) {
           const { text, ...event } = written(last)
-          add({ ...event, text: `${about}: ${count} more, the last: ${text}` })
+          add({ ...event, text: `${count} more like this; the last: ${text}` })
         }
       }
     }
@@ -101,7 +108,7 @@ export const layer: Layer.Layer<RelayEvents | RelayJournal> = Layer.effectContex
         keep(
           "node",
           `node ended, ${event.reason}`,
-          () => `node ${CertDigest.short(event.node)} from ${event.source}: ${event.reason}`
+          () => `node ${CertDigest.short(event.node)} from ${event.source} is gone: ${Words.end(event.reason)}`
         )
         break
       }
@@ -114,13 +121,17 @@ export const layer: Layer.Layer<RelayEvents | RelayJournal> = Layer.effectContex
           "splice",
           `splice ended, ${event.outcome}`,
           () =>
-            `${event.source} to node ${CertDigest.short(event.node)}: ${event.outcome} after ` +
-            `${(event.durationMs / 1000).toFixed(1)} s and ${event.fromLeft + event.fromRight} bytes`
+            `${event.source} with node ${CertDigest.short(event.node)}: ${Words.outcome(event.outcome)}, after ` +
+            `${Words.seconds(event.durationMs)} and ${Words.bytes(event.fromLeft + event.fromRight)}`
         )
         break
       }
       case "Rejected": {
-        keep("rejection", `rejected, ${event.reason}`, () => `${event.source}: ${event.reason}`)
+        keep(
+          "rejection",
+          `rejected, ${event.reason}`,
+          () => `${event.source}: ${Words.rejection(event.reason, config)}`
+        )
         break
       }
     }

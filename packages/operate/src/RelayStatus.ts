@@ -256,6 +256,117 @@ export const Splice = Schema.Struct({
   bytesFromNode: Schema.Number
 })
 
+/** Characters of a search. */
+const searchMax = 100
+
+const Search = Schema.optional(Schema.String.pipe(Schema.maxLength(searchMax)))
+
+const Offset = Schema.optional(Schema.NumberFromString.pipe(Schema.int(), Schema.nonNegative()))
+
+/**
+ * Which nodes to list: those with `search` in their digest or source, in any case of letters, from row `offset` on. Without `sort`
+ * those with most bytes come first.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const NodeQuery = Schema.Struct({
+  search: Search,
+  sort: Schema.optional(Schema.Literal("bytes", "splices", "source", "newest", "oldest")),
+  offset: Offset
+})
+
+/**
+ * Which nodes to list.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type NodeQuery = typeof NodeQuery.Type
+
+/**
+ * Which splices to list, as for nodes; `search` also looks at the source of a splice's node.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const SpliceQuery = Schema.Struct({
+  search: Search,
+  sort: Schema.optional(Schema.Literal("bytes", "newest", "oldest")),
+  offset: Offset
+})
+
+/**
+ * Which splices to list.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type SpliceQuery = typeof SpliceQuery.Type
+
+const piece = <Row extends Schema.Schema.Any>(row: Row) => ({
+  /** All that there are. */
+  total: Count,
+  /** Those that were searched for. */
+  found: Count,
+  /** Of them, the number of the first row here. */
+  offset: Count,
+  /** At most 20. */
+  rows: Schema.Array(row)
+})
+
+/**
+ * A piece of the list of nodes, and the limits that a node and its source share in.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const NodeList = Schema.Struct({
+  peersMax: Count,
+  nodesOfSourceMax: Count,
+  ...piece(Schema.Struct({
+    node: Schema.String,
+    source: Schema.String,
+    connection: Count,
+    since: Schema.Number,
+    splices: Count,
+    /** Its peers, waiting or spliced. */
+    peers: Count,
+    /** The registered nodes of its source, itself among them. */
+    nodesOfSource: Count,
+    /** Of the last 15 minutes. */
+    bytes: Schema.Number
+  }))
+})
+
+/**
+ * A piece of the list of nodes.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type NodeList = typeof NodeList.Type
+
+/**
+ * A piece of the list of splices.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const SpliceList = Schema.Struct(piece(Schema.Struct({
+  ...Splice.fields,
+  /** The source that registered the node. */
+  nodeSource: Schema.String
+})))
+
+/**
+ * A piece of the list of splices.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type SpliceList = typeof SpliceList.Type
+
 /**
  * Nodes and addresses that have been banned while the relay runs.
  *

@@ -199,7 +199,7 @@ describe("the page's files", () => {
         assert.isAbove((yield* Effect.promise(() => response.text())).length, 100)
       }
       const served = readdirSync(pageFolder).map((name) => name === "index.html" ? "/" : `/${name}`)
-      assert.sameMembers([...served, "/uplot.css", "/uplot.js"], Array.from(AdminPage.paths))
+      assert.sameMembers([...served, "/uplot.css", "/uplot.js", "/words.js"], Array.from(AdminPage.paths))
     }))
 })
 
@@ -217,10 +217,10 @@ withPrograms(["chromium"], () => {
         yield* page.shows("#names div:nth-child(3) code", FakeAdmin.busy.now.status.addresses[1]!)
         yield* page.shows(
           "#charts figure:nth-child(4) .total",
-          /since the start: maxInboundPerIp [\d,]+, unknownPreamble 22/
+          /since the start: too many unsettled connections of one address [\d,]+, asked for a node that is not here 22/
         )
-        yield* page.shows("#nodes tr:first-child", "1QcFGPwY14200 MB")
         yield* page.shows("#sources tr:nth-child(3) th", "2001:db8:1:2::/64")
+        yield* page.shows("#sources tr:first-child", "198.51.100.714250 MBBan")
         yield* page.until("document.querySelectorAll('#events li').length === 24")
         yield* page.shows("#events li:first-child .text", "node uDYTZoCR registered from 203.0.113.25")
         yield* page.shows("title", `${FakeAdmin.busy.now.status.splices} splices · tx3 relay`)
@@ -303,18 +303,18 @@ withPrograms(["chromium"], () => {
         const now = idle()
         const { tell, url } = yield* FakeAdmin.start({ now: next(now, {}, { limits }) })
         const page = yield* Browser.open(url)
-        yield* page.shows("#limits .use", "7,499 of 10,000")
+        yield* page.shows("#limits li:last-child .use", "7,499 of 10,000")
         const shown = page.evaluate(
           "[...document.querySelectorAll('#limits li')].map((row) => [row.className, row.querySelector('.warning').textContent, " +
             "row.querySelector('[role=meter]').getAttribute('aria-valuetext')])"
         )
         assert.deepStrictEqual(yield* shown, [
-          ["fine", "", "7,499 of 10,000"],
-          ["near", "▲ close, 75 %", "7,500 of 10,000, close"],
-          ["near", "▲ close, 89 %", "8,999 of 10,000, close"],
-          ["full", "▲ nearly full, 90 %", "9,000 of 10,000, nearly full"],
+          ["full", "▲ full, 100 %", "10,000 of 10,000, full"],
           ["full", "▲ nearly full, 99 %", "9,999 of 10,000, nearly full"],
-          ["full", "▲ full, 100 %", "10,000 of 10,000, full"]
+          ["full", "▲ nearly full, 90 %", "9,000 of 10,000, nearly full"],
+          ["near", "▲ close, 89 %", "8,999 of 10,000, close"],
+          ["near", "▲ close, 75 %", "7,500 of 10,000, close"],
+          ["fine", "", "7,499 of 10,000"]
         ])
         const colours = yield* page.evaluate<ReadonlyArray<string>>(
           "[...document.querySelectorAll('#limits .bar div')].map((bar) => getComputedStyle(bar).backgroundColor)"
@@ -322,7 +322,7 @@ withPrograms(["chromium"], () => {
         assert.strictEqual(new Set(colours).size, 3)
         const widths = "[...document.querySelectorAll('#limits .bar')].map((bar) => " +
           "Math.round(100 * bar.firstElementChild.getBoundingClientRect().width / bar.getBoundingClientRect().width))"
-        yield* page.until(`String(${widths}) === "75,75,90,90,100,100"`)
+        yield* page.until(`String(${widths}) === "100,100,90,90,75,75"`)
 
         yield* tell(next(now, {}, {
           limits: [
@@ -331,8 +331,13 @@ withPrograms(["chromium"], () => {
             { name: "nothingAllowed", used: 0, limit: 0, unit: "count" }
           ]
         }))
-        yield* page.shows("#limits", /1\.5 MB\/s of 5 MB\/s.*1 GB of 2 TB.*0 of 0$/)
-        yield* page.until("document.querySelectorAll('#limits .fine').length === 3")
+        // what is less than a third used is folded away
+        yield* page.shows("#more-limits-title", "3 limits, less than a third used")
+        yield* page.until(
+          "document.querySelectorAll('#limits li').length === 0 && !document.querySelector('details').open"
+        )
+        yield* page.shows("#limits-below", /1\.5 MB\/s of 5 MB\/s.*1 GB of 2 TB.*0 of 0/)
+        yield* page.until("document.querySelectorAll('#limits-below .fine').length === 3")
       }))
 
     inBrowser("reads nothing that the relay says as HTML", () =>
@@ -354,7 +359,6 @@ withPrograms(["chromium"], () => {
               digest: evil,
               addresses: [evil],
               transport: evil as "kernel",
-              logLevel: evil,
               limits: [{ name: evil, used: 1, limit: 1, unit: evil as "count" }],
               top: { nodes: talkers, sources: talkers }
             })
@@ -368,7 +372,6 @@ withPrograms(["chromium"], () => {
             "#names code",
             "#names div:nth-child(2) code",
             "#limits .name",
-            "#nodes th",
             "#sources th",
             "#events .kind",
             "#events .text"
@@ -376,6 +379,12 @@ withPrograms(["chromium"], () => {
         ) {
           yield* page.shows(selector, evil)
         }
+        assert.strictEqual(yield* page.evaluate("document.querySelectorAll('img, main script, svg').length"), 0)
+        // an action on what has such a name, and what is said of it
+        yield* page.click("#sources button")
+        yield* page.shows("#question-title", `Ban ${evil}?`)
+        yield* page.click("#yes")
+        yield* page.shows("#outcome-text", `Banned ${evil}: 3 connections ended.`)
         assert.strictEqual(yield* page.evaluate("document.querySelectorAll('img, main script, svg').length"), 0)
         assert.isTrue(yield* page.evaluate(isWithinItsWidth))
       }))
@@ -440,10 +449,11 @@ withPrograms(["chromium"], () => {
         yield* page.shows("#state", "was listening")
         yield* page.shows("#age", /^as of \d\d:\d\d:\d\d, \d s ago$/)
         yield* page.shows("title", "Not live · tx3 relay")
-        assert.isBelow(
-          yield* page.evaluate<number>("Number(getComputedStyle(document.querySelector('main')).opacity)"),
-          1
+        assert.strictEqual(
+          yield* page.evaluate("getComputedStyle(document.querySelector('main .card')).borderTopStyle"),
+          "dashed"
         )
+        assert.deepStrictEqual(yield* page.audit, [])
         // what was known is still there to read
         yield* page.shows(output(1, 0), "5")
         yield* page.screenshot("reconnecting-light")
@@ -508,8 +518,11 @@ withPrograms(["chromium"], () => {
         yield* page.shows(output(0, 0), "0 B/s")
         yield* page.shows(output(3, 0), "0/s")
         yield* page.shows("[data-empty=events]", "No events yet")
-        yield* page.shows("[data-empty=nodes]", "No node has been reached yet")
+        yield* page.shows("[data-empty=nodes]", "No node is registered")
+        yield* page.shows("[data-empty=splices]", "No splice is running")
+        yield* page.shows("[data-empty=bans]", /^Nobody is banned here/)
         yield* page.shows("[data-empty=sources]", "No peer has come to a node yet")
+        assert.deepStrictEqual(yield* page.audit, [])
         yield* page.until("document.querySelector('#events').hidden")
         // a line at zero: two thirds of the width
         for (const [chart, colour] of [[0, "b"], [2, "a"], [3, "c"]] as const) {
@@ -520,15 +533,19 @@ withPrograms(["chromium"], () => {
 
     inBrowser("fits a phone", () =>
       Effect.gen(function*() {
-        const { url } = yield* FakeAdmin.start(FakeAdmin.busy)
+        const { url } = yield* FakeAdmin.start({ ...FakeAdmin.busy, crowd: FakeAdmin.crowd(30, 30, ["192.0.2.0/24"]) })
         const page = yield* Browser.open(url, { colorScheme: "dark", viewport: { width: 360, height: 740 } })
         yield* page.shows("#connection", "Live")
+        yield* page.until(
+          "document.querySelectorAll('#nodes tr').length + document.querySelectorAll('#splices tr').length === 40"
+        )
         assert.isTrue(yield* page.evaluate(isWithinItsWidth))
         const overflowing = yield* page.evaluate(
           "[...document.querySelectorAll('body *:not(.u-wrap *)')].filter((node) => " +
             "node.getBoundingClientRect().right > innerWidth).map((node) => node.outerHTML.slice(0, 99))"
         )
         assert.deepStrictEqual(overflowing, [])
+        assert.deepStrictEqual(yield* page.audit, [])
         yield* page.screenshot("busy-dark-phone")
         // and is as wide as a window that is turned
         yield* Effect.promise(() => page.page.setViewportSize({ width: 740, height: 360 }))
@@ -560,7 +577,7 @@ withPrograms(["chromium"], () => {
         const focused =
           "(({ id, className, name, textContent }) => id || name || className || textContent)(document.activeElement)"
         const reached: Array<string> = []
-        for (let i = 0; i < 9; i++) {
+        for (let i = 0; i < 18; i++) {
           yield* page.press("Tab")
           reached.push(yield* page.evaluate<string>(focused))
           assert.notStrictEqual(
@@ -570,12 +587,14 @@ withPrograms(["chromium"], () => {
             "none"
           )
         }
-        assert.deepStrictEqual(reached, ["copy", "copy", "copy", "plot", "plot", "plot", "plot", "order", "events"])
+        assert.deepStrictEqual(reached, [
+          ...["copy", "copy", "copy", "log-level", "set-log-level", "drain", "plot", "plot", "plot", "plot"],
+          ...["more-limits-title", "order", "Ban", "Ban", "Ban", "Ban", "events", "nodes-search"]
+        ])
 
         yield* Effect.promise(() => page.page.locator("input[value=bySplices]").focus())
-        yield* page.shows("#nodes tr:first-child th", "1QcFGPwY")
+        yield* page.shows("#sources tr:first-child th", "198.51.100.7")
         yield* page.press("ArrowRight")
-        yield* page.shows("#nodes tr:first-child th", "9gbWLhDB")
         yield* page.shows("#sources tr:first-child th", "192.0.2.77")
 
         const plots = page.page.locator(".plot")
@@ -598,6 +617,106 @@ withPrograms(["chromium"], () => {
         yield* page.shows(output(1, 0), String(FakeAdmin.busy.now.sample.splices))
       }))
 
+    inBrowser("has ten thousand nodes, some at a time, and finds each of them", () =>
+      Effect.gen(function*() {
+        const crowd = FakeAdmin.crowd(10_000, 5_000)
+        const { url } = yield* FakeAdmin.start({ ...FakeAdmin.busy, crowd })
+        const page = yield* Browser.open(url)
+        yield* page.shows("#nodes-found", "1 to 20 of 10,000")
+        yield* page.shows("#splices-found", "1 to 20 of 5,000")
+        yield* page.until(
+          "document.querySelector('#nodes-before').disabled && document.querySelectorAll('#nodes tr').length === 20"
+        )
+        assert.deepStrictEqual(yield* page.audit, [])
+        const first = yield* page.evaluate<string>("document.querySelector('#nodes code').title")
+        yield* page.click("#nodes-after")
+        yield* page.shows("#nodes-found", "21 to 40 of 10,000")
+        assert.notStrictEqual(yield* page.evaluate<string>("document.querySelector('#nodes code').title"), first)
+        // what is searched for begins with its first row
+        const { node, source } = crowd.nodes[7_777]!
+        yield* Effect.promise(() => page.page.locator("#nodes-search").fill(node.slice(4, 14).toUpperCase()))
+        yield* page.shows("#nodes-found", "1 found among 10,000")
+        yield* page.until(`document.querySelector('#nodes code').title === "${node}"`)
+        yield* page.shows("#nodes .source", source)
+        yield* Effect.promise(() => page.page.locator("#nodes-search").fill("nothing of the kind"))
+        yield* page.shows("[data-empty=nodes]", "None of 10,000 matches")
+        yield* Effect.promise(() => page.page.locator("#nodes-search").fill(""))
+        yield* Effect.promise(() => page.page.locator("#nodes-sort").selectOption("newest"))
+        yield* page.until(`document.querySelector('#nodes code').title === "${crowd.nodes[0]!.node}"`)
+      }))
+
+    inBrowser(
+      "does what an operator asks for after one question, by keyboard too, and says what came of it",
+      () =>
+        Effect.gen(function*() {
+          const banned = FakeAdmin.digestOf("banned")
+          const { acts, url } = yield* FakeAdmin.start({
+            ...FakeAdmin.busy,
+            crowd: FakeAdmin.crowd(3, 4, [banned])
+          })
+          const page = yield* Browser.open(url)
+          const { click } = page
+          yield* page.shows("#nodes-found", "3")
+          const node = yield* page.evaluate<string>("document.querySelector('#nodes code').title")
+
+          // no answer, by a key or by the button, does nothing
+          yield* click("#drain")
+          yield* page.shows("#question-title", "Drain the relay and stop it?")
+          assert.deepStrictEqual(yield* page.audit, [])
+          yield* page.press("Escape")
+          yield* page.until("!document.querySelector('#question').open && document.activeElement.id === 'drain'")
+          yield* page.press("Enter", "Enter")
+          yield* page.until("!document.querySelector('#question').open")
+          assert.deepStrictEqual(acts, [])
+
+          yield* click("#nodes .acts button")
+          yield* page.press("Tab", "Enter")
+          yield* page.shows("#outcome-text", `Node ${node.slice(0, 8)} was kicked: 3 connections ended.`)
+          assert.deepStrictEqual(yield* page.audit, [])
+          yield* click("#nodes .acts button:nth-child(2)")
+          yield* click("#yes")
+          yield* page.shows("#outcome-text", `Banned node ${node.slice(0, 8)}: 3 connections ended.`)
+          yield* click("#splices .acts button")
+          yield* click("#yes")
+          yield* page.shows("#outcome-text", /^The splice of 203\.0\.0\.\d with node .{8} was ended\.$/)
+          yield* click("#bans .acts button")
+          yield* click("#yes")
+          yield* page.shows("#outcome-text", `The ban of node ${banned.slice(0, 8)} is lifted.`)
+          yield* Effect.promise(() => page.page.locator("#log-level").selectOption("debug"))
+          yield* click("#set-log-level")
+          yield* page.shows("#question-text", /addresses of peers/)
+          yield* click("#yes")
+          yield* page.shows("#outcome-text", "The log level is debug now.")
+          yield* click("#drain")
+          yield* click("#yes")
+          yield* page.shows("#outcome-text", "The relay drains: it stops when 2 splices have ended.")
+          yield* click("#outcome-close")
+          yield* page.shows("#outcome-text", "")
+          assert.match(acts[2]!, /^\/kick\/splice \{"connection":\d+\}$/)
+          assert.deepStrictEqual(acts.toSpliced(2, 1), [
+            `/kick/node {"node":"${node}"}`,
+            `/ban {"who":"${node}"}`,
+            `/unban {"who":"${banned}"}`,
+            "/log-level {\"level\":\"debug\"}",
+            "/drain {}"
+          ])
+        })
+    )
+
+    inBrowser("says why something was not done", () =>
+      Effect.gen(function*() {
+        const message = "no node that is registered or has splices starts with it"
+        const { url } = yield* FakeAdmin.start({
+          ...FakeAdmin.busy,
+          crowd: FakeAdmin.crowd(1, 0),
+          refusal: { status: 404, message }
+        })
+        const page = yield* Browser.open(url, { expected: /status of 404/ })
+        yield* page.click("#nodes .acts button")
+        yield* page.click("#yes")
+        yield* page.shows("#outcome-text", new RegExp(`^Kick node .{8}\\? That failed: ${message}\\.$`))
+      }))
+
     inBrowser("follows a real relay under load and over a restart", () =>
       Effect.gen(function*() {
         const port = yield* freePort
@@ -612,12 +731,18 @@ withPrograms(["chromium"], () => {
         yield* page.shows(output(2, 0), "1")
         yield* page.shows(output(1, 0), "3")
         yield* page.shows("#charts figure:nth-child(1) .total", /^6 MB from peers and 3 MB from nodes/)
-        yield* page.shows("#nodes td:nth-child(2)", "3")
+        yield* page.shows("#nodes td:nth-child(4)", "3")
+        yield* page.shows("#nodes td:nth-child(6) span", "3 of 64")
+        yield* page.shows("#splices-found", "3")
         yield* page.shows("#sources th", "127.0.0.1")
         yield* page.shows("#events", /node registered|registered from 127\.0\.0\.1/)
-        yield* page.shows("#events", /rejection127\.0\.0\.1: unknownPreamble/)
+        yield* page.shows("#events", /rejection127\.0\.0\.1: a client asked for a node that is not registered here/)
         yield* page.until(`${drawn}.then(([throughput]) => Math.max(...throughput[1]) > 1_000_000)`)
         yield* page.screenshot("relay-light")
+        yield* page.click("#splices .acts button")
+        yield* page.click("#yes")
+        yield* page.shows("#splices-found", "2")
+        yield* page.shows("#events", /operatorkick splice \d+/)
 
         yield* Scope.close(first, Exit.void)
         yield* page.shows("#connection", "No connection to the relay, trying again")

@@ -187,6 +187,33 @@ describe("AdminServer", () => {
         yield* RelayTest.register(address, { identity: one.identity })
       })))
 
+  it.live("/page/nodes, /page/splices: both ends, what each has of its limits, and a search", () =>
+    withOperatedRelay({ maxRelaysPerControl: 4 }, ({ address, admin }) =>
+      Effect.gen(function*() {
+        const client = yield* AdminClient.make({ address: admin })
+        const [one, other] = [yield* RelayTest.register(address), yield* RelayTest.register(address)]
+        const { node: inside, peer } = yield* RelayTest.splice(one)
+        yield* peer.send(Buffer.alloc(1000))
+        yield* inside.receive(1000)
+        const { rows, ...list } = yield* client.pageOfNodes({ urlParams: { sort: "splices" } })
+        assert.deepStrictEqual(list, { found: 2, nodesOfSourceMax: 4, offset: 0, peersMax: 4, total: 2 })
+        assert.deepStrictEqual(
+          rows.map(({ node, nodesOfSource, peers, source, splices }) => [node, nodesOfSource, peers, source, splices]),
+          [[one.identity.digest, 2, 1, "127.0.0.1", 1], [other.identity.digest, 2, 0, "127.0.0.1", 0]]
+        )
+        const splices = yield* client.pageOfSplices({ urlParams: {} })
+        assert.deepStrictEqual(
+          splices.rows.map(({ bytesFromPeer, node, nodeSource, source }) => [bytesFromPeer, node, nodeSource, source]),
+          [[1000, one.identity.digest, "127.0.0.1", "127.0.0.1"]]
+        )
+        const search = other.identity.digest.slice(5, 20)
+        const found = yield* client.pageOfNodes({ urlParams: { search, offset: 40 } })
+        assert.deepStrictEqual(
+          [found.found, found.total, found.offset, found.rows[0]!.node],
+          [1, 2, 0, other.identity.digest]
+        )
+      })))
+
   it.live("bans a node and an address at once and until they are let in again, reloads or not", () =>
     withOperatedRelay({}, ({ address, admin }) =>
       Effect.gen(function*() {
@@ -261,16 +288,16 @@ describe("AdminServer", () => {
           const again = yield* Effect.flip(stranger.session({ payload: { code } }))
           assert.strictEqual(again._tag, "WrongCode")
           assert.strictEqual(yield* statusOf(`${http}/status`, { authorization: `bearer ${session}` }), 200)
-          // a session looks, and does not act, nor does it make another
+          // a session looks and acts, and makes no other
           const page = yield* AdminClient.make({ address: http!, token: Redacted.make(session) })
           assert.strictEqual((yield* page.status()).state, "listening")
-          for (const act of [page.drain(), page.page(), page.reload()]) {
-            const refused = yield* Effect.flip(
-              act as Effect.Effect<unknown, { readonly response?: { readonly status: number } }>
-            )
-            assert.strictEqual(refused.response?.status, 403)
-          }
-          assert.strictEqual((yield* owner.status()).state, "listening")
+          assert.deepStrictEqual(yield* page.ban({ payload: { who: "192.0.2.7" } }), { kicked: 0 })
+          assert.deepStrictEqual((yield* owner.bans()).map(({ who }) => who), ["192.0.2.7"])
+          const refused = yield* Effect.flip(
+            page.page() as Effect.Effect<unknown, { readonly response?: { readonly status: number } }>
+          )
+          assert.strictEqual(refused.response?.status, 403)
+          assert.strictEqual(yield* statusOf(`${http}/page?`, { authorization: `bearer ${session}` }), 403)
         }))
     }))
 

@@ -4,9 +4,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { LogLevelSwitch, RelayJournal } from "@tx3/operate"
 import { Source } from "@tx3/protocol"
-import { RelayEvents, RelayTest } from "@tx3/relay"
+import { RelayError, RelayEvents, RelayTest } from "@tx3/relay"
 import { Effect, FastCheck, Layer, Logger, LogLevel, TestClock } from "effect"
-import { digestOf, logTo } from "../../policy/test/utils/operated.js"
+import { digestOf, liveSettings, logTo } from "../../policy/test/utils/operated.js"
 import { settableClock } from "../../relay/test/utils/settableClock.js"
 import { Talkers } from "../src/internal/talkers.js"
 import { withOperatedRelay } from "./utils/operatedRelay.js"
@@ -17,6 +17,10 @@ const rejected = (connection: number): RelayEvents.RelayEvent => ({
   source: Source.fromAddress(`192.0.2.${connection % 250}`),
   reason: "maxInboundPerIp"
 })
+
+const refused = "this address has reached its limit of 7 connections that are neither a node nor spliced"
+
+const journal = Layer.provide(RelayJournal.layer, liveSettings(() => ({ maxInboundPerIp: 7, maxSocketsPerIp: 9 })))
 
 describe("RelayJournal", () => {
   it.effect("tells what happens once, and every ten seconds how much more there was of it", () =>
@@ -34,17 +38,17 @@ describe("RelayJournal", () => {
       })
       journal.note("something")
       assert.deepStrictEqual(journal.recent().map(({ kind, text }) => `${kind}: ${text}`), [
-        "rejection: 192.0.2.1: maxInboundPerIp",
+        `rejection: 192.0.2.1: ${refused}`,
         `node: node ${digestOf(1).slice(0, 8)} registered from 192.0.2.1`,
         "operator: something"
       ])
       yield* TestClock.adjust("10 seconds")
       assert.deepStrictEqual(journal.recent().slice(3).map(({ text }) => text), [
-        "rejected, maxInboundPerIp: 49 more, the last: 192.0.2.50: maxInboundPerIp"
+        `49 more like this; the last: 192.0.2.50: ${refused}`
       ])
       publish(rejected(7))
-      assert.strictEqual(journal.recent().at(-1)!.text, "192.0.2.7: maxInboundPerIp")
-    }).pipe(Effect.provide(RelayJournal.layer)))
+      assert.strictEqual(journal.recent().at(-1)!.text, `192.0.2.7: ${refused}`)
+    }).pipe(Effect.provide(journal)))
 
   it.effect("goes on after the wall clock was set back by an hour", () =>
     Effect.gen(function*() {
@@ -57,13 +61,38 @@ describe("RelayJournal", () => {
         setAhead(-3_600_000)
         yield* TestClock.adjust("10 seconds")
         assert.deepStrictEqual(journal.recent().slice(1).map(({ text }) => text), [
-          "rejected, maxInboundPerIp: 1 more, the last: 192.0.2.2: maxInboundPerIp"
+          `1 more like this; the last: 192.0.2.2: ${refused}`
         ])
         publish(rejected(3))
         const last = journal.recent().at(-1)!
-        assert.deepStrictEqual([last.text, last.at], ["192.0.2.3: maxInboundPerIp", 10_000 - 3_600_000])
-      }).pipe(Effect.provide(yield* Layer.build(RelayJournal.layer).pipe(Effect.withClock(clock))))
+        assert.deepStrictEqual([last.text, last.at], [`192.0.2.3: ${refused}`, 10_000 - 3_600_000])
+      }).pipe(Effect.provide(yield* Layer.build(journal).pipe(Effect.withClock(clock))))
     }).pipe(Effect.scoped))
+
+  it.effect("has words for all that happens", () =>
+    Effect.gen(function*() {
+      const journal = yield* RelayJournal.RelayJournal
+      const { publish } = yield* RelayEvents.RelayEvents
+      const party = { connection: 1, node: digestOf(1), source: Source.fromAddress("192.0.2.1") }
+      RelayError.rejectionReasons.forEach((reason) => publish({ ...rejected(1), reason } as RelayEvents.RelayEvent))
+      RelayEvents.endReasons.forEach((reason) => publish({ _tag: "ControlStreamEnded", ...party, reason }))
+      publish({
+        _tag: "SpliceEnded",
+        ...party,
+        durationMs: 12_400,
+        fromLeft: 4_000_000,
+        fromRight: 194_304,
+        outcome: "completed"
+      })
+      const texts = journal.recent().map(({ text }) => text)
+      assert.strictEqual(texts.length, RelayError.rejectionReasons.length + RelayEvents.endReasons.length + 1)
+      texts.forEach((text) => assert.notMatch(text, /NaN|undefined|[a-z][A-Z]/))
+      assert.include(texts, "192.0.2.1: this address has reached its limit of 4 nodes")
+      assert.include(
+        texts,
+        `192.0.2.1 with node ${digestOf(1).slice(0, 8)}: both sides were done, after 12 s and 4.19 MB`
+      )
+    }).pipe(Effect.provide(journal)))
 
   it.effect("keeps the last hundred", () =>
     Effect.gen(function*() {
@@ -75,7 +104,7 @@ describe("RelayJournal", () => {
         journal.recent().map(({ text }) => text),
         Array.from({ length: 100 }, (_, i) => `${150 + i}`)
       )
-    }).pipe(Effect.provide(RelayJournal.layer)))
+    }).pipe(Effect.provide(journal)))
 })
 
 describe("Talkers", () => {

@@ -2,13 +2,16 @@
 import { RelayTest } from "@tx3/relay"
 import { find } from "@tx3/testing/Programs"
 import { Cause, Context, Effect, Layer } from "effect"
-import { mkdirSync } from "node:fs"
+import { mkdirSync, readFileSync } from "node:fs"
+import { createRequire } from "node:module"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import type { BrowserContextOptions, Page } from "playwright-core"
 import { chromium } from "playwright-core"
 
 const screenshots = fileURLToPath(new URL("../screenshots/", import.meta.url))
+
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8")
 
 export class Browser extends Context.Tag("test/Browser")<Browser, {
   readonly open: (options?: BrowserContextOptions) => Promise<Page>
@@ -55,8 +58,12 @@ export interface OpenPage {
   readonly evaluate: <A>(expression: string) => Effect.Effect<A>
   /** Waits until an element's text is this. */
   readonly shows: (selector: string, text: string | RegExp) => Effect.Effect<void>
+  /** Focuses and clicks an element once there is one, without waiting for frames as Playwright does. */
+  readonly click: (selector: string) => Effect.Effect<void>
   readonly press: (...keys: ReadonlyArray<string>) => Effect.Effect<void>
   readonly screenshot: (name: string) => Effect.Effect<void>
+  /** What axe-core finds on it as it is: nothing, by the rules of WCAG and its own. */
+  readonly audit: Effect.Effect<ReadonlyArray<string>>
   /** What it complained of since the last time it was asked. */
   readonly complaints: () => ReadonlyArray<string>
 }
@@ -121,6 +128,15 @@ export const open = (
         const actual = `document.querySelector(${JSON.stringify(selector)})?.textContent`
         return until(typeof text === "string" ? `${actual} === ${JSON.stringify(text)}` : `${text}.test(${actual})`)
       },
+      click: (selector) =>
+        until(
+          `(() => {
+            const element = document.querySelector(${JSON.stringify(selector)})
+            element?.focus()
+            element?.click()
+            return element
+          })() !== null`
+        ),
       press: (...keys) =>
         Effect.promise(async () => {
           for (const key of keys) {
@@ -132,6 +148,13 @@ export const open = (
           mkdirSync(screenshots, { recursive: true })
           await page.screenshot({ path: join(screenshots, `${name}.png`), fullPage: true })
         }),
+      audit: Effect.promise(() =>
+        page.evaluate(`(async () => {
+          if (window.axe === undefined) { ${axe} }
+          const { violations } = await window.axe.run({ resultTypes: ["violations"] })
+          return violations.map(({ id, nodes }) => id + ": " + nodes.map(({ target }) => target).join(", "))
+        })()`)
+      ),
       complaints: () => {
         const known = complaints
         complaints = []

@@ -1,14 +1,19 @@
 /**
- * An admin server without a relay: the page's own routes, and `/events` that says what a test tells it to. It is closed
- * with its scope, and streams end with it as they do when a relay stops.
+ * An admin server without a relay: the page's own routes, `/events` that says what a test tells it to, lists of the nodes and
+ * splices that a test has, and actions that are noted. It is closed with its scope, and streams end with it as they do when a
+ * relay stops.
  */
-import { HttpLayerRouter, HttpServer, HttpServerResponse } from "@effect/platform"
+import { HttpLayerRouter, HttpServer, HttpServerRequest, HttpServerResponse } from "@effect/platform"
 import { NodeHttpServer } from "@effect/platform-node"
 import type { RelayStatus } from "@tx3/operate"
 import { AdminPage } from "@tx3/operate"
+import { CertDigest, Source } from "@tx3/protocol"
+import type { Relay } from "@tx3/relay"
 import { RelayError } from "@tx3/relay"
 import { Context, Effect, Layer, PubSub, Stream } from "effect"
+import { createHash } from "node:crypto"
 import { createServer } from "node:http"
+import * as Listings from "../../src/internal/listings.js"
 
 export interface History {
   readonly samples: ReadonlyArray<RelayStatus.Sample>
@@ -26,12 +31,69 @@ export interface FakeAdmin {
   readonly url: string
   /** Says it to everybody; who comes later hears it after the history. */
   readonly tell: (now: Now) => Effect.Effect<void>
+  /** The actions that came, as `/path {"body":…}`. */
+  readonly acts: Array<string>
+}
+
+/** What lists of a relay are made of. */
+export interface Crowd {
+  readonly nodes: ReadonlyArray<
+    { readonly node: CertDigest.CertDigest; readonly source: Source.Source; readonly since: number }
+  >
+  /** By the number of their node. */
+  readonly splices: ReadonlyArray<{ readonly of: number; readonly source: Source.Source; readonly since: number }>
+  readonly bans: ReadonlyArray<RelayStatus.Ban>
+}
+
+export const digestOf = (name: string | number) => CertDigest.fromBytes(createHash("sha256").update(`${name}`).digest())
+
+/** The same crowd each time, of nodes of four to an address. */
+export const crowd = (nodes: number, splices: number, bans: ReadonlyArray<string> = []): Crowd => ({
+  nodes: Array.from({ length: nodes }, (_, i) => ({
+    node: digestOf(i),
+    source: Source.fromAddress(
+      i % 5 === 4 ? `2001:db8:${(i >> 2).toString(16)}::1` : `198.51.${i >> 10}.${(i >> 2) & 255}`
+    ),
+    since: Date.now() - 1000 * (60 + 97 * i)
+  })),
+  splices: Array.from({ length: splices }, (_, i) => ({
+    of: (i * i) % nodes,
+    source: Source.fromAddress(`203.0.${(i >> 8) & 255}.${i & 255}`),
+    since: Date.now() - 1000 * (5 + 13 * i)
+  })),
+  bans: bans.map((who, i) => ({ who, since: Date.now() - 1000 * (60 + 4000 * i) }))
+})
+
+/** As much of a relay as its lists need. */
+const relayOf = ({ nodes, splices }: Crowd) => {
+  const sessions = nodes.map((node, connection) => ({ ...node, connection }))
+  const running = splices.map(({ of, ...splice }, i) => ({
+    ...splice,
+    connection: 100_000 + i,
+    node: nodes[of]!.node,
+    host: nodes[of]!.source,
+    carried: () => ({ fromLeft: 1234 * i, fromRight: 56_789 * (i % 97) })
+  }))
+  const peers = new Map<CertDigest.CertDigest, number>()
+  running.forEach(({ node }) => peers.set(node, (peers.get(node) ?? 0) + 1))
+  return {
+    controlStreams: () => sessions,
+    peers: () => peers,
+    splices: () => running
+  } as unknown as Relay.Relay["Type"]
 }
 
 const message = (name: string, data: unknown) => `event: ${name}\ndata: ${JSON.stringify(data)}\n\n`
 
 export const start = (
-  options: { readonly history?: History; readonly now?: Now; readonly port?: number } = {}
+  options: {
+    readonly history?: History
+    readonly now?: Now
+    readonly port?: number
+    readonly crowd?: Crowd
+    /** What every action is answered with in place of a success. */
+    readonly refusal?: { readonly status: number; readonly message: string }
+  } = {}
 ) =>
   Effect.gen(function*() {
     const hub = yield* PubSub.unbounded<Now>()
@@ -51,8 +113,37 @@ export const start = (
       })
     )
 
+    const { bans, ...present } = options.crowd ?? { bans: [], nodes: [], splices: [] }
+    const relay = relayOf({ bans, ...present })
+    const bytes = new Map(present.nodes.map(({ node }, i) => [CertDigest.short(node), i % 7 * 1_000_003]))
+    const acts: Array<string> = []
+    const listed = (list: (query: Record<string, never>) => unknown) =>
+      Effect.map(HttpServerRequest.HttpServerRequest, ({ url }) => {
+        const { offset, ...query } = Object.fromEntries(new URL(url, "http://localhost").searchParams)
+        return HttpServerResponse.unsafeJson(
+          list({ ...query, offset: Number(offset) } as unknown as Record<string, never>)
+        )
+      })
+    const limits = { maxControlStreamsPerIp: 4, maxRelaysPerControl: 64 }
+    const act = Effect.gen(function*() {
+      const request = yield* HttpServerRequest.HttpServerRequest
+      const body = yield* Effect.orDie(request.text)
+      acts.push(`${request.url} ${body}`)
+      return options.refusal === undefined
+        ? HttpServerResponse.unsafeJson({ kicked: 3, splices: 2, ...JSON.parse(body) })
+        : HttpServerResponse.unsafeJson({ message: options.refusal.message }, { status: options.refusal.status })
+    })
+    const lists = Layer.mergeAll(
+      HttpLayerRouter.add("GET", "/page/nodes", listed((query) => Listings.nodes(relay, limits, bytes, query))),
+      HttpLayerRouter.add("GET", "/page/splices", listed((query) => Listings.splices(relay, query))),
+      HttpLayerRouter.add("GET", "/bans", Effect.sync(() => HttpServerResponse.unsafeJson(bans))),
+      ...(["/kick/node", "/kick/splice", "/ban", "/unban", "/drain", "/log-level"] as const).map((path) =>
+        HttpLayerRouter.add("POST", path, act)
+      )
+    )
+
     const server = createServer()
-    const context = yield* HttpLayerRouter.serve(Layer.mergeAll(AdminPage.layer, events), {
+    const context = yield* HttpLayerRouter.serve(Layer.mergeAll(AdminPage.layer, events, lists), {
       disableListenLog: true,
       disableLogger: true
     }).pipe(
@@ -63,6 +154,7 @@ export const start = (
     const { address } = Context.get(context, HttpServer.HttpServer)
     const port = address._tag === "TcpAddress" ? address.port : 0
     const fake: FakeAdmin = {
+      acts,
       port,
       url: `http://127.0.0.1:${port}/`,
       tell: (now) =>
@@ -176,8 +268,8 @@ export const busy = (() => {
   const kinds = ["node", "splice", "splice", "rejection", "operator", "splice", "rejection", "node"] as const
   const texts = {
     node: "node uDYTZoCR registered from 203.0.113.25",
-    splice: "198.51.100.7 to node 1QcFGPwY: ended after 12.4 s and 4194304 bytes",
-    rejection: "203.0.113.25: maxInboundPerIp",
+    splice: "198.51.100.7 with node 1QcFGPwY: both sides were done, after 12 s and 4.19 MB",
+    rejection: "203.0.113.25: this address has reached its limit of 4 nodes",
     operator: "log level set to debug"
   }
   const now: Now = {
