@@ -38,6 +38,7 @@ import type * as Passage from "./Passage.js"
 import type { Socks } from "./Socks.js"
 import * as UpFile from "./UpFile.js"
 import { UpFileError } from "./UpFile.js"
+import type * as UpLog from "./UpLog.js"
 import * as UpStatus from "./UpStatus.js"
 
 /**
@@ -111,6 +112,9 @@ export interface Options {
   /** The program's version, for the status. */
   readonly version: string
 
+  /** What has been told, for `tx3 logs`. */
+  readonly log: UpLog.UpLog
+
   /** Makes the reporter of the service of this name. */
   readonly reporterOf: (service: string, names: KnownFile.Names) => Reporter
 }
@@ -154,7 +158,7 @@ export const start = (
   FileSystem.FileSystem | Path.Path | Scope.Scope
 > =>
   Effect.gen(function*() {
-    const { reporterOf, version } = options
+    const { log, reporterOf, version } = options
     const known = yield* Option.match(up.known, {
       onNone: () => KnownFile.defaultPath,
       onSome: (path) => Effect.succeed(path)
@@ -256,7 +260,7 @@ export const start = (
     const status = Effect.suspend(() =>
       statusOf({ beginOf, since, names, running: live.map(({ running }) => running), version, file: up.path })
     )
-    yield* Layer.build(UpStatus.layer(up.status, status, reload)).pipe(
+    yield* Layer.build(UpStatus.layer(up.status, status, reload, log)).pipe(
       Effect.catchAll(({ _tag, cause }) =>
         Effect.matchEffect(UpStatus.ask(up.status), {
           onFailure: () =>

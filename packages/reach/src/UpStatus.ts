@@ -15,6 +15,7 @@ import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
+import type * as UpLog from "./UpLog.js"
 
 /**
  * A registration at a relay, as `RelayRegistration.State` has it: `live`, since when, and why not for
@@ -125,13 +126,19 @@ export class NotReloaded extends Schema.TaggedError<NotReloaded>("@tx3/reach/Not
   message: Schema.String
 }) {}
 
+const Line = Schema.Struct({ number: Schema.Int, at: Schema.Number, text: Schema.String })
+
 const Api = HttpApi.make("tx3-up").add(
   HttpApiGroup.make("up", { topLevel: true }).add(HttpApiEndpoint.get("status", "/status").addSuccess(Status))
+    .add(
+      HttpApiEndpoint.get("log", "/log").setUrlParams(Schema.Struct({ after: Schema.NumberFromString }))
+        .addSuccess(Schema.Array(Line))
+    )
     .add(HttpApiEndpoint.post("reload", "/reload").addSuccess(Reloaded).addError(NotReloaded))
 )
 
 /**
- * Serves the status, and the command to load the file again, at a unix socket until the layer's scope closes.
+ * Serves the status, the log, and the command to load the file again, at a unix socket until the layer's scope closes.
  *
  * @since 0.1.0
  * @category layers
@@ -139,15 +146,16 @@ const Api = HttpApi.make("tx3-up").add(
 export const layer = (
   path: string,
   status: Effect.Effect<Status>,
-  reload: Effect.Effect<Reloaded, { readonly message: string }>
+  reload: Effect.Effect<Reloaded, { readonly message: string }>,
+  log: UpLog.UpLog
 ): Layer.Layer<never, HttpServerError.ServeError> =>
   HttpApiBuilder.serve().pipe(
     Layer.provide(HttpApiBuilder.api(Api)),
     Layer.provide(HttpApiBuilder.group(Api, "up", (handlers) =>
-      handlers.handle("status", () =>
-        status).handle("reload", () =>
-          Effect.mapError(reload, ({ message }) =>
-            new NotReloaded({ message }))))),
+      handlers
+        .handle("status", () => status)
+        .handle("log", ({ urlParams: { after } }) => Effect.sync(() => log.after(after)))
+        .handle("reload", () => Effect.mapError(reload, ({ message }) => new NotReloaded({ message }))))),
     Layer.provide(LocalHttp.server(`unix:${path}`))
   )
 
@@ -169,6 +177,25 @@ export const reload = (path: string) =>
  */
 export const ask = (path: string) =>
   Effect.flatMap(HttpApiClient.make(Api, { baseUrl: LocalHttp.baseUrlOf(`unix:${path}`) }), (client) => client.status())
+    .pipe(
+      Effect.provide(LocalHttp.client(`unix:${path}`)),
+      Effect.timeoutFail({
+        duration: answerMs,
+        onTimeout: () => new NoAnswer({ message: `no answer within ${answerMs} ms` })
+      })
+    )
+
+/**
+ * Asks at a unix socket for the messages with a greater number than this. Fails without an answer within 5 s.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const log = (path: string, after: number) =>
+  Effect.flatMap(
+    HttpApiClient.make(Api, { baseUrl: LocalHttp.baseUrlOf(`unix:${path}`) }),
+    (client) => client.log({ urlParams: { after } })
+  )
     .pipe(
       Effect.provide(LocalHttp.client(`unix:${path}`)),
       Effect.timeoutFail({

@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { IdentityFile } from "@tx3/files"
 import { Duplex as duplex, type Tx3Connection, Tx3Node } from "@tx3/node"
 import { Address, Handshake, Identity, Tls } from "@tx3/protocol"
-import { Up, UpFile, UpStatus } from "@tx3/reach"
+import { Up, UpFile, UpLog, UpStatus } from "@tx3/reach"
 import * as Reset from "@tx3/sockets/Reset"
 import * as programs from "@tx3/testing/builtPrograms"
 import { localServer, portOf } from "@tx3/testing/localServer"
@@ -37,7 +37,10 @@ const connectedTo = (port: number) =>
   )
 
 const started = (file: string) =>
-  Effect.flatMap(UpFile.read(file), (up) => Up.start(up, { version: "0.0.0", reporterOf: () => reporter }))
+  Effect.flatMap(
+    UpFile.read(file),
+    (up) => Up.start(up, { version: "0.0.0", log: UpLog.make(), reporterOf: () => reporter })
+  )
 
 const portIn = (at: string) => Number(at.split(":").at(-1))
 

@@ -2,7 +2,7 @@ import { NodeContext } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { IdentityFile } from "@tx3/files"
 import type { CertDigest } from "@tx3/protocol"
-import { AllowList, KnownFile, LocalEndpoint, Up, UpFile } from "@tx3/reach"
+import { AllowList, KnownFile, LocalEndpoint, Up, UpFile, UpLog } from "@tx3/reach"
 import * as programs from "@tx3/testing/builtPrograms"
 import { ConfigProvider, Effect, Option } from "effect"
 import { copyFileSync, readdirSync, writeFileSync } from "node:fs"
@@ -121,7 +121,10 @@ forward:
 
   const reporter: Up.Reporter = { tell: () => Effect.void, onNode: () => Effect.void, onEvent: () => Effect.void }
   const started = (file: string) =>
-    Effect.flatMap(UpFile.read(file), (up) => Up.start(up, { version: "0.0.0", reporterOf: () => reporter }))
+    Effect.flatMap(
+      UpFile.read(file),
+      (up) => Up.start(up, { version: "0.0.0", log: UpLog.make(), reporterOf: () => reporter })
+    )
 
   const troubles: ReadonlyArray<readonly [text: string, tag: string, problem: string]> = [
     [

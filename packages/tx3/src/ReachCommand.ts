@@ -10,7 +10,17 @@ import * as Options from "@effect/cli/Options"
 import { described } from "@tx3/command/Help"
 import { repeatable } from "@tx3/command/Repeatable"
 import * as Config from "effect/Config"
-import { addresses, allow, allowFile, allowTruncated, argument, identity, known, qr } from "./internal/flags.js"
+import {
+  addresses,
+  allow,
+  allowFile,
+  allowTruncated,
+  argument,
+  identity,
+  known,
+  qr,
+  wholeNumber
+} from "./internal/flags.js"
 import { later } from "./internal/later.js"
 
 const via = repeatable("via").pipe(
@@ -204,10 +214,48 @@ const sshConfig = Command.make("ssh-config", {
   ))
 )
 
+const logs = Command.make("logs", {
+  config,
+  follow: Options.boolean("follow").pipe(
+    Options.withAlias("f"),
+    Options.withDescription("Go on with what is told next, until a signal ends it")
+  ),
+  lines: wholeNumber("lines", 0, 1_000).pipe(
+    Options.withAlias("n"),
+    Options.withPseudoName("N"),
+    Options.withDescription("Only the last so many lines; without it the last thousand, which are all that are kept"),
+    Options.optional
+  ),
+  since: Options.text("since").pipe(
+    Options.withPseudoName("WHEN"),
+    Options.withDescription(
+      "Only what is not older: an age, as 90s, 10m, 2h or 1d, or a time, as 2026-01-31T12:00:00Z"
+    ),
+    Options.optional
+  )
+}, later(() => import("./internal/commands/logs.js"))).pipe(
+  Command.withDescription(described(
+    "Prints what a running tx3 up has told: who came and went, and what went wrong.",
+    ["tx3 logs --since 1h", "What happened in the last hour"],
+    ["tx3 logs --follow --lines 20", "The last 20 lines, and then what happens"]
+  ))
+)
+
 /**
  * These commands, to be found in `tx3`.
  *
  * @since 0.1.0
  * @category commands
  */
-export const commands = [expose, forward, connect, nameOf, relay, sshConfig, up, reload, status] as const
+export const commands = [
+  expose,
+  forward,
+  connect,
+  nameOf,
+  relay,
+  sshConfig,
+  up,
+  reload,
+  status,
+  logs
+] as const

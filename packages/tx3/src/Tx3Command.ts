@@ -11,8 +11,17 @@ import { described, type Section } from "@tx3/command/Help"
 import * as Program from "@tx3/command/Program"
 import { repeatable } from "@tx3/command/Repeatable"
 import { UsageError } from "@tx3/command/UsageError"
-import * as Schema from "effect/Schema"
-import { address, allow, allowFile, allowTruncated, argument, identity, known, qr } from "./internal/flags.js"
+import {
+  address,
+  allow,
+  allowFile,
+  allowTruncated,
+  argument,
+  identity,
+  known,
+  qr,
+  wholeNumber
+} from "./internal/flags.js"
 import { later } from "./internal/later.js"
 import { build } from "./internal/version.js"
 import * as ReachCommand from "./ReachCommand.js"
@@ -24,20 +33,6 @@ const place = argument("RELAY").pipe(
   ),
   Args.optional
 )
-
-/** A flag for a whole number. @effect/cli's own names no flag when what is given is no number. */
-const wholeNumber = (flag: string, min: number, max: number) =>
-  Options.text(flag).pipe(
-    Options.withSchema(
-      Schema.NumberFromString.pipe(
-        Schema.int(),
-        Schema.between(min, max),
-        Schema.annotations({
-          message: () => ({ message: `--${flag} must be a whole number from ${min} to ${max}`, override: true })
-        })
-      )
-    )
-  )
 
 const keep = (what: string) =>
   Options.boolean("keep").pipe(

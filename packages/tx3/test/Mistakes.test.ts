@@ -287,7 +287,16 @@ const mistakes: ReadonlyArray<readonly [line: string, message: string]> = [
   ],
   ["up --via RELAY", "--via and --expose go with --init; the file says what to expose, and where"],
   ["reload --config DIR/up.yml", "no tx3 up runs with DIR/up.yml (DIR/up.sock: no such file or directory)"],
-  ["status --config DIR/up.yml", "no tx3 up runs with DIR/up.yml (DIR/up.sock: no such file or directory)"]
+  ["status --config DIR/up.yml", "no tx3 up runs with DIR/up.yml (DIR/up.sock: no such file or directory)"],
+  ["logs --config DIR/up.yml", "no tx3 up runs with DIR/up.yml (DIR/up.sock: no such file or directory)"],
+  [
+    "logs --config DIR/up.yml --since yesterday",
+    "--since \"yesterday\": write an age, as 90s, 10m, 2h or 1d, or a time, as 2026-01-31T12:00:00Z"
+  ],
+  [
+    "logs --lines many",
+    "--lines must be a whole number from 0 to 1000\nusage: tx3 logs [OPTIONS]\ntx3 logs --help says more"
+  ]
 ]
 
 const files = {

@@ -561,7 +561,12 @@ forward:
       assert.strictEqual(lost.relay, one.address)
       assert.include(["lost", "connecting"], lost.state.is)
       yield* startAgain(one.address)
+      const logs = yield* programs.start("tx3", ["logs", "--config", file, "--since", "1h", "--follow"])
+      yield* logs.untilStdout(/^\d{4}-\d\d-\d\dT[\d:]+Z hello: the registration at .* is lost/m)
       yield* up.untilStderr(/hello: registered again at/)
+      yield* logs.untilStdout(/hello: registered again at/)
+      logs.kill("SIGTERM")
+      yield* logs.ended
 
       up.kill("SIGTERM")
       assert.strictEqual((yield* up.ended).code, 143)

@@ -69,3 +69,17 @@ export const allowFile = Options.text("allow-file").pipe(
 export const qr = Options.boolean("qr").pipe(
   Options.withDescription("Also print the address as a QR code on stderr, for a camera")
 )
+
+/** A flag for a whole number. @effect/cli's own names no flag when what is given is no number. */
+export const wholeNumber = (flag: string, min: number, max: number) =>
+  Options.text(flag).pipe(
+    Options.withSchema(
+      Schema.NumberFromString.pipe(
+        Schema.int(),
+        Schema.between(min, max),
+        Schema.annotations({
+          message: () => ({ message: `--${flag} must be a whole number from ${min} to ${max}`, override: true })
+        })
+      )
+    )
+  )

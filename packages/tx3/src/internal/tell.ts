@@ -19,7 +19,7 @@ export type Tell = (text: string) => Effect.Effect<void>
 export const tell: Tell = (text) => Console.error(`tx3: ${printable(text)}`)
 
 /** Tells of one of several services. */
-export const reporterOf = (service: string, names: KnownFile.Names): Up.Reporter => {
+export const reporterOf = (tell: Tell) => (service: string, names: KnownFile.Names): Up.Reporter => {
   const about: Tell = (text) => tell(`${service}: ${text}`)
   return { tell: about, onNode: (node) => registrations(about, node), onEvent: events(about, names) }
 }

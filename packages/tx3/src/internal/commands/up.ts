@@ -3,6 +3,7 @@ import * as Program from "@tx3/command/Program"
 import { UsageError } from "@tx3/command/UsageError"
 import * as Up from "@tx3/reach/Up"
 import * as UpFile from "@tx3/reach/UpFile"
+import * as UpLog from "@tx3/reach/UpLog"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -27,12 +28,14 @@ export const run = ({ config, expose, init, via }: {
         message: "--via and --expose go with --init; the file says what to expose, and where"
       })
     }
+    const log = UpLog.make()
+    const tellAndKeep = (text: string) => Effect.zipRight(log.add(text), tell(text))
     const { places, reload } = yield* withProxy(
-      Up.start(yield* UpFile.read(config), { version: build.version, reporterOf })
+      Up.start(yield* UpFile.read(config), { version: build.version, log, reporterOf: reporterOf(tellAndKeep) })
     )
     yield* Program.onHangUp(Effect.matchEffect(reload, {
-      onFailure: ({ message }) => tell(`${message}; nothing has changed`),
-      onSuccess: (reloaded) => tell(reloadedForPeople(reloaded).replaceAll("\n", "; "))
+      onFailure: ({ message }) => tellAndKeep(`${message}; nothing has changed`),
+      onSuccess: (reloaded) => tellAndKeep(reloadedForPeople(reloaded).replaceAll("\n", "; "))
     }))
     yield* Console.log(places.map(({ at, name }) => `${name} ${at}`).join("\n"))
     return yield* Effect.never
