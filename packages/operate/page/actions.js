@@ -151,6 +151,7 @@ byId("set-log-level").addEventListener("click", setLogLevel)
 let shownLevel
 /** Shows the level that holds, unless another one has been chosen and not set yet. */
 export const showLogLevel = (label) => {
+  byId("controls").hidden = false
   const names = { ALL: "trace", WARN: "warning", OFF: "none" }
   const level = names[label] ?? label.toLowerCase()
   if (level !== shownLevel) {

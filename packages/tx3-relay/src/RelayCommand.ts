@@ -4,7 +4,9 @@
  *
  * @since 0.1.0
  */
+import * as Args from "@effect/cli/Args"
 import * as Command from "@effect/cli/Command"
+import * as Options from "@effect/cli/Options"
 import * as Path from "@effect/platform/Path"
 import { described, type Section } from "@tx3/command/Help"
 import * as Program from "@tx3/command/Program"
@@ -14,7 +16,6 @@ import { writeNew, writeSecret } from "@tx3/files/NewFile"
 import * as OperatedRelay from "@tx3/operate/OperatedRelay"
 import * as RelayActions from "@tx3/operate/RelayActions"
 import * as OperatorConfig from "@tx3/policy/OperatorConfig"
-import * as OperatorFile from "@tx3/policy/OperatorFile"
 import * as Identity from "@tx3/protocol/Identity"
 import * as Limiter from "@tx3/relay/Limiter"
 import * as Listener from "@tx3/relay/Listener"
@@ -32,16 +33,12 @@ import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import { randomBytes } from "node:crypto"
+import type { Which } from "./internal/load.js"
+import { load } from "./internal/load.js"
 import { advice, loopbackOnly } from "./internal/reachable.js"
 import { bind, flagsBefore, identity, relayCommand, relayFile, whichOf } from "./internal/relayCommand.js"
 import { build } from "./internal/version.js"
 import * as OperateCommand from "./OperateCommand.js"
-
-interface Which {
-  readonly bind: ReadonlyArray<string>
-  readonly file: string
-  readonly identity: Option.Option<string>
-}
 
 /** The unix socket beside a relay's file, for its commands; none where it cannot have that path. */
 const socketBeside = (file: string) =>
@@ -79,13 +76,6 @@ const write = ({ bind, file, identity }: Which, port: Option.Option<number>) =>
     yield* isPublic ? writeNew(file, Redacted.value(text), 0o644) : writeSecret(file, text)
     yield* Console.log(`# tx3-relay wrote ${JSON.stringify(file)} #`)
   })
-
-const load = ({ bind, file, identity }: Which) =>
-  OperatorFile.load(
-    file,
-    [{ place: (key) => `--${key}`, values: bind.length > 0 ? { bind } : {} }],
-    Option.map(identity, IdentityFile.read)
-  )
 
 const serve = (which: Which) =>
   Effect.gen(function*() {
@@ -189,6 +179,38 @@ const check = Command.make("check", { bind, file: relayFile, identity }, (own) =
     Command.withDescription("Checks the file and the machine, and says what a relay would do; leaves nothing running")
   )
 
+const service = Command.make("service", {
+  action: Args.choice<"install" | "status" | "uninstall">(
+    [["install", "install"], ["uninstall", "uninstall"], ["status", "status"]],
+    { name: "ACTION" }
+  ).pipe(Args.withDescription("What to do: install, uninstall or status")),
+  file: relayFile,
+  identity,
+  user: Options.boolean("user").pipe(
+    Options.withDescription("Only for this user, also where root calls; without it root installs it for the machine")
+  )
+}, ({ action, file, identity, user }) =>
+  Effect.gen(function*() {
+    const before = yield* flagsBefore("service", ["config", "identity"])
+    const which = yield* whichOf({
+      bind: [],
+      file: Option.orElse(file, () => before.file),
+      identity: Option.orElse(identity, () => before.identity)
+    })
+    const { run } = yield* Effect.promise(() => import("./internal/service.js"))
+    yield* run({ action, user, which })
+  })).pipe(
+    Command.withDescription(described(
+      "Makes the relay start by itself, with systemd or launchd: writes the unit, enables and starts it. Root installs it for " +
+        "the machine, with the files of /etc/tx3-relay and as a user of its own. A unit that somebody wrote or changed is left as " +
+        "it is. On Windows it prints the command for the Task Scheduler.",
+      ["sudo tx3-relay service install", "Starts it now, and whenever the machine starts"],
+      ["tx3-relay service install --config relay.yml", "Starts it now, and whenever you log in"],
+      ["tx3-relay service status", "Says whether it is installed and runs"],
+      ["tx3-relay service uninstall", "Stops it, and removes the unit"]
+    ))
+  )
+
 /**
  * The command `tx3-relay` with its subcommands, from which the man page and the help are made.
  *
@@ -222,7 +244,7 @@ export const command = relayCommand.pipe(
     ["tx3-relay --config relay.yml", "Runs the relay, and prints its address"],
     ["tx3-relay status --config relay.yml", "Says what it is doing"]
   )),
-  Command.withSubcommands([check, ...OperateCommand.commands])
+  Command.withSubcommands([check, service, ...OperateCommand.commands])
 )
 
 /**

@@ -241,6 +241,25 @@ const logs = Command.make("logs", {
   ))
 )
 
+const startedBySystem = Command.make("service", {
+  action: Args.choice<"install" | "status" | "uninstall">(
+    [["install", "install"], ["uninstall", "uninstall"], ["status", "status"]],
+    { name: "ACTION" }
+  ).pipe(Args.withDescription("What to do: install, uninstall or status")),
+  config,
+  user: Options.boolean("user").pipe(
+    Options.withDescription("Only for this user, also where root calls; without it root installs it for the machine")
+  )
+}, later(() => import("./internal/commands/service.js"))).pipe(
+  Command.withDescription(described(
+    "Makes tx3 up start by itself, with systemd or launchd: writes the unit, enables and starts it. A unit that somebody " +
+      "wrote or changed is left as it is. On Windows it prints the command for the Task Scheduler.",
+    ["tx3 service install --config ~/.config/tx3/tx3.yml", "Starts it now, and whenever you log in"],
+    ["tx3 service status", "Says whether it is installed and runs"],
+    ["tx3 service uninstall", "Stops it, and removes the unit"]
+  ))
+)
+
 /**
  * These commands, to be found in `tx3`.
  *
@@ -257,5 +276,6 @@ export const commands = [
   up,
   reload,
   status,
-  logs
+  logs,
+  startedBySystem
 ] as const

@@ -296,6 +296,22 @@ const mistakes: ReadonlyArray<readonly [line: string, message: string]> = [
   [
     "logs --lines many",
     "--lines must be a whole number from 0 to 1000\nusage: tx3 logs [OPTIONS]\ntx3 logs --help says more"
+  ],
+  [
+    "service",
+    "ACTION is missing\nusage: tx3 service ACTION [OPTIONS]\ntx3 service --help says more"
+  ],
+  [
+    "service instal",
+    "the argument must be one of install, uninstall, status\nusage: tx3 service ACTION [OPTIONS]\ntx3 service --help says more"
+  ],
+  [
+    "service install --user --config DIR/none.yml",
+    "DIR/none.yml: there is no such file; tx3 up --init makes one, and --config names another"
+  ],
+  [
+    "service install --user --config DIR/empty.yml",
+    "DIR/empty.yml: there is nothing in it to expose or to forward"
   ]
 ]
 
