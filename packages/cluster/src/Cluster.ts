@@ -53,6 +53,9 @@ const drainTicksMax = 100
 
 const drainTickMs = 20
 
+/** Members that are asked to carry out an order at the same time. */
+const orderedAtATime = 64
+
 /** What a message may name, as it must be smaller than an engine allows. */
 const movingPerWord = 1_000
 
@@ -95,6 +98,7 @@ const join = (here: Here, tokenPrefix: Uint8Array, directory: Directory["Type"],
     const memberSubject = (name: string) => `${cluster}.member.${name}`
     const nodeSubject = (node: CertDigest) => `${cluster}.node.${node}`
     let state: "listening" | "draining" = "listening"
+    let perform: ((order: string, from: string) => Effect.Effect<string>) | undefined
 
     const tickets = yield* Tickets.make
     const bound = yield* Links.listen(here, yield* numeric(options.listen), tickets)
@@ -102,6 +106,7 @@ const join = (here: Here, tokenPrefix: Uint8Array, directory: Directory["Type"],
     const link = { host, port: port === 0 ? bound.port : port }
 
     const members = yield* Members.make(directory, `${cluster}.all`, {
+      subjectOf: memberSubject,
       self: () => ({ name, link, state, version: options.version ?? "" }),
       onMissed: () => registrations.tellAgain(),
       onWord: (word) => {
@@ -132,6 +137,10 @@ const join = (here: Here, tokenPrefix: Uint8Array, directory: Directory["Type"],
             return Effect.succeed({ _tag: "Stamped", stamp: stamp() })
           case "Find":
             return moves() ? Effect.succeed({ _tag: "Moves" }) : reserve(question.preamble, question.address)
+          case "Order":
+            if (perform !== undefined) {
+              return Effect.map(perform(question.order, question.from), (answer) => ({ _tag: "Ordered", answer }))
+            }
         }
         return Effect.succeed({ _tag: "Unknown" })
       }).pipe(Effect.map(Messages.answer.encode))
@@ -162,6 +171,20 @@ const join = (here: Here, tokenPrefix: Uint8Array, directory: Directory["Type"],
 
     const hasListening = () => members.others().some(({ state }) => state === "listening")
 
+    const order = (order: string) =>
+      Effect.suspend(() => {
+        const question = Messages.question.encode({ _tag: "Order", from: name, order })
+        return Effect.forEach(members.others(), (member) =>
+          directory.ask(memberSubject(member.name), question).pipe(
+            Effect.map((text) => {
+              const answer = Messages.answer.decode(text)
+              return answer?._tag === "Ordered" ? answer.answer : ""
+            }),
+            Effect.orElseSucceed(() => undefined),
+            Effect.map((answer) => ({ answer, member }))
+          ), { concurrency: orderedAtATime })
+      })
+
     yield* directory.answer(memberSubject(name), (text) => answer(text, () => 0, () => false))
     yield* members.appear
     yield* directory.flush
@@ -187,6 +210,17 @@ const join = (here: Here, tokenPrefix: Uint8Array, directory: Directory["Type"],
         received: tickets.redeemed(),
         ...lookUps.counts()
       }),
+      order,
+      obey: (next) =>
+        Effect.asVoid(Effect.acquireRelease(
+          Effect.sync(() => {
+            perform = next
+          }),
+          () =>
+            Effect.sync(() => {
+              perform = undefined
+            })
+        )),
       awaitNone: forwards.awaitNone,
       drain: Effect.gen(function*() {
         state = "draining"

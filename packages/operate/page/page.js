@@ -5,7 +5,7 @@ import { byId, setText } from "./elements.js"
 import * as format from "./format.js"
 import { makeHistory } from "./history.js"
 import { makeLists } from "./lists.js"
-import { makeEvents, showLimits, showRelay, showTop, totals } from "./panels.js"
+import { makeEvents, showCluster, showLimits, showRelay, showTop, totals } from "./panels.js"
 import { session, signIn, takeCode } from "./signIn.js"
 import { follow } from "./stream.js"
 
@@ -67,6 +67,7 @@ const showCharts = () => {
 const showAll = () => {
   showConnection()
   showRelay(status)
+  showCluster(status)
   setTotals(totals(status))
   showLimits(status)
   showTop(status, order())

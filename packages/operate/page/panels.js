@@ -30,15 +30,10 @@ const updateName = (row, [name, value]) => {
 }
 
 const clusterFacts = ({ cluster, connections }) => {
-  if (cluster === null) {
-    return []
-  }
-  const { isConnected, lookUpSeconds, lookUps, members, name } = cluster
+  const { isConnected, lookUpSeconds, lookUps } = cluster
   const all = sum(lookUps)
-  const others = members.map(({ name, state }) => state === "draining" ? `${name} (draining)` : name).join(", ")
   return [
-    ["Cluster member", name],
-    ["Other members", isConnected ? others || "none" : "unknown: NATS is away"],
+    ["NATS", isConnected ? "connected" : "away: only local nodes and peers are served"],
     ["Forwarded", `${format.count(connections.forwarded)} now, ${format.count(cluster.forwarded)} in all`],
     ["Received", `${format.count(cluster.received)} from other members`],
     [
@@ -46,6 +41,38 @@ const clusterFacts = ({ cluster, connections }) => {
       all === 0 ? "none" : `${inWords(lookUps)}; ${(lookUpSeconds * 1000 / all).toFixed(1)} ms on average`
     ]
   ]
+}
+
+const makeMember = () =>
+  element("tr", {}, element("th", { scope: "row" }), ...Array.from({ length: 4 }, () => element("td", {})))
+
+const place = ({ host, port }) => host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`
+
+const updateMember = (row, { link, name, roundTrip, state, version }) => {
+  const texts = [name, state, version, place(link), roundTrip]
+  texts.forEach((text, index) => setText(row.children[index], text))
+  row.className = state
+}
+
+/** This member first, then the others. */
+export const showCluster = (status) => {
+  const { cluster } = status
+  byId("cluster").hidden = cluster === null
+  if (cluster === null) {
+    return
+  }
+  updateList(byId("cluster-facts"), clusterFacts(status), makeFact, updateFact)
+  const others = cluster.members.map((member) => ({
+    ...member,
+    roundTrip: member.roundTripMs === null ? "no answer" : `${member.roundTripMs.toFixed(1)} ms`
+  }))
+  const { link, name } = cluster
+  const self = { link, name, roundTrip: "this member", state: status.state, version: status.version }
+  updateList(byId("members"), [self, ...others], makeMember, updateMember)
+  setEmpty(
+    "members",
+    others.length > 0 ? "" : cluster.isConnected ? "No other members" : "Other members are unknown while NATS is away"
+  )
 }
 
 export const showRelay = (status) => {
@@ -59,7 +86,6 @@ export const showRelay = (status) => {
       ["Connections", format.count(sum(status.connections))],
       ["Memory", format.bytes(status.residentBytes)],
       ["Event loop lag", `${format.count(status.eventLoopLagSeconds * 1000)} ms`],
-      ...clusterFacts(status)
     ],
     makeFact,
     updateFact

@@ -11,6 +11,7 @@ import * as HttpApiSchema from "@effect/platform/HttpApiSchema"
 import * as OpenApi from "@effect/platform/OpenApi"
 import * as Schema from "effect/Schema"
 import { NotFound, Refused } from "./ActionError.js"
+import * as ClusterOrder from "./ClusterOrder.js"
 import * as RelayStatus from "./RelayStatus.js"
 
 /**
@@ -106,8 +107,8 @@ export class Look extends HttpApiGroup.make("look", { topLevel: true })
 {}
 
 /**
- * The endpoints that act, each a POST with a JSON body: `/kick/node`, `/kick/splice`, `/ban`, `/unban`, `/drain`, `/log-level`
- * and `/reload`.
+ * The endpoints that act, each a POST with a JSON body: `/kick/node`, `/kick/splice`, `/ban`, `/unban`, `/everywhere`, `/drain`,
+ * `/log-level` and `/reload`.
  *
  * @since 0.1.0
  * @category groups
@@ -130,6 +131,11 @@ export class Act extends HttpApiGroup.make("act", { topLevel: true })
     HttpApiEndpoint.post("unban", "/unban").setPayload(Who).addSuccess(Schema.Struct({})).addError(NotFound, {
       status: 404
     })
+  )
+  /** Kicks, bans or unbans at every member of the cluster: what came of it at each, at the one that is asked first. */
+  .add(
+    HttpApiEndpoint.post("everywhere", "/everywhere").setPayload(ClusterOrder.ClusterOrder)
+      .addSuccess(Schema.Struct({ members: Schema.Array(ClusterOrder.AtMember) })).addError(Refused, { status: 409 })
   )
   /** Takes no new connections, lets the splices end, and stops the program. */
   .add(HttpApiEndpoint.post("drain", "/drain").addSuccess(Schema.Struct({ splices: Schema.NonNegativeInt })))

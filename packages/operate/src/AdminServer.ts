@@ -127,6 +127,7 @@ const act = HttpApiBuilder.group(AdminApi, "act", (handlers) =>
       .handle("kickSplice", ({ payload }) => kicked(actions.kickSplice(payload.connection)))
       .handle("ban", ({ payload }) => kicked(actions.ban(payload.who)))
       .handle("unban", ({ payload }) => Effect.as(actions.unban(payload.who), {}))
+      .handle("everywhere", ({ payload }) => Effect.map(actions.everywhere(payload), (members) => ({ members })))
       .handle("drain", () => Effect.map(actions.drain, (splices) => ({ splices })))
       .handle("logLevel", ({ payload }) => Effect.as(actions.setLogLevel(levels[payload.level]), payload))
       .handle("reload", () => actions.reload)

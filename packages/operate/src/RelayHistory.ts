@@ -9,6 +9,7 @@ import type { Settings } from "@tx3/policy/OperatorConfig"
 import { VolumeQuota } from "@tx3/policy/VolumeQuota"
 import * as CertDigest from "@tx3/protocol/CertDigest"
 import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
+import type { View } from "@tx3/relay/Elsewhere"
 import * as Limiter from "@tx3/relay/Limiter"
 import * as Relay from "@tx3/relay/Relay"
 import * as Clock from "effect/Clock"
@@ -153,7 +154,7 @@ export const layer: Layer.Layer<
         splices: snapshot.splices,
         totals: snapshot.totals,
         limits: limitsOf(live.current(), relay, now, snapshot, rates.last10s, quota.used()),
-        cluster: relay.membership?.view() ?? null,
+        cluster: clusterOf(relay.membership?.view()),
         rates,
         top: {
           nodes: talkers(running.map(({ node }) => CertDigest.short(node)), nodes.bytes(ms)),
@@ -189,6 +190,12 @@ export const layer: Layer.Layer<
     }
   })
 )
+
+const clusterOf = (view: View | undefined): Status["cluster"] =>
+  view === undefined ? null : {
+    ...view,
+    members: view.members.map(({ roundTripMs, ...member }) => ({ ...member, roundTripMs: roundTripMs ?? null }))
+  }
 
 const sum = (numbers: ReadonlyArray<number>) => numbers.reduce((sum, number) => sum + number, 0)
 

@@ -147,7 +147,9 @@ export const Cluster = Schema.Struct({
     name: Schema.String,
     link: Link,
     state: Schema.Literal("listening", "draining"),
-    version: Schema.String
+    version: Schema.String,
+    /** How long the last question to it took over NATS, and its answer back; null: it has not answered one. */
+    roundTripMs: Schema.NullOr(Schema.Number)
   })),
   /** Connections forwarded to other members, and received from them. */
   forwarded: Count,

@@ -531,6 +531,48 @@ withPrograms(["chromium"], () => {
         yield* page.screenshot("idle-light")
       }))
 
+    inBrowser("shows the members of a cluster, and hides it where there is none", () =>
+      Effect.gen(function*() {
+        const member = { link: { host: "10.0.0.2", port: 38143 }, state: "listening", version: "0.1.0" } as const
+        const cluster: RelayStatus.Cluster = {
+          name: "5Hc0d3XHpXw",
+          link: { host: "10.0.0.1", port: 38143 },
+          isConnected: true,
+          members: [
+            { ...member, name: "Qm1fZpVYxk4", roundTripMs: 0.62 },
+            { ...member, name: "zqW0v8bJ1nE", link: { host: "fd00::3", port: 38143 }, state: "draining", roundTripMs: null }
+          ],
+          forwarded: 1520,
+          received: 1498,
+          lookingUp: 1,
+          lookUps: { found: 1520, unknown: 12, refused: 3, unavailable: 0, limited: 0 },
+          lookUpSeconds: 1.535
+        }
+        const now = FakeAdmin.busy.now
+        const connections = { ...now.status.connections, forwarded: 24 }
+        const relay = yield* FakeAdmin.start({
+          ...FakeAdmin.busy,
+          now: next(now, {}, { cluster, connections })
+        })
+        const page = yield* Browser.open(relay.url)
+        yield* page.shows("#members tr:nth-child(1)", "5Hc0d3XHpXwlistening0.1.010.0.0.1:38143this member")
+        yield* page.shows("#members tr:nth-child(2)", "Qm1fZpVYxk4listening0.1.010.0.0.2:381430.6 ms")
+        yield* page.shows("#members tr:nth-child(3)", "zqW0v8bJ1nEdraining0.1.0[fd00::3]:38143no answer")
+        yield* page.shows(
+          "#cluster-facts",
+          "NATSconnectedForwarded24 now, 1,520 in allReceived1,498 from other membersLook-ups" +
+            "found 1,520, unknown 12, refused 3; 1.0 ms on average"
+        )
+        yield* page.screenshot("cluster-light")
+        yield* Effect.promise(() => page.page.setViewportSize({ width: 360, height: 740 }))
+        assert.isTrue(yield* page.evaluate(isWithinItsWidth))
+        yield* page.screenshot("cluster-light-phone")
+        relay.tell(next(now, {}, { cluster: { ...cluster, isConnected: false, members: [] } }))
+        yield* page.shows("[data-empty=members]", "Other members are unknown while NATS is away")
+        relay.tell(next(now))
+        yield* page.until("document.querySelector('#cluster').hidden")
+      }))
+
     inBrowser("fits a phone", () =>
       Effect.gen(function*() {
         const { url } = yield* FakeAdmin.start({ ...FakeAdmin.busy, crowd: FakeAdmin.crowd(30, 30, ["192.0.2.0/24"]) })

@@ -117,11 +117,51 @@ export interface Membership {
   /** The cluster as this member sees it now, with totals since it started. */
   readonly view: () => View
 
+  /** Asks each other member that is there to carry out an order of the operator. Takes a question's time at most. */
+  readonly order: (order: string) => Effect.Effect<ReadonlyArray<Ordered>>
+
+  /**
+   * Carries out the orders of other members until the scope closes. `from` is the name of the member that was asked for it. A
+   * member that does not call this refuses them.
+   */
+  readonly obey: (perform: (order: string, from: string) => Effect.Effect<string>) => Effect.Effect<
+    void,
+    never,
+    Scope.Scope
+  >
+
   /** Waits until no connection is forwarded. */
   readonly awaitNone: Effect.Effect<void>
 
   /** The relay accepts no more connections. Returns when its nodes may go to the others. */
   readonly drain: Effect.Effect<void>
+}
+
+/**
+ * Another member, as it has told of itself.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Member {
+  /** Each start gives it a new one. */
+  readonly name: string
+  /** Where other members connect to. */
+  readonly link: Transport.Bound
+  readonly state: "listening" | "draining"
+  readonly version: string
+}
+
+/**
+ * What another member made of an order.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Ordered {
+  readonly member: Member
+  /** What it said: empty if it knows no orders, undefined if it did not answer in time. */
+  readonly answer: string | undefined
 }
 
 /**
@@ -172,13 +212,11 @@ export interface View {
   readonly link: Transport.Bound
   /** Whether look-ups are possible. */
   readonly isConnected: boolean
-  /** The other members that have said in the last few seconds that they are there. */
-  readonly members: ReadonlyArray<{
-    readonly name: string
-    readonly link: Transport.Bound
-    readonly state: "listening" | "draining"
-    readonly version: string
-  }>
+  /**
+   * The other members that have said in the last few seconds that they are there. `roundTripMs` is how long the last question to
+   * the member took; undefined: it has not answered one.
+   */
+  readonly members: ReadonlyArray<Member & { readonly roundTripMs: number | undefined }>
   /** Connections forwarded to other members, in all. */
   readonly forwarded: number
   /** Connections that other members have forwarded to this one, in all. */

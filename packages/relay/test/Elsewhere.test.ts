@@ -50,6 +50,8 @@ class Neighbours {
           announce: ({ node }) => Effect.zipRight(this.mayAnnounce.await, Effect.sync(() => this.announced.push(node))),
           forwards: () => forwards,
           view: () => assert.fail("nobody asks"),
+          order: () => Effect.succeed([]),
+          obey: () => Effect.void,
           awaitNone: Effect.suspend(() => RelayTest.eventually(Effect.sync(() => forwards.size === 0))),
           drain: Effect.sync(() => this.drained.push(index)),
           forward: (connection, preamble) => this.forward(1 - index, here, forwards, connection, preamble)

@@ -15,6 +15,7 @@ import { problemOf } from "@tx3/files/SystemProblem"
 import * as ActionError from "@tx3/operate/ActionError"
 import * as AdminApi from "@tx3/operate/AdminApi"
 import * as AdminClient from "@tx3/operate/AdminClient"
+import type * as ClusterOrder from "@tx3/operate/ClusterOrder"
 import * as Probe from "@tx3/operate/Probe"
 import type * as RelayStatus from "@tx3/operate/RelayStatus"
 import * as OperatorConfig from "@tx3/policy/OperatorConfig"
@@ -29,6 +30,7 @@ import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
+import { NotEverywhere } from "./internal/notEverywhere.js"
 import { permissionProblem } from "./internal/permission.js"
 import { defaultFile, flagsBefore, namedFile, relayFile } from "./internal/relayCommand.js"
 
@@ -246,8 +248,14 @@ const cluster = ({ cluster, connections }: RelayStatus.Status) => {
     "",
     ...members.length === 0 ? [] : [
       table(
-        ["other member", "links at", "state", "version"],
-        members.map(({ link, name, state, version }) => [name, place(link), state, version])
+        ["other member", "links at", "state", "version", "round trip"],
+        members.map(({ link, name, roundTripMs, state, version }) => [
+          name,
+          place(link),
+          state,
+          version,
+          roundTripMs === null ? "no answer" : `${roundTripMs.toFixed(1)} ms`
+        ])
       ),
       ""
     ]
@@ -326,21 +334,53 @@ const splices = Command.make(
         )))
 ).pipe(Command.withDescription("Lists the running splices"))
 
+const everywhere = Options.boolean("everywhere").pipe(
+  Options.withDescription("Do it at every member of the relay's cluster, and say what came of it at each")
+)
+
+const outcomes = {
+  done: "done",
+  notThere: "not there",
+  refused: "refused",
+  noAnswer: "no answer"
+} as const
+
+/** Asks all members. Fails, after it has said what came of it, unless it is done everywhere where there was something to do. */
+const askEverywhere = (target: Target, json: boolean, order: ClusterOrder.ClusterOrder) =>
+  Effect.gen(function*() {
+    const { members } = yield* ask(target, (client) => client.everywhere({ payload: order }))
+    yield* print(json, { members }, () =>
+      table(
+        ["member", "links at", "outcome", "ended"],
+        members.map(({ ended, link, member, outcome }) => [member, link, outcomes[outcome], ended])
+      ))
+    const undone = members.filter(({ outcome }) => outcome === "noAnswer" || outcome === "refused")
+    if (undone.length > 0) {
+      return yield* new NotEverywhere({
+        message: undone.map(({ link, member, message }) => `member ${member} at ${link}: ${message}`).join("\n")
+      })
+    }
+    if (members.every(({ outcome }) => outcome === "notThere")) {
+      return yield* new NotEverywhere({ message: `no member has ${order.who}` })
+    }
+  })
+
 const kicked = (count: number) => `${count} ${count === 1 ? "connection" : "connections"} ended`
 
 const kick = Command.make(
   "kick",
   {
     ...target,
+    everywhere,
     json,
     who: Args.text({ name: "WHO" }).pipe(
       Args.withDescription(
-        "A node's digest or the first characters of it, behind -- if it begins with -, or the number of a splice"
+        "A node's digest or the first characters of it, behind -- if it begins with -, or the number of a splice; with --everywhere a whole digest"
       )
     )
   },
-  ({ json, who, ...target }) =>
-    Effect.flatMap(
+  ({ everywhere, json, who, ...target }) =>
+    everywhere ? askEverywhere(target, json, { action: "kick", who }) : Effect.flatMap(
       ask(target, (client) =>
         /^\d{1,15}$/.test(who)
           ? client.kickSplice({ payload: { connection: Number(who) } })
@@ -353,17 +393,25 @@ const who = Args.text({ name: "WHO" }).pipe(
   Args.withDescription("A node's digest, behind -- if it begins with -, an IP address, or a CIDR range")
 )
 
-const ban = Command.make("ban", { ...target, json, who }, ({ json, who, ...target }) =>
-  Effect.flatMap(
-    ask(target, (client) => client.ban({ payload: { who } })),
-    (answer) => print(json, answer, () => `${who} is banned until the relay restarts; ${kicked(answer.kicked)}`)
-  )).pipe(Command.withDescription("Keeps a node or an address out, and ends what it has"))
+const ban = Command.make(
+  "ban",
+  { ...target, everywhere, json, who },
+  ({ everywhere, json, who, ...target }) =>
+    everywhere ? askEverywhere(target, json, { action: "ban", who }) : Effect.flatMap(
+      ask(target, (client) => client.ban({ payload: { who } })),
+      (answer) => print(json, answer, () => `${who} is banned until the relay restarts; ${kicked(answer.kicked)}`)
+    )
+).pipe(Command.withDescription("Keeps a node or an address out, and ends what it has"))
 
-const unban = Command.make("unban", { ...target, json, who }, ({ json, who, ...target }) =>
-  Effect.flatMap(
-    ask(target, (client) => client.unban({ payload: { who } })),
-    (answer) => print(json, answer, () => `${who} is not banned any more`)
-  )).pipe(Command.withDescription("Lets a banned node or address in again"))
+const unban = Command.make(
+  "unban",
+  { ...target, everywhere, json, who },
+  ({ everywhere, json, who, ...target }) =>
+    everywhere ? askEverywhere(target, json, { action: "unban", who }) : Effect.flatMap(
+      ask(target, (client) => client.unban({ payload: { who } })),
+      (answer) => print(json, answer, () => `${who} is not banned any more`)
+    )
+).pipe(Command.withDescription("Lets a banned node or address in again"))
 
 const bans = Command.make(
   "bans",

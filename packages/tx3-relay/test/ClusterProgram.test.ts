@@ -5,6 +5,7 @@ import { RelayTest } from "@tx3/relay"
 import * as programs from "@tx3/testing/builtPrograms"
 import { withPrograms } from "@tx3/testing/withPrograms"
 import { Effect, Either } from "effect"
+import { get } from "node:http"
 import { natsServer } from "../../cluster/test/utils/natsServer.js"
 
 const link = { TX3_RELAY_CLUSTER_LISTEN: "tx3-link://127.0.0.1:0" }
@@ -15,8 +16,15 @@ const member = (nats: string, admin = "off") =>
 describe("tx3-relay with a cluster", () => {
   it.scopedLive("starts without its engine, says so without the password, and stops", () =>
     Effect.gen(function*() {
-      const { program } = yield* member("nats://relay:secret@127.0.0.1:9")
+      const { program } = yield* member("nats://relay:secret@127.0.0.1:9", "http://127.0.0.1:0")
       yield* program.untilStderr(/NATS is away, so only local nodes and peers are served until it is back/)
+      const [, admin] = yield* program.untilStderr(/admin server listening.*(http:\/\/127\.0\.0\.1:\d+)/)
+      const ready = yield* Effect.promise(() =>
+        new Promise((resolve) =>
+          get(`${admin}/readyz`, { agent: false }, (response) => resolve(response.resume().statusCode))
+        )
+      )
+      assert.strictEqual(ready, 200)
       program.kill("SIGTERM")
       const { code, stderr, stdout } = yield* program.ended
       assert.strictEqual(code, 0, stderr)
@@ -56,7 +64,7 @@ describe("tx3-relay with a cluster", () => {
         assert.include(bad, "\ncluster: no connection to nats://…@127.0.0.1:9\n")
       }))
 
-    it.scopedLive("status shows the members and what is forwarded, and a ban ends that", () =>
+    it.scopedLive("status shows the members and what is forwarded, and a ban everywhere ends that", () =>
       Effect.gen(function*() {
         const { url } = yield* natsServer()
         const admin = `unix:${yield* programs.temporaryFolder}/admin.sock`
@@ -76,10 +84,28 @@ describe("tx3-relay with a cluster", () => {
         assert.match(status, /member [\w-]{11} of a cluster of 2, links at 127\.0\.0\.1:\d+\n/)
         assert.include(status, "1 connections forwarded now, 1 in all; 0 received")
         assert.match(status, /1 look-ups, [\d.]+ ms on average: 1 found, 0 unknown/)
-        assert.match(status, /other member +links at +state +version\n[\w-]{11} +127\.0\.0\.1:\d+ +listening +\d/)
-        yield* operate("ban", "127.0.0.1")
+        assert.match(
+          status,
+          /other member +links at +state +version +round trip\n[\w-]{11} +127\.0\.0\.1:\d+ +listening +\S+ +[\d.]+ ms\n/
+        )
+        const line = (outcome: string, ended: string) => `[\\w-]{11} +127\\.0\\.0\\.1:\\d+ +${outcome} +${ended}\n`
+        const banned = yield* operate("ban", "--everywhere", "127.0.0.1")
+        assert.match(
+          banned,
+          new RegExp(`^member +links at +outcome +ended\n${line("done", "1")}${line("done", "[12]")}$`)
+        )
         assert.strictEqual(yield* peer.closed, "reset")
-        yield* inside.closed
+        yield* Effect.all([inside.closed, node.control.closed])
+        // The other member keeps it out as well.
+        yield* Effect.flip(RelayTest.register(home!))
+        first.program.kill("SIGSTOP")
+        assert.match(
+          yield* operate("unban", "--everywhere", "127.0.0.1"),
+          new RegExp(
+            `${line("done", "0")}${line("no answer", "0")}tx3-relay: member [\\w-]{11} at 127.0.0.1:\\d+: no answer`
+          )
+        )
+        first.program.kill("SIGCONT")
       }))
   })
 })

@@ -3,6 +3,7 @@
  * numbered, so that a member knows when it has missed one. It ends with its scope, and says so.
  */
 import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
+import type { Member, View } from "@tx3/relay/Elsewhere"
 import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
 import type * as Scope from "effect/Scope"
@@ -15,13 +16,8 @@ const presentEvery = "1 second"
 /** A member that has not said anything for so long is not listed. Whether it has a node does not depend on that. */
 const silentMs = 5_000
 
-/** Another member. */
-export interface Member {
-  readonly name: string
-  readonly link: Messages.Place
-  readonly state: "listening" | "draining"
-  readonly version: string
-}
+/** How often a member is asked something, to learn how long that takes. */
+const roundTripEveryMs = 5_000
 
 export interface Members {
   /** Tells all members. */
@@ -30,8 +26,8 @@ export interface Members {
   readonly present: Effect.Effect<void>
   /** Tells so at once, and again and again until the scope closes. */
   readonly appear: Effect.Effect<void, never, Scope.Scope>
-  /** The others that are there. */
-  readonly others: () => ReadonlyArray<Member>
+  /** The others that are there, and how long a question to each takes. */
+  readonly others: () => View["members"]
 }
 
 export const make = (
@@ -39,14 +35,16 @@ export const make = (
   subject: string,
   options: {
     readonly self: () => Member
+    readonly subjectOf: (name: string) => string
     readonly onWord: (word: Messages.Word) => void
     /** A word of another member was lost. */
     readonly onMissed: () => void
   }
 ): Effect.Effect<Members, never, Scope.Scope> =>
   Effect.gen(function*() {
-    const currentTimeMillis = MonotonicTime.millis(yield* Effect.clock)
-    const known = new Map<string, { member: Member | undefined; number: number; heardAt: number }>()
+    const clock = yield* Effect.clock
+    const currentTimeMillis = MonotonicTime.millis(clock)
+    const known = new Map<string, Known>()
     const run = yield* FiberSet.makeRuntime()
     const from = options.self().name
     let number = 0
@@ -82,14 +80,36 @@ export const make = (
       }
       if (word._tag === "Left") {
         known.delete(word.from)
-      } else {
-        known.set(word.from, {
-          member: word._tag === "Present" ? { ...word, name: word.from } : before?.member,
-          number: Math.max(word.number, before?.number ?? 0),
-          heardAt: currentTimeMillis()
-        })
+        return
+      }
+      const now = currentTimeMillis()
+      const other: Known = before ??
+        { askedAt: -Infinity, heardAt: now, member: undefined, number: 0, roundTripMs: undefined }
+      known.set(word.from, other)
+      other.heardAt = now
+      other.number = Math.max(word.number, other.number)
+      if (word._tag === "Present") {
+        const { from: name, link, state, version } = word
+        other.member = { link, name, state, version }
+        if (now - other.askedAt >= roundTripEveryMs) {
+          other.askedAt = now
+          run(measure(name, other))
+        }
       }
     }
+
+    const measure = (name: string, other: Known) =>
+      Effect.suspend(() => {
+        const started = clock.unsafeCurrentTimeNanos()
+        return Effect.match(directory.ask(options.subjectOf(name), ping), {
+          onFailure: () => {
+            other.roundTripMs = undefined
+          },
+          onSuccess: () => {
+            other.roundTripMs = Number(clock.unsafeCurrentTimeNanos() - started) / 1e6
+          }
+        })
+      })
 
     yield* directory.listen(subject, (announcement) => {
       const word = Messages.word.decode(announcement)
@@ -109,7 +129,22 @@ export const make = (
       }),
       others: () => {
         forgetSilent()
-        return Array.from(known.values()).flatMap(({ member }) => member === undefined ? [] : [member])
+        return Array.from(known.values()).flatMap(({ member, roundTripMs }) =>
+          member === undefined ? [] : [{ ...member, roundTripMs }]
+        )
       }
     }
   })
+
+/** The shortest question. */
+const ping = Messages.question.encode({ _tag: "Stamp" })
+
+interface Known {
+  member: Member | undefined
+  /** Of its last word. */
+  number: number
+  heardAt: number
+  /** When it was asked last, and how long it took to answer. */
+  askedAt: number
+  roundTripMs: number | undefined
+}

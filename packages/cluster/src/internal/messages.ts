@@ -41,7 +41,9 @@ export const Question = Schema.Union(
   /** Which stamp does your registration of this node have? */
   Schema.TaggedStruct("Stamp", {}),
   /** Do you have what this preamble names, for a connection that comes from this address? */
-  Schema.TaggedStruct("Find", { preamble: SpliceToken, address: Schema.String })
+  Schema.TaggedStruct("Find", { preamble: SpliceToken, address: Schema.String }),
+  /** Carry this out for an operator who has asked the member `from`. */
+  Schema.TaggedStruct("Order", { from: Schema.String, order: Schema.String })
 )
 
 export const Answer = Schema.Union(
@@ -51,6 +53,8 @@ export const Answer = Schema.Union(
   Schema.TaggedStruct("Refused", { reason: Schema.Literal(...rejectionReasons) }),
   /** The node is about to register elsewhere. */
   Schema.TaggedStruct("Moves", {}),
+  /** What came of an order. */
+  Schema.TaggedStruct("Ordered", { answer: Schema.String }),
   Schema.TaggedStruct("Unknown", {})
 )
 
