@@ -105,6 +105,17 @@ for (const transport of ["kernel", "portable"] as const) {
           })
       ))
 
+    it.live("a peer whose node leaves is closed at its own member at once, though its own end stays open", () =>
+      withMembers(2, {}, ([home, door]) =>
+        Effect.gen(function*() {
+          const node = yield* home!.register()
+          const visitor = yield* door!.peer(node)
+          yield* node.token
+          yield* node.control.reset
+          assert.strictEqual(yield* visitor.closed, "reset")
+          yield* door!.has({ forwarded: 0 })
+        })))
+
     it.live("strangers are closed without a byte, at whichever member", () =>
       withMembers(2, {}, ([first, second]) =>
         Effect.gen(function*() {

@@ -249,7 +249,12 @@ export const make = (options: {
           connection.leave()
           all.delete(connection)
           socket.onPreamble(undefined)
-          socket.closeNow()
+          if (referral !== undefined && connection.stage !== "spliced") {
+            // The relay that forwards it would take an end for a half-close, and keep the peer open.
+            socket.resetNow()
+          } else {
+            socket.closeNow()
+          }
           return Effect.void
         })
         const place = referral?.place ?? connection.scope.hold(limiter.inbound(source))

@@ -198,6 +198,15 @@ class PortableConnection extends UndecidedConnection {
       this.splice.end("closed")
     }
   }
+
+  resetNow() {
+    if (this.splice === undefined && !this.closed) {
+      this.ignoreHangUp()
+      this.socket.resetAndDestroy()
+    } else {
+      this.closeNow()
+    }
+  }
 }
 
 /** A connection that this end opened. It has no preamble. */

@@ -146,6 +146,9 @@ export interface Connection {
 
   /** The same for a caller without a fiber. */
   readonly closeNow: () => void
+
+  /** The same, and the remote end finds a reset if the socket is neither spliced nor a Duplex. */
+  readonly resetNow: () => void
 }
 
 /**

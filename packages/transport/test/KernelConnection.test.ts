@@ -76,7 +76,7 @@ const expected: Record<State, Record<Act, ReadonlyArray<string> | string>> = {
     arrive: [],
     toDuplex: "a connection that is arriving cannot become handed over",
     join: "a connection that is arriving cannot become splicing",
-    resetNow: "a connection that is arriving cannot become closed",
+    resetNow: ["close 7"],
     closeNow: ["close 7"],
     lost: ["hang-up"]
   },
@@ -92,7 +92,7 @@ const expected: Record<State, Record<Act, ReadonlyArray<string> | string>> = {
     arrive: "a connection that is handed over cannot become arrived",
     toDuplex: "a connection that is handed over cannot become handed over",
     join: "a connection that is handed over cannot become splicing",
-    resetNow: "a connection that is handed over cannot become closed",
+    resetNow: ["duplex closed"],
     closeNow: ["duplex closed"],
     lost: []
   },
@@ -100,7 +100,7 @@ const expected: Record<State, Record<Act, ReadonlyArray<string> | string>> = {
     arrive: "a connection that is splicing cannot become arrived",
     toDuplex: "a connection that is splicing cannot become handed over",
     join: "a connection that is splicing cannot become splicing",
-    resetNow: "a connection that is splicing cannot become closed",
+    resetNow: ["end of the splice"],
     closeNow: ["end of the splice"],
     lost: []
   },

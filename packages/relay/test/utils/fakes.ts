@@ -55,7 +55,8 @@ export const fakePeer = Effect.sync(() => {
     },
     toDuplex: Effect.never,
     close: Effect.void,
-    closeNow: () => {}
+    closeNow: () => {},
+    resetNow: () => {}
   }
   const turnedAway: Array<RelayError.RejectionReason> = []
   let leave: (() => void) | undefined

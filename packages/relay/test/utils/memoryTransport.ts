@@ -141,6 +141,10 @@ class MemoryConnection implements Transport.Connection {
   closeNow() {
     this.socket.destroy()
   }
+
+  resetNow() {
+    this.socket.destroy()
+  }
 }
 
 const splice: typeof Transport.Transport.Service["splice"] = (left, right, _, onEnd) => {
@@ -253,21 +257,25 @@ export interface MemoryNode {
 export interface MemoryRelay extends TestRelay {
   readonly dialer: typeof Dialer.Service
   /** A connection that has sent these bytes. */
-  readonly send: (bytes: Uint8Array) => Effect.Effect<RelayTest.RawStream, RelayTest.Ended, Scope.Scope>
+  readonly send: (
+    bytes: Uint8Array,
+    remoteAddress?: string
+  ) => Effect.Effect<RelayTest.RawStream, RelayTest.Ended, Scope.Scope>
   readonly register: Effect.Effect<
     MemoryNode,
     RelayTest.Ended | Handshake.HandshakeError,
     Scope.Scope
   >
-  readonly registerAs: (identity: Identity.Identity) => MemoryRelay["register"]
+  readonly registerAs: (identity: Identity.Identity, remoteAddress?: string) => MemoryRelay["register"]
 }
 
 export const memoryRelay: Effect.Effect<MemoryRelay, never, Dialer | Relay.Relay> = Effect.gen(function*() {
   const dialer = yield* Dialer
   const relay = yield* testRelay
-  const send = (bytes: Uint8Array) => Effect.tap(dialer.connect(), (stream) => stream.send(bytes))
-  const registerAs = Effect.fnUntraced(function*(identity: Identity.Identity) {
-    const tcp = yield* send(CertDigest.toBytes(relay.relay.digest))
+  const send = (bytes: Uint8Array, remoteAddress?: string) =>
+    Effect.tap(dialer.connect(remoteAddress), (stream) => stream.send(bytes))
+  const registerAs = Effect.fnUntraced(function*(identity: Identity.Identity, remoteAddress?: string) {
+    const tcp = yield* send(CertDigest.toBytes(relay.relay.digest), remoteAddress)
     const { socket } = yield* Handshake.connect(tcp.stream, Tls.secureContext(identity))
     const control = RelayTest.rawStream(socket)
     yield* control.receive(Preamble.allClear.length)
@@ -276,7 +284,7 @@ export const memoryRelay: Effect.Effect<MemoryRelay, never, Dialer | Relay.Relay
     })
     return { digest: CertDigest.toBytes(identity.digest), control, stall }
   })
-  return { ...relay, dialer, send, register: Effect.flatMap(Identity.generate, registerAs), registerAs }
+  return { ...relay, dialer, send, register: Effect.flatMap(Identity.generate, (identity) => registerAs(identity)), registerAs }
 })
 
 /** `withRelay` without sockets: for `it.effect`, under whose clock nothing happens but what the test lets happen. */

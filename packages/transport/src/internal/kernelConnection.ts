@@ -148,14 +148,15 @@ export class KernelConnection<Thread extends AcceptingThread = AcceptingThread> 
     }
   }
 
-  /** Closes it so that the remote end finds a reset. */
   resetNow() {
-    if (!this.isClosed) {
-      const { socket } = this.only("arrived", "closed")
-      this.state = closed
-      this.ignoreHangUp()
-      this.thread.resetSocket(this.id, socket)
+    const { state } = this
+    if (state.is !== "arrived") {
+      return this.closeNow()
     }
+    this.state = closed
+    this.ignoreHangUp()
+    this.thread.resetSocket(this.id, state.socket)
+    this.hangUp()
   }
 
   /** The worker is gone, and no longer watches connections that are neither spliced nor Node's. */

@@ -21,6 +21,7 @@ export abstract class UndecidedConnection implements Connection {
 
   abstract get toDuplex(): Effect.Effect<Duplex, HungUp>
   abstract closeNow(): void
+  abstract resetNow(): void
 
   get close(): Effect.Effect<void> {
     return Effect.sync(() => this.closeNow())

@@ -36,6 +36,22 @@ export const closingTests: Subject = (test) => {
   )
 
   test(
+    "may be a reset, once the preamble has been read",
+    Effect.gen(function*() {
+      const listener = yield* listening()
+      const before = openSockets()
+      const { client, connection } = yield* accepted(listener)
+      client.socket.write(payload(32))
+      yield* connection.preamble
+      connection.resetNow()
+      connection.resetNow()
+      yield* client.until("its end", () => client.ending !== undefined)
+      assert.strictEqual(client.ending, "reset")
+      yield* eventually("closed descriptors", () => openSockets() === before)
+    })
+  )
+
+  test(
     "ends a wait for the preamble",
     Effect.gen(function*() {
       const { connection } = yield* accepted(yield* listening())
