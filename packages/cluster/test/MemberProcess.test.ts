@@ -40,11 +40,30 @@ const refusedAt = (member: MemberProcess, node: RelayTest.RawNode) =>
 
 withPrograms(["nats-server"], () => {
   describe("members as processes", () => {
-    it.scopedLive("carry 16 MiB through both links, and 200 peers at once", () =>
+    it.scopedLive("carry bytes in each placement, 64 MiB through both links, and 200 peers at once", () =>
       Effect.gen(function*() {
         const { members: [home, door, side] } = yield* three
         const node = yield* RelayTest.register(home.address)
-        const bytes = randomBytes(16 * 1024 * 1024)
+        // The member that the peer comes to, and the one that is dialed back to.
+        const placements = [[home, home], [door, home], [home, door], [door, door], [door, side]] as const
+        yield* Effect.forEach(placements, ([door, side]) =>
+          Effect.scoped(Effect.gen(function*() {
+            const { inside, peer } = yield* meet(node, door, side)
+            yield* carries(peer, inside, "there")
+            yield* carries(inside, peer, "and back")
+            yield* peer.end
+            assert.strictEqual((yield* inside.receiveAll).length, 0)
+            yield* carries(inside, peer, "half-closed")
+            yield* inside.reset
+            assert.strictEqual(yield* peer.closed, "reset")
+          })))
+        yield* Effect.forEach([home, door, side], ({ quiet }) => quiet)
+        const before = (yield* home.state).totals
+        assert.deepStrictEqual(
+          [before.splices, before.bytesFromPeers, before.bytesFromNodes],
+          [5, 5 * "there".length, 5 * "and backhalf-closed".length]
+        )
+        const bytes = randomBytes(64 * 1024 * 1024)
         yield* Effect.scoped(Effect.gen(function*() {
           const { inside, peer } = yield* meet(node, door, side)
           yield* Effect.fork(Effect.zipRight(peer.send(bytes), peer.end))
@@ -54,7 +73,10 @@ withPrograms(["nats-server"], () => {
           yield* peer.receiveAll
         }))
         const { totals } = yield* home.state
-        assert.deepStrictEqual([totals.splices, totals.bytesFromPeers], [1, bytes.length])
+        assert.deepStrictEqual(
+          [totals.splices, totals.bytesFromPeers - before.bytesFromPeers],
+          [before.splices + 1, bytes.length]
+        )
         yield* Effect.scoped(Effect.gen(function*() {
           yield* Effect.forEach(Array.from({ length: 200 }), (_, index) =>
             Effect.gen(function*() {
@@ -76,6 +98,20 @@ withPrograms(["nats-server"], () => {
         const node = yield* RelayTest.register(home.address)
         const { inside, peer } = yield* meet(node, door, side)
         yield* carries(peer, inside, "hello")
+        // Peers of another member's node come all the time.
+        const other = yield* RelayTest.register(side.address)
+        let visits = 0
+        const visit = Effect.scoped(Effect.gen(function*() {
+          const met = yield* meet(other, door, visits % 2 === 0 ? door : side)
+          yield* carries(met.peer, met.inside, "undisturbed")
+          visits++
+        }))
+        const load = yield* Effect.fork(Effect.forever(visit))
+        const more = Effect.suspend(() => {
+          const before = visits
+          return RelayTest.eventually(Effect.sync(() => visits > before + 5))
+        })
+        yield* more
         home.kill("SIGKILL")
         yield* Effect.all([peer.closed, inside.closed, Effect.exit(node.control.receiveAll)])
         yield* Effect.all([peer.reset, inside.reset])
@@ -84,6 +120,10 @@ withPrograms(["nats-server"], () => {
         const met = yield* meet(again, door, door)
         yield* carries(met.peer, met.inside, "hello again")
         yield* met.peer.reset
+        yield* more
+        // None of them has failed.
+        assert.isNull(load.unsafePoll())
+        yield* Fiber.interrupt(load)
         yield* Effect.all([door.quiet, side.quiet])
       }))
 

@@ -1,8 +1,10 @@
 /** The directory over Debian's nats-server. */
 import { assert, describe, it } from "@effect/vitest"
+import { nkeys } from "@nats-io/transport-node"
 import { Directory, NatsDirectory } from "@tx3/cluster"
 import { RelayTest } from "@tx3/relay"
 import { temporaryFolder } from "@tx3/testing/builtPrograms"
+import { blocks, read } from "@tx3/testing/packaging"
 import { withPrograms } from "@tx3/testing/withPrograms"
 import { Context, Effect, Exit, Layer, Logger, LogLevel, Option, Redacted, Scope } from "effect"
 import { execFileSync } from "node:child_process"
@@ -15,6 +17,22 @@ const directory = (options: NatsDirectory.Options) =>
     Effect.map(Context.get(Directory.Directory)),
     Logger.withMinimumLogLevel(LogLevel.None)
   )
+
+/** What NATS' tools call a JWT: claims of `subject`, signed by `issuer`. */
+const claims = (issuer: nkeys.KeyPair, subject: nkeys.KeyPair, nats: Record<string, unknown>) => {
+  const encode = (value: unknown) => Buffer.from(JSON.stringify(value)).toString("base64url")
+  const text = `${encode({ typ: "JWT", alg: "ed25519-nkey" })}.${
+    encode({
+      jti: "x",
+      iat: 1_700_000_000,
+      iss: issuer.getPublicKey(),
+      name: "test",
+      sub: subject.getPublicKey(),
+      nats: { version: 2, ...nats }
+    })
+  }`
+  return `${text}.${Buffer.from(issuer.sign(Buffer.from(text))).toString("base64url")}`
+}
 
 const reasonOf = (directory: Directory.Directory["Type"], subject: string) =>
   Effect.map(Effect.flip(directory.ask(subject, "?")), ({ reason }) => reason)
@@ -95,6 +113,61 @@ withPrograms(["nats-server"], () => {
         assert.isTrue((yield* directory(shown)).isConnected())
         const wrong = yield* Effect.flip(directory({ servers: [token.url], credentials: Redacted.make("not a seed") }))
         assert.include(wrong.message, "neither a credentials file")
+      }))
+
+    it.scopedLive("shows a credentials file, which NATS reads as its own tools write it", () =>
+      Effect.gen(function*() {
+        const [operator, account, user] = [nkeys.createOperator(), nkeys.createAccount(), nkeys.createUser()]
+        const server = yield* natsServer(
+          -1,
+          [
+            `operator: ${claims(operator, operator, { type: "operator" })}`,
+            "resolver: MEMORY",
+            `resolver_preload: { ${account.getPublicKey()}: ${
+              claims(operator, account, { type: "account", limits: { subs: -1, conn: -1, data: -1, payload: -1, wildcards: true } })
+            } }`
+          ].join("\n")
+        )
+        const credentials = (type: string) =>
+          Redacted.make([
+            "-----BEGIN NATS USER JWT-----",
+            claims(account, user, { type, subs: -1, data: -1, payload: -1 }),
+            "------END NATS USER JWT------",
+            "-----BEGIN USER NKEY SEED-----",
+            Buffer.from(user.getSeed()).toString(),
+            "------END USER NKEY SEED------",
+            ""
+          ].join("\n"))
+        const good = yield* directory({ servers: [server.url], credentials: credentials("user") })
+        assert.isTrue(good.isConnected())
+        yield* good.answer("a", Effect.succeed)
+        assert.strictEqual(yield* good.ask("a", "it is asked"), "it is asked")
+        assert.isFalse((yield* directory({ servers: [server.url], credentials: credentials("account") })).isConnected())
+      }))
+
+    it.scopedLive("needs no more permissions than docs/cluster.md gives a member", () =>
+      Effect.gen(function*() {
+        const [config = ""] = blocks(read("docs/cluster.md").replace(/^   /gm, ""), "conf")
+        const { url } = yield* natsServer(
+          -1,
+          config.replace(/^(listen|ping_\w+):.*\n/gm, "").replaceAll(/10\.0\.0\.\d:\d+/g, "127.0.0.1:-1").replace(/routes:.*/, ""),
+          { RELAY_PASSWORD: "s3cret" }
+        )
+        const servers = [url.replace("//", "//relay:s3cret@")]
+        const [one, other] = [yield* directory({ servers }), yield* directory({ servers })]
+        assert.isTrue(one.isConnected() && other.isConnected())
+        const heard: Array<string> = []
+        yield* other.listen("tx3.name.all", (announcement) => heard.push(announcement))
+        yield* one.answer("tx3.name.node.N", Effect.succeed)
+        yield* Effect.all([one.flush, other.flush])
+        yield* one.tell("tx3.name.all", "told")
+        assert.strictEqual(yield* other.ask("tx3.name.node.N", "asked"), "asked")
+        assert.strictEqual(yield* reasonOf(other, "tx3.name.node.M"), "nobody")
+        yield* RelayTest.eventually(Effect.sync(() => heard.length === 1))
+        // Another's subject is not for a member, whether or not it has an answer.
+        yield* one.answer("other.N", Effect.succeed)
+        yield* one.flush
+        assert.strictEqual(yield* reasonOf(other, "other.N"), "unavailable")
       }))
 
     it.scopedLive("goes on with a server that is left of a NATS cluster, and with those that come back", () =>

@@ -110,15 +110,18 @@ const simulate = (steps: ReadonlyArray<Step>, chaos: number, identities: Readonl
       relays.push(yield* Effect.provide(memoryRelay, context))
     }
 
-    const streams = identities.map(() => new Set<RelayTest.RawStream>())
+    // The live control streams of each node, by the address that each came from.
+    const streams = identities.map(() => new Map<string, RelayTest.RawStream>())
+    let registrations = 0
     const time = yield* Effect.forkScoped(Effect.forever(tick))
 
     const register = (node: number, member: number) =>
       Effect.gen(function*() {
-        const { control } = yield* relays[member]!.registerAs(identities[node]!)
-        streams[node]!.add(control)
+        const address = `198.51.100.${++registrations}`
+        const { control } = yield* relays[member]!.registerAs(identities[node]!, address)
+        streams[node]!.set(address, control)
         yield* Effect.ignore(control.receiveAll)
-        streams[node]!.delete(control)
+        streams[node]!.delete(address)
       })
 
     const perform = (step: Step): Effect.Effect<unknown, unknown, Scope.Scope> => {
@@ -126,7 +129,7 @@ const simulate = (steps: ReadonlyArray<Step>, chaos: number, identities: Readonl
         case "register":
           return Effect.forkScoped(register(step.node, step.member))
         case "leave":
-          return Effect.forEach(Array.from(streams[step.node]!), ({ hangUp }) => hangUp)
+          return Effect.forEach(Array.from(streams[step.node]!.values()), ({ hangUp }) => hangUp)
         case "peer":
           return Effect.forkScoped(
             Effect.flatMap(
@@ -144,7 +147,8 @@ const simulate = (steps: ReadonlyArray<Step>, chaos: number, identities: Readonl
     }
 
     const sessionsOf = (digest: CertDigest.CertDigest) =>
-      relays.flatMap(({ relay }) => Array.from(relay.controlStreams())).filter(({ node }) => node === digest).length
+      relays.flatMap(({ relay }) => Array.from(relay.controlStreams())).filter(({ node }) => node === digest)
+        .map(({ source }): string => source)
 
     yield* Effect.scoped(Effect.gen(function*() {
       yield* Effect.forEach(steps, perform, { discard: true })
@@ -154,7 +158,7 @@ const simulate = (steps: ReadonlyArray<Step>, chaos: number, identities: Readonl
       // A heartbeat to learn of what was missed, and time for the answers to it.
       yield* Effect.sleep("5 seconds")
       identities.forEach(({ digest }, index) => {
-        assert.strictEqual(sessionsOf(digest), streams[index]!.size, `sessions of node ${index}`)
+        assert.deepStrictEqual(sessionsOf(digest), Array.from(streams[index]!.keys()), `sessions of node ${index}`)
         assert.isAtMost(streams[index]!.size, 1)
       })
       // Peers that nobody dials back to are gone by now.

@@ -17,6 +17,7 @@ export interface State extends Relay.Snapshot {
 }
 
 export interface MemberProcess {
+  readonly pid: number
   readonly address: Address.Address
   readonly state: Effect.Effect<State>
   /** Waits until it is so. */
@@ -50,6 +51,7 @@ export const memberProcess = (options: {
     }).pipe(Effect.orDie)
     const until = (holds: (state: State) => boolean) => RelayTest.eventually(Effect.map(state, holds))
     return {
+      pid: program.pid,
       address: Either.getOrThrow(Address.parse(address)),
       state,
       until,
