@@ -9,11 +9,12 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { BenchError } from "./BenchError.js"
+import * as Cluster from "./Cluster.js"
 import * as Cores from "./Cores.js"
 import * as Figure from "./Figure.js"
 import * as Machine from "./Machine.js"
@@ -66,7 +67,7 @@ const quick = Options.boolean("quick").pipe(
 
 const rounds = Options.integer("rounds").pipe(
   Options.withPseudoName("N"),
-  Options.withDescription("Rounds to take medians of; 9 without it, of h 10, with --quick 1"),
+  Options.withDescription("Rounds to take medians of; 9 without it, of h 10, of g alone 3, with --quick 1"),
   Options.withSchema(number("--rounds", Schema.Int, 1, 100)),
   Options.optional
 )
@@ -117,9 +118,9 @@ const controlStreams = 1000
 /** The subjects and programs to measure, and the subjects that would be if they were installed. */
 const choose = (names: ReadonlyArray<string> | undefined, relays: ReadonlyArray<CustomRelay>) =>
   Effect.gen(function*() {
-    const { found, missing } = yield* Subject.discover
+    const { found, hasNats, missing } = yield* Subject.discover
     const all = [...found, ...relays.map(Subject.custom)]
-    const known = [...[...all, ...missing].map(({ name }) => name), ...Start.measured]
+    const known = [...[...all, ...missing].map(({ name }) => name), ...Start.measured, Cluster.name]
     const twice = known.find((name, index) => known.indexOf(name) !== index)
     if (twice !== undefined) {
       return yield* new BenchError({ message: `--relay ${twice}: there is a subject of this name already` })
@@ -133,6 +134,8 @@ const choose = (names: ReadonlyArray<string> | undefined, relays: ReadonlyArray<
     return {
       subjects: all.filter(isWanted),
       missing: missing.filter(isWanted),
+      hasNats,
+      hasCluster: wanted.includes(Cluster.name),
       programs: Start.measured.filter((name) => wanted.includes(name))
     }
   })
@@ -157,8 +160,10 @@ const write = (results: Results.Results, folder: string) =>
     const plots = Plots.draw(results)
     const json = yield* Effect.orDie(Schema.encode(Results.Json)(results))
     yield* Effect.sync(() => {
-      rmSync(folder, { recursive: true, force: true })
       mkdirSync(folder, { recursive: true })
+      // Folders in it are of other runs.
+      readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isFile())
+        .forEach(({ name }) => rmSync(join(folder, name)))
       writeFileSync(join(folder, "results.json"), `${json}\n`)
       writeFileSync(join(folder, "README.md"), Markdown.page(results, plots))
       for (const { file, svg } of plots) {
@@ -178,10 +183,11 @@ const bench = Command.make(
       const startedAt = new Date()
       const chosen = yield* choose(Option.getOrUndefined(subjects), yield* Effect.forEach(relay, parseRelay))
       const chosenFigures = Option.getOrElse(figures, () => Figure.letters)
+      const isCluster = chosenFigures.every((group) => group === "g")
       const startRounds = Option.getOrElse(rounds, () => quick ? 1 : 10)
       const chosenRounds = Option.getOrElse(
         rounds,
-        () => chosenFigures.every((group) => group === "h") ? startRounds : quick ? 1 : 9
+        () => chosenFigures.every((group) => group === "h") ? startRounds : quick ? 1 : isCluster ? 3 : 9
       )
       const held = Math.min(idleSplices, Subject.mostSplices() - busySplices)
       const settings: Plan.Settings = {
@@ -195,12 +201,20 @@ const bench = Command.make(
         rateSeconds: quick ? 3 : 10,
         rateTurns: quick ? 1 : 5,
         attackRounds: Math.min(3, chosenRounds),
+        clusterRounds: Math.min(3, chosenRounds),
         attackSeconds: quick ? 1 : 4,
         attacks: quick ? ["silent", "unknown", "hello", "peers"] : Object.keys(Figure.attacks) as Array<Figure.Attack>,
         startRounds: chosenFigures.includes("h") ? startRounds : 0,
         // V8 gives memory back when it has seen little work for a while.
         restSeconds: quick ? 1 : 40,
         programs: chosen.programs,
+        cluster: chosen.hasCluster && chosen.hasNats
+          ? {
+            seconds: Option.getOrElse(seconds, () => quick ? 0.4 : 1),
+            returningNodes: Figure.returningNodes,
+            subscriptions: Figure.subscriptions
+          }
+          : undefined,
         figures: chosenFigures,
         splices: [1, 4, 64],
         roundTripSplices: [1, 64],
@@ -216,6 +230,9 @@ const bench = Command.make(
         ),
         ...held < idleSplices
           ? [`more than ${held} idle splices: the descriptor limit is ${ProcessTree.descriptorLimit()} (ulimit -Hn)`]
+          : [],
+        ...settings.figures.includes("g") && chosen.hasCluster && !chosen.hasNats
+          ? [`(g): ${Subject.natsServer} is not installed (apt-get install nats-server)`]
           : [],
         ...settings.figures.includes("j") && Cores.divide() === undefined
           ? [
@@ -245,7 +262,12 @@ const bench = Command.make(
         figures: measured
       }
       const isWhole = !quick && Option.isNone(subjects) && Option.isNone(figures)
-      const folder = fileURLToPath(new URL(isWhole ? "../results/" : "../results/quick/", import.meta.url))
+      const folder = fileURLToPath(
+        new URL(
+          isWhole ? "../results/" : isCluster && !quick ? "../results/cluster/" : "../results/quick/",
+          import.meta.url
+        )
+      )
       yield* write(results, folder)
       if (isWhole) {
         yield* Effect.sync(() => insertIntoDocs(results))

@@ -23,6 +23,7 @@ export const groups = {
   d: "Memory and descriptors",
   e: "Beside idle splices",
   f: "Rates",
+  g: "A cluster of three relays",
   h: "Start and memory at rest",
   i: "Nodes that all come at once",
   j: "Attacks from one address"
@@ -325,3 +326,110 @@ export const honestFailed = (what: Honest, attack: Attack): Figure => ({
   unit: "%",
   digits: 1
 })
+
+/**
+ * Where a splice of (g) goes, by the members of its peer and of its node's dial-back; the node is registered with the first. A
+ * balancer that keeps a source at one member has the dial-back at the node's member; round robin may have either anywhere.
+ */
+export const placements = {
+  none: { what: "no hop", hops: 0, door: 0, back: 0 },
+  peer: { what: "one hop, the peer's", hops: 1, door: 1, back: 0 },
+  back: { what: "one hop, the dial-back's", hops: 1, door: 0, back: 1 },
+  both: { what: "two hops", hops: 2, door: 1, back: 2 }
+} as const
+
+export type Placement = keyof typeof placements
+
+/** The set-ups in flight of (g). */
+export const clusterInFlight = [1, 32] as const
+
+/** The busy splices of (g). */
+export const clusterSplices = 4
+
+/** The nodes of the member that (g) kills. */
+export const returningNodes = 1000
+
+/** The subscriptions of (g), in one client. */
+export const subscriptions = 100_000
+
+const inCluster = (id: string, title: string, unit: string, digits: number): Figure => ({
+  id: `cluster.${id}`,
+  group: "g",
+  title,
+  unit,
+  digits
+})
+
+export const clusterSetUpCpu = (level: number, placement: Placement): Figure =>
+  inCluster(
+    `setUpCpu.${level}.${placement}`,
+    `CPU of all members per splice set up, ${level} in flight, ${placements[placement].what}`,
+    "ms",
+    3
+  )
+
+export const clusterSetUpRate = (level: number, placement: Placement): Figure =>
+  inCluster(
+    `setUpRate.${level}.${placement}`,
+    `splices set up per second, ${level} in flight, ${placements[placement].what}`,
+    "1/s",
+    0
+  )
+
+export const clusterSetUpTime = (level: number, fraction: Fraction, placement: Placement): Figure =>
+  inCluster(
+    `setUpTime.${level}.${fraction}.${placement}`,
+    `connect to first byte, ${fractions[fraction]}, ${level} in flight, ${placements[placement].what}`,
+    "ms",
+    2
+  )
+
+export const clusterCpuPerGb = (placement: Placement): Figure =>
+  inCluster(
+    `cpuPerGb.${placement}`,
+    `CPU of all members per GB, ${splices(clusterSplices)}, ${placements[placement].what}`,
+    "s/GB",
+    3
+  )
+
+export const clusterThroughput = (placement: Placement): Figure =>
+  inCluster(
+    `throughput.${placement}`,
+    `throughput, ${splices(clusterSplices)}, ${placements[placement].what}`,
+    "GB/s",
+    2
+  )
+
+/** What a hop is held against: a question to another member through NATS, and a TCP connect. */
+export const engineRoundTrip: Figure = inCluster(
+  "engineRoundTrip",
+  "a question and its answer over NATS, median",
+  "ms",
+  2
+)
+export const bareConnect: Figure = inCluster("bareConnect", "a TCP connect, median", "ms", 2)
+
+/** A look-up of a digest that nobody has, at a member of the cluster; or a relay alone that rejects one. */
+export const missCpu = (where: "alone" | "member"): Figure =>
+  inCluster(
+    `missCpu.${where}`,
+    where === "alone"
+      ? "CPU of a relay alone per unknown preamble"
+      : "CPU of the member per look-up that finds nothing",
+    "ms",
+    3
+  )
+export const missRate: Figure = inCluster("missRate", "look-ups per second that find nothing, 32 in flight", "1/s", 0)
+
+export const returnTime: Figure = inCluster(
+  "returnTime",
+  `kill -9 of a member with ${returningNodes.toLocaleString("en")} nodes, until the last is registered elsewhere`,
+  "s",
+  2
+)
+
+const subscribed = subscriptions.toLocaleString("en")
+
+export const subscriptionTime: Figure = inCluster("subscriptionTime", `${subscribed} subscriptions`, "s", 2)
+export const subscriptionMemory = (where: "client" | "server"): Figure =>
+  inCluster(`subscriptionMemory.${where}`, `memory per subscription, in the ${where}`, "KB", 2)

@@ -1,6 +1,7 @@
 /**
  * The goals that the project has set itself, each a ratio within one run or a bound on one subject, held against results.
  */
+import * as Cluster from "./Cluster.js"
 import * as Figure from "./Figure.js"
 import * as Results from "./Results.js"
 import type * as Start from "./Start.js"
@@ -79,6 +80,73 @@ const starts: ReadonlyArray<Goal> = [
   rest("forward", 75, "tx3"),
   start("relay", 5, "tx3-relay"),
   rest("relay", 95, "tx3-relay")
+]
+
+/** What is made of several figures of the cluster, by round. */
+const combined = (
+  figures: ReadonlyArray<Figure.Figure>,
+  combine: (...values: ReadonlyArray<number>) => number
+): Goal["of"] =>
+(results) => {
+  const all = figures.map(({ id }) => Results.rounds(results, id, Cluster.name))
+  return (all[0] ?? []).map((_, round) => {
+    const values = all.map((rounds) => rounds[round] ?? null)
+    return values.some((value) => value === null) ? null : combine(...values as Array<number>)
+  })
+}
+
+/** A hop may cost what it cannot do without, and half of that again. */
+const perHop = 1.5
+
+/** A link is one more splice in one more relay. */
+const perLink = 2.1
+
+/** What a look-up that finds nothing may cost a member beside a rejected connection, in milliseconds: two questions to NATS. */
+const lookUpMs = 0.06
+
+/** Beside the first backoff of a node, in seconds. */
+const returnSeconds = 5.5
+
+const clusterGoal = (goal: Omit<Goal, "subjects">): Goal => ({ ...goal, subjects: [Cluster.name] })
+
+const cluster: ReadonlyArray<Goal> = [
+  ...(["peer", "back", "both"] as const).map((placement) => {
+    const { hops, what } = Figure.placements[placement]
+    const time = (placement: Figure.Placement) => Figure.clusterSetUpTime(1, "p50", placement)
+    return clusterGoal({
+      what: `cluster: ${what}: connect to first byte beyond no hop, for each hop, against a question over NATS and a connect`,
+      atMost: perHop,
+      unit: "×",
+      of: combined(
+        [time(placement), time("none"), Figure.engineRoundTrip, Figure.bareConnect],
+        (hopped, none, trip, connect) => (hopped! - none!) / hops / (trip! + connect!)
+      )
+    })
+  }),
+  clusterGoal({
+    what: "cluster: CPU per GB over one link, against none",
+    atMost: perLink,
+    unit: "×",
+    of: combined(
+      [Figure.clusterCpuPerGb("peer"), Figure.clusterCpuPerGb("none")],
+      (linked, none) => linked! / none!
+    )
+  }),
+  clusterGoal({
+    what: "cluster: CPU of a member per look-up that finds nothing, less 60 µs, against a relay alone",
+    atMost: 1.5,
+    unit: "×",
+    of: combined(
+      [Figure.missCpu("member"), Figure.missCpu("alone")],
+      (member, alone) => Math.max(0, member! - lookUpMs) / alone!
+    )
+  }),
+  clusterGoal({
+    what: `cluster: ${Figure.returnTime.title}`,
+    atMost: returnSeconds,
+    unit: Figure.returnTime.unit,
+    of: combined([Figure.returnTime], (seconds) => seconds!)
+  })
 ]
 
 /**
@@ -193,6 +261,7 @@ const all = (results: Results.Results): ReadonlyArray<Goal> => {
       )
     ]),
     ...starts,
+    ...cluster,
     ...["kernel", "portable"].flatMap((subject) =>
       (["setUp", "registration"] as const).map((what) => besideWorstAttack(results, what, subject))
     )

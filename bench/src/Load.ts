@@ -67,3 +67,6 @@ export const startFarEnds = (subject: string, folder: string) =>
 /** Starts the attacker's program. */
 export const startAttacker = (subject: string, folder: string) =>
   start<messages.AttackerRequest>(`${subject}-attacker`, "attacker", folder)
+
+/** Starts the engine's program. */
+export const startEngine = (folder: string) => start<messages.EngineRequest>("cluster-engine", "engine", folder)

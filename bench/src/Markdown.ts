@@ -2,6 +2,7 @@
  * The results as Markdown: the table of goals, a table for each group of figures, and the page that holds them with how
  * everything was measured.
  */
+import * as Cluster from "./Cluster.js"
 import * as Figure from "./Figure.js"
 import * as Goals from "./Goals.js"
 import * as Measure from "./Measure.js"
@@ -128,7 +129,22 @@ const startTable = (results: Results.Results, figures: ReadonlyArray<Results.Fig
     )
   )
 
-/** The figures of each group, one row for each figure and one column for each subject; (h) and attacks have tables of their own. */
+/** The cluster, of which there is one. */
+const clusterTable = (figures: ReadonlyArray<Results.FigureResults>) =>
+  table(
+    ["figure", "unit", "measured", "least to most of the rounds"],
+    figures.map((figure) => {
+      const { max = null, median = null, min = null } = figure.subjects[Cluster.name] ?? {}
+      return [
+        figure.title,
+        figure.unit,
+        number(median ?? undefined, figure.digits),
+        median === null ? "–" : `${number(min!, figure.digits)} – ${number(max!, figure.digits)}`
+      ]
+    })
+  )
+
+/** The figures of each group, one row for each figure and one column for each subject; (g), (h) and attacks have tables of their own. */
 export const figures = (results: Results.Results): string =>
   Object.entries(Figure.groups).flatMap(([group, title]) => {
     const own = results.figures.filter((figure) => figure.group === group)
@@ -136,14 +152,20 @@ export const figures = (results: Results.Results): string =>
       [
         `### (${group}) ${title}`,
         "",
-        group === "j" ? attackTable(results) : group === "h" ? startTable(results, own) : table(
-          ["figure", "unit", ...results.subjects.map(({ name }) => name)],
-          own.map((figure) => [
-            figure.title,
-            figure.unit,
-            ...results.subjects.map(({ name }) => cell(results, figure, name))
-          ])
-        )
+        group === "j" ?
+          attackTable(results) :
+          group === "h" ?
+          startTable(results, own) :
+          group === "g" ?
+          clusterTable(own) :
+          table(
+            ["figure", "unit", ...results.subjects.map(({ name }) => name)],
+            own.map((figure) => [
+              figure.title,
+              figure.unit,
+              ...results.subjects.map(({ name }) => cell(results, figure, name))
+            ])
+          )
       ].join("\n")
     ]
   }).join("\n\n")
@@ -177,6 +199,7 @@ const measuredHow = (results: Results.Results) => {
     attackSeconds,
     besideRepeats,
     besideRounds,
+    clusterRounds,
     controlStreams,
     idle,
     inFlight,
@@ -230,6 +253,17 @@ const measuredHow = (results: Results.Results) => {
         counts([Figure.unreachedRate.bandwidthTotal / 1e9])
       } GB/s in all, which is not reached, and of one without a rate, both started for this and taken in turns; ` +
       `the median of ${rateTurns === 1 ? "one turn" : `${rateTurns} turns`} in each round. In ${ofRounds(rateRounds)}.`
+    ],
+    ...clusterRounds === 0 ? [] : [
+      "(g) One NATS server and three members of our relay, kernel transport, fresh in each round, all on this machine. One node for each " +
+      "row is registered with the first member; its peers come to one member, and it dials back to one. A balancer that keeps a source at " +
+      "one member causes no hop, or one, the peer's; round robin causes any. Set-ups and CPU per GB are as in (c) and (a), but the CPU is " +
+      "that of all three members. NATS' own is not in it. A question and its answer over NATS are between two clients of one process, one " +
+      "after the other; so is the connect. Look-ups that find nothing are connections with random preambles, 32 in flight, at the second " +
+      "member, whose CPU alone counts; and at a relay without a cluster. A look-up that finds a node is a set-up with one hop. The nodes of " +
+      `the killed member wait 250 to 500 ms at random, as ours do, and register with the two others in turn. In ${
+        ofRounds(clusterRounds)
+      }.`
     ],
     ...startRounds === 0 ? [] : [
       `(h) Each program as a whole process, as its package ships it, on the Node that runs the benchmark; ${Figure.wholeRuns.node} again right ` +

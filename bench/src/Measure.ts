@@ -8,7 +8,7 @@ import * as Cores from "./Cores.js"
 import * as Figure from "./Figure.js"
 import type * as messages from "./load/messages.js"
 import * as ProcessTree from "./ProcessTree.js"
-import type { Session } from "./Session.js"
+import type { Loaded, Session } from "./Session.js"
 
 /** What one measurement gave, by figure; a figure may be there several times. */
 export type Values = ReadonlyArray<Value>
@@ -24,12 +24,13 @@ export interface Durations {
 const bytesPerGb = 1e9
 const bytesPerKb = 1000
 
-const open = ({ peers, target }: Session, group: string, kind: messages.Kind, count: number) =>
+const open = ({ peers, target }: Loaded, group: string, kind: messages.Kind, count: number) =>
   peers.request<void>({ type: "open", target, group, kind, count })
 
-const close = ({ peers }: Session, group: string) => peers.request<void>({ type: "close", group })
+const close = ({ peers }: Loaded, group: string) => peers.request<void>({ type: "close", group })
 
-const cpu = ({ running }: Session) => Effect.sync(() => ProcessTree.cpuSeconds(running.process.pid))
+const cpu = ({ pids }: Pick<Loaded, "pids">) =>
+  Effect.sync(() => pids.reduce((sum, pid) => sum + ProcessTree.cpuSeconds(pid), 0))
 
 const pumped = "pump"
 
@@ -37,7 +38,7 @@ const pumped = "pump"
 const emptyWindows = 20
 
 /** Has peers send as much as they can, one way, and goes on with it; the far ends count. */
-const pump = (session: Session, level: number, durations: Durations) =>
+const pump = (session: Loaded, level: number, durations: Durations) =>
   Effect.gen(function*() {
     const { farEnds, peers } = session
     const received = farEnds.request<messages.Received>({ type: "received" })
@@ -61,7 +62,8 @@ const pump = (session: Session, level: number, durations: Durations) =>
     }
   })
 
-const pumpAndStop = (session: Session, level: number, durations: Durations) =>
+/** CPU per GB and throughput of so many splices. */
+export const pumpAndStop = (session: Loaded, level: number, durations: Durations) =>
   Effect.tap(pump(session, level, durations), () =>
     Effect.zipRight(
       session.peers.request<void>({ type: "stopPumping", group: pumped }),
@@ -107,11 +109,11 @@ export const roundTrips = (session: Session, level: number, durations: Durations
     ] satisfies Values
   })
 
-const setUp = ({ peers, target }: Session, inFlight: number, durationMs: number) =>
+const setUp = ({ peers, target }: Loaded, inFlight: number, durationMs: number) =>
   peers.request<messages.SetUps>({ type: "setUps", target, inFlight, durationMs })
 
 /** Splices are set up, answer one byte and are closed by the peer, a number of them side by side. */
-export const setUps = (session: Session, level: number, durations: Durations) =>
+export const timedSetUps = (session: Loaded, level: number, durations: Durations) =>
   Effect.gen(function*() {
     yield* setUp(session, level, durations.warmUpMs)
     const before = yield* cpu(session)
@@ -122,12 +124,42 @@ export const setUps = (session: Session, level: number, durations: Durations) =>
         message: `${times.failed} of ${times.failed + times.count} splices did not come up`
       })
     }
-    return [
-      [Figure.setUpCpu(level), (after - before) * 1000 / times.count],
-      [Figure.setUpRate(level), times.count / (times.durationMs / 1000)],
-      [Figure.setUpTime(level), times.p50],
-      [Figure.setUpTimeP99(level), times.p99]
-    ] satisfies Values
+    return {
+      cpuMs: (after - before) * 1000 / times.count,
+      perSecond: times.count / (times.durationMs / 1000),
+      p50: times.p50,
+      p99: times.p99
+    }
+  })
+
+/** The same as figures of (c). */
+export const setUps = (session: Loaded, level: number, durations: Durations) =>
+  Effect.map(timedSetUps(session, level, durations), ({ cpuMs, p50, p99, perSecond }) =>
+    [
+      [Figure.setUpCpu(level), cpuMs],
+      [Figure.setUpRate(level), perSecond],
+      [Figure.setUpTime(level), p50],
+      [Figure.setUpTimeP99(level), p99]
+    ] satisfies Values)
+
+/** Connections with random preambles, which a relay closes: its CPU for each, and how many there were in a second. */
+export const unknownPreambles = (
+  session: Pick<Loaded, "peers" | "pids" | "target">,
+  inFlight: number,
+  durations: Durations
+) =>
+  Effect.gen(function*() {
+    const { host, port } = session.target
+    const some = (durationMs: number) =>
+      session.peers.request<messages.SetUps>({ type: "unknown", host, port, inFlight, durationMs })
+    yield* some(durations.warmUpMs)
+    const before = yield* cpu(session)
+    const { count, durationMs, failed } = yield* some(durations.measureMs)
+    const after = yield* cpu(session)
+    if (failed > 0) {
+      return yield* new BenchError({ message: `${failed} unknown preambles were answered, or not in time` })
+    }
+    return { cpuMs: (after - before) * 1000 / count, perSecond: count / (durationMs / 1000) }
   })
 
 /** Brings compilers and caches to where they are in a program that has run for a while. */

@@ -3,6 +3,7 @@
  */
 import * as Effect from "effect/Effect"
 import type { BenchError } from "./BenchError.js"
+import * as Cluster from "./Cluster.js"
 import * as Figure from "./Figure.js"
 import * as Measure from "./Measure.js"
 import type { Session } from "./Session.js"
@@ -12,11 +13,13 @@ import type { Subject } from "./Subject.js"
 export interface Settings {
   readonly quick: boolean
   readonly rounds: number
-  /** The first rounds, which take (d) and (i), (e), (f) and (j) too: these are steadier, or take long. */
+  /** The first rounds, which take (d) and (i), (e), (f), (j) and (g) too: these are steadier, or take long. */
   readonly memoryRounds: number
   readonly besideRounds: number
   readonly rateRounds: number
   readonly attackRounds: number
+  /** The rounds of (g), which starts a cluster in each. */
+  readonly clusterRounds: number
   /** How often in a round each figure of (e) is measured, for half as long as elsewhere. */
   readonly besideRepeats: number
   /** How long each measurement of time lasts. */
@@ -34,6 +37,8 @@ export interface Settings {
   readonly restSeconds: number
   /** What (h) measures beside an empty program. */
   readonly programs: ReadonlyArray<Start.Measured>
+  /** What (g) measures; undefined where it does not. */
+  readonly cluster: Cluster.Settings | undefined
   readonly figures: ReadonlyArray<Figure.Group>
   /** Busy splices of (a), and of (b). */
   readonly splices: ReadonlyArray<number>
@@ -63,9 +68,9 @@ export interface SubjectStep extends Described {
   readonly measure: (session: Session) => Effect.Effect<Measure.Values, BenchError>
 }
 
-/** Measures a program of (h) from its start on. */
+/** Measures a program of (h) from its start on, or the cluster of (g). */
 export interface ProgramStep extends Described {
-  readonly subject: { readonly name: Figure.Program }
+  readonly subject: { readonly name: Figure.Program | typeof Cluster.name }
   readonly fresh: true
   readonly run: (folder: string) => Effect.Effect<Measure.Values, BenchError>
 }
@@ -238,6 +243,18 @@ export const round = (settings: Settings, subjects: ReadonlyArray<Subject>, numb
     )
   )
 
+  const { cluster } = settings
+  const clusters: ReadonlyArray<Step> = !wants("g") || cluster === undefined || number >= settings.clusterRounds ?
+    [] :
+    [{
+      subject: { name: Cluster.name },
+      what: "three members on NATS",
+      // Its start, four placements with four measurements each, and what is killed and subscribed.
+      seconds: 8 + 20 * (seconds + 0.4) + cluster.returningNodes / 60 + cluster.subscriptions / 15_000,
+      fresh: true,
+      run: (folder) => Cluster.measure(folder, cluster)
+    }]
+
   const attacked = !wants("j") || number >= settings.attackRounds
     ? []
     : ordered.flatMap(({ withDefaults }) => withDefaults === undefined ? [] : [withDefaults])
@@ -282,6 +299,7 @@ export const round = (settings: Settings, subjects: ReadonlyArray<Subject>, numb
     ...rateErrors,
     ...memory,
     ...storms,
+    ...clusters,
     ...attacks
   ]
 }

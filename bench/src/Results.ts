@@ -28,7 +28,7 @@ export type FigureResults = typeof FigureResults.Type
 
 const attacks = Object.keys(Figure.attacks) as ReadonlyArray<Figure.Attack>
 
-/** Of results from before there was (f), (h) or (j). */
+/** Of results from before there was (f), (g), (h) or (j). */
 const none = { default: () => 0 }
 
 export const Results = Schema.Struct({
@@ -40,6 +40,7 @@ export const Results = Schema.Struct({
   besideRounds: Schema.Number,
   rateRounds: Schema.optionalWith(Schema.Number, none),
   attackRounds: Schema.optionalWith(Schema.Number, none),
+  clusterRounds: Schema.optionalWith(Schema.Number, none),
   besideRepeats: Schema.Number,
   seconds: Schema.Number,
   rateSeconds: Schema.optionalWith(Schema.Number, none),

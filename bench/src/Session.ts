@@ -9,14 +9,20 @@ import * as Load from "./Load.js"
 import type * as messages from "./load/messages.js"
 import type { Running, Subject } from "./Subject.js"
 
-export interface Session {
-  readonly running: Running
+/** What carries splices, and the load programs of it. */
+export interface Loaded {
+  /** The processes whose CPU counts. */
+  readonly pids: ReadonlyArray<number>
   readonly peers: Load.Program<messages.PeersRequest>
   readonly farEnds: Load.Program<messages.FarEndsRequest>
-  /** Starts another program, which attacks the relay when it is asked to. */
-  readonly startAttacker: Effect.Effect<Load.Program<messages.AttackerRequest>, BenchError, Scope.Scope>
   /** What peers connect to. */
   readonly target: messages.Target
+}
+
+export interface Session extends Loaded {
+  readonly running: Running
+  /** Starts another program, which attacks the relay when it is asked to. */
+  readonly startAttacker: Effect.Effect<Load.Program<messages.AttackerRequest>, BenchError, Scope.Scope>
   /** Where nodes register; a plain proxy has no such thing. */
   readonly relay: { readonly host: string; readonly port: number; readonly relay: string } | undefined
   /** How the subject ended, if it has. */
@@ -30,6 +36,7 @@ export const start = (subject: Subject, folder: string): Effect.Effect<Session, 
     const peers = yield* Load.startPeers(subject.name, folder)
     const session = (running: Running) => ({
       running,
+      pids: [running.process.pid],
       peers,
       farEnds,
       startAttacker: Load.startAttacker(subject.name, folder),

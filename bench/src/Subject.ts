@@ -156,37 +156,87 @@ const under = (
   start: {
     speaks: "tx3",
     relay: (folder) =>
-      Effect.gen(function*() {
-        const program = yield* processes.start(
-          process.execPath,
-          [ourRelay, "--config", yield* writeConfig(folder, isRaised ? raised : {}, { admin: "off", ...rates })],
-          {
-            name: transport,
-            folder,
-            env: environment({
-              TX3_RELAY_TRANSPORT: transport,
-              ...isRaised
-                ? {
-                  TX3_RELAY_CONNECTION_RATE_PER_IP: String(plenty),
-                  TX3_RELAY_MAX_INBOUND_PER_IP: String(plenty),
-                  TX3_RELAY_MAX_HANDSHAKES: String(plenty),
-                  TX3_RELAY_MAX_HANDSHAKES_PER_IP: String(plenty)
-                }
-                : {}
-            })
-          }
-        )
-        const relay = yield* listening(program)
-        const log = readFileSync(program.log, "utf8")
-        if (!new RegExp(`transport="?${transport}\\b`).test(log)) {
-          return yield* new BenchError({
-            message: `the relay did not take the ${transport} transport; its log: ${program.log}`
-          })
-        }
-        return relay
-      })
+      Effect.flatMap(
+        writeConfig(folder, isRaised ? raised : {}, { admin: "off", ...rates }),
+        (file) => startOurs(folder, { name: transport, file, transport, env: isRaised ? raisedEnvironment : {} })
+      )
   }
 })
+
+const raisedEnvironment = {
+  TX3_RELAY_CONNECTION_RATE_PER_IP: String(plenty),
+  TX3_RELAY_MAX_INBOUND_PER_IP: String(plenty),
+  TX3_RELAY_MAX_HANDSHAKES: String(plenty),
+  TX3_RELAY_MAX_HANDSHAKES_PER_IP: String(plenty)
+}
+
+/** Starts our relay with a file, and sees that it takes the transport. */
+const startOurs = (
+  folder: string,
+  { env, file, name, transport }: {
+    readonly name: string
+    readonly file: string
+    readonly transport: OurTransport
+    readonly env: Record<string, string>
+  }
+) =>
+  Effect.gen(function*() {
+    const program = yield* processes.start(process.execPath, [ourRelay, "--config", file], {
+      name,
+      folder,
+      env: environment({ TX3_RELAY_TRANSPORT: transport, ...env })
+    })
+    const relay = yield* listening(program)
+    const log = readFileSync(program.log, "utf8")
+    if (!new RegExp(`transport="?${transport}\\b`).test(log)) {
+      return yield* new BenchError({
+        message: `the relay did not take the ${transport} transport; its log: ${program.log}`
+      })
+    }
+    return relay
+  })
+
+/** NATS, and three members on it with the limits that the load would reach raised; a relay alone beside them. */
+export interface Cluster {
+  readonly engine: processes.Process
+  /** `nats://HOST:PORT`. */
+  readonly server: string
+  readonly members: readonly [Relay, Relay, Relay]
+  readonly alone: Relay
+}
+
+/** The program of NATS. */
+export const natsServer = "nats-server"
+
+/** Starts a cluster, which ends with the scope. */
+export const startCluster = (folder: string): Effect.Effect<Cluster, BenchError, Scope.Scope> =>
+  Effect.gen(function*() {
+    const engine = yield* processes.start(natsServer, ["-a", "127.0.0.1", "-p", "-1"], {
+      name: natsServer,
+      folder,
+      env: environment({})
+    })
+    const port = yield* processes.until(
+      engine,
+      "listening",
+      processes.patienceMs,
+      Effect.sync(() =>
+        /client connections on 127\.0\.0\.1:(\d+)[^]*Server is ready/.exec(readFileSync(engine.log, "utf8"))?.[1]
+      )
+    )
+    const server = `nats://127.0.0.1:${port}`
+    const file = yield* writeConfig(folder, raised, { admin: "off" })
+    const relay = (name: string, env: Record<string, string>) =>
+      startOurs(folder, { name, file, transport: "kernel", env: { ...raisedEnvironment, ...env } })
+    const member = (name: string) =>
+      relay(name, { TX3_RELAY_CLUSTER_NATS: server, TX3_RELAY_CLUSTER_LISTEN: "tx3-link://127.0.0.1:0" })
+    return {
+      engine,
+      server,
+      members: [yield* member("member-a"), yield* member("member-b"), yield* member("member-c")],
+      alone: yield* relay("alone", {})
+    }
+  })
 
 const floor: Subject = {
   name: "floor",
@@ -395,5 +445,5 @@ export const discover = Effect.gen(function*() {
     "apt-get install nginx libnginx-mod-stream"
   )
   look("socat", yield* versionText("socat", "-V"), socat, "apt-get install socat")
-  return { found, missing }
+  return { found, missing, hasNats: Option.isSome(yield* versionText(natsServer, "--version")) }
 })

@@ -1,5 +1,6 @@
 export * as BenchCommand from "./BenchCommand.js"
 export * as BenchError from "./BenchError.js"
+export * as Cluster from "./Cluster.js"
 export * as Cores from "./Cores.js"
 export * as Figure from "./Figure.js"
 export * as Goals from "./Goals.js"

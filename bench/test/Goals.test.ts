@@ -87,6 +87,27 @@ describe("Goals", () => {
     assert.strictEqual(of("`tx3 expose`: memory at rest").verdict, "not measured")
   })
 
+  it("hold each hop of a cluster against what it cannot do without, in the same round", () => {
+    const cluster = (of: Figure.Figure, ...rounds: ReadonlyArray<number | null>) => figure(of, { cluster: rounds })
+    const judged = Goals.judge(results({
+      figures: [
+        cluster(Figure.clusterSetUpTime(1, "p50", "none"), 1, 2, 1),
+        cluster(Figure.clusterSetUpTime(1, "p50", "both"), 4, 8, null),
+        cluster(Figure.engineRoundTrip, 0.75, 1, 1),
+        cluster(Figure.bareConnect, 0.25, 1, 1),
+        cluster(Figure.missCpu("member"), 0.36, 0.06, 0.21),
+        cluster(Figure.missCpu("alone"), 0.1, 0.1, 0.1)
+      ]
+    }))
+    const of = (what: string) => {
+      const { median, verdict } = judged.find((goal) => goal.what.startsWith(`cluster: ${what}`))!
+      return { median: median === undefined ? undefined : Number(median.toFixed(2)), verdict }
+    }
+    assert.deepStrictEqual(of("two hops"), { median: 1.5, verdict: "met" })
+    assert.deepStrictEqual(of("CPU of a member per look-up"), { median: 1.5, verdict: "met" })
+    assert.strictEqual(of("one hop, the peer's").verdict, "not measured")
+  })
+
   describe("beside the worst attack", () => {
     const of = (attack: Figure.Attack, ...beside: ReadonlyArray<number | null>) => [
       figure(Figure.honestTime("registration", "p99", attack, false), { kernel: [2, 2, 2] }),
@@ -125,6 +146,7 @@ describe("Goals", () => {
       attackRounds: _,
       attackSeconds: __,
       attacks: ___,
+      clusterRounds: _________,
       rateRounds: ____,
       rateSeconds: _____,
       rateTurns: ______,
@@ -136,6 +158,7 @@ describe("Goals", () => {
     assert.strictEqual(read.rateRounds, 0)
     assert.strictEqual(verdicts(read)[`kernel: error of a rate, ${Figure.rates[0]!.what}`], "not measured")
     assert.notInclude(Markdown.page(read, []), "(f)")
+    assert.notInclude(Markdown.page(read, []), "(g) One NATS server")
     assert.notInclude(Markdown.page(read, []), "(h) Each program")
     assert.notInclude(Markdown.page(read, []), "(j) Our relay")
   })

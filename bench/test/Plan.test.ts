@@ -6,6 +6,7 @@ import * as Utils from "./utils/results.js"
 const settings: Plan.Settings = {
   ...Utils.results({}),
   programs: Start.measured,
+  cluster: undefined,
   figures: ["f"],
   rateRounds: 2,
   rateTurns: 2

@@ -1,11 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
+import { withPrograms } from "@tx3/testing/withPrograms"
 import { Effect } from "effect"
 import { spawn } from "node:child_process"
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import type { Plan } from "../src/index.js"
-import { Figure, ProcessTree, Progress, Run, Start, Subject } from "../src/index.js"
+import { Figure, Goals, ProcessTree, Progress, Run, Start, Subject } from "../src/index.js"
+import { results } from "./utils/results.js"
 
 const folder = Effect.acquireRelease(
   Effect.sync(() => mkdtempSync(join(tmpdir(), "tx3-bench-test-"))),
@@ -23,11 +25,13 @@ const settings: Plan.Settings = {
   rateSeconds: 0.5,
   rateTurns: 1,
   attackRounds: 1,
+  clusterRounds: 1,
   attackSeconds: 0.3,
   attacks: ["unknown", "hello"],
   startRounds: 1,
   restSeconds: 0.1,
   programs: Start.measured,
+  cluster: { seconds: 0.1, returningNodes: 10, subscriptions: 100 },
   figures: ["a", "b", "c", "d", "e", "f", "i", "j"],
   splices: [1],
   roundTripSplices: [1],
@@ -126,6 +130,21 @@ describe("a run", () => {
       }
       assert.deepStrictEqual(ProcessTree.pids(process.pid), [process.pid])
     }))
+
+  withPrograms(["nats-server"], () => {
+    it.scopedLive("measures a cluster, and leaves no program behind", () =>
+      Effect.gen(function*() {
+        const { failures, figures } = yield* measure({ figures: ["g"] })
+        assert.deepStrictEqual(failures, [])
+        const judged = Goals.judge(results({ figures })).filter(({ what }) => what.startsWith("cluster: "))
+        assert.lengthOf(judged, 6)
+        judged.forEach(({ verdict, what }) => assert.notStrictEqual(verdict, "not measured", what))
+        for (const { id, subjects } of figures.filter(({ id }) => !id.startsWith("cluster.subscriptionMemory"))) {
+          assert.isAbove(subjects["cluster"]!.median!, 0, id)
+        }
+        assert.deepStrictEqual(ProcessTree.pids(process.pid), [process.pid])
+      }))
+  })
 
   it.scopedLive("goes on without a subject that does not start or dies, and names it", () =>
     Effect.gen(function*() {

@@ -118,6 +118,45 @@ const pacedRegistrations = async (relay: Parameters<typeof register>[0], pace: m
   })
 }
 
+/** Nodes that have lost their relay and are not registered again yet, and when the last one was. */
+let away = 0
+let returnedAtMs = 0
+let whenAllAreBack = () => {}
+
+type Returning = Extract<messages.FarEndsRequest, { readonly type: "registerReturning" }>
+
+/** Registers with one place after the other until one takes it, as a node does: each wait is longer than the one before. */
+const comeBack = async ({ relay, then, waitMs }: Returning, context: tls.SecureContext, number: number) => {
+  away++
+  for (let attempt = 0;; attempt++) {
+    const most = waitMs * 2 ** attempt
+    await new Promise((resolve) => setTimeout(resolve, most * (0.5 + Math.random() / 2)))
+    const place = then[(number + attempt) % then.length]!
+    try {
+      await register({ ...place, relay }, context, () => {})
+      break
+    } catch {
+      // It tries again.
+    }
+  }
+  away--
+  returnedAtMs = Date.now()
+  if (away === 0) {
+    whenAllAreBack()
+  }
+}
+
+const registerReturning = (request: Returning) => {
+  let number = 0
+  const left = identities.splice(0, request.count).values()
+  return times(request.count, request.atATime, async () => {
+    const { context } = left.next().value!
+    const own = number++
+    const control = await register(request, context, () => {})
+    control.once("close", () => void comeBack(request, context, own))
+  })
+}
+
 const identities: Array<ReturnType<typeof contextOf>> = []
 
 serve(async (request: messages.FarEndsRequest) => {
@@ -126,7 +165,7 @@ serve(async (request: messages.FarEndsRequest) => {
       return listen()
     case "register": {
       const { context, digest } = await newIdentity()
-      const { host, port } = request
+      const { host, port } = request.dialBack ?? request
       await register(request, context, (token) => {
         const socket = farEnd((onread) => connect({ host, port, localAddress: nextSource(), noDelay: true, onread }))
         socket.write(token)
@@ -143,6 +182,14 @@ serve(async (request: messages.FarEndsRequest) => {
         await register(request, left.next().value!.context, () => {})
       })
     }
+    case "registerReturning":
+      return registerReturning(request)
+    case "returned":
+      // The first of them may not know yet that it is away.
+      await new Promise<void>((resolve) => {
+        whenAllAreBack = resolve
+      })
+      return { atMs: returnedAtMs } satisfies messages.Returned
     case "pacedRegistrations":
       return pacedRegistrations(request, request)
     case "received":

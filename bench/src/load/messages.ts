@@ -30,11 +30,38 @@ export type PeersRequest =
   }
   | { readonly type: "setUps"; readonly target: Target; readonly inFlight: number; readonly durationMs: number }
   | ({ readonly type: "pacedSetUps"; readonly target: Target } & Pace)
+  | {
+    readonly type: "unknown"
+    readonly host: string
+    readonly port: number
+    readonly inFlight: number
+    readonly durationMs: number
+  }
 
 /** The far ends' program: a tx3 node, or the backend of a plain proxy. */
 export type FarEndsRequest =
   | { readonly type: "listen" }
-  | { readonly type: "register"; readonly host: string; readonly port: number; readonly relay: string }
+  | {
+    readonly type: "register"
+    readonly host: string
+    readonly port: number
+    readonly relay: string
+    /** Where it dials back to, if not to where it has registered. */
+    readonly dialBack?: Place
+  }
+  | {
+    readonly type: "registerReturning"
+    readonly host: string
+    readonly port: number
+    readonly relay: string
+    readonly count: number
+    /** Those that register at the same time. */
+    readonly atATime: number
+    /** Where they register when they have lost their relay, after a wait of half of `waitMs` to `waitMs`. */
+    readonly then: ReadonlyArray<Place>
+    readonly waitMs: number
+  }
+  | { readonly type: "returned" }
   | { readonly type: "prepareIdentities"; readonly count: number }
   | {
     readonly type: "registerMany"
@@ -76,6 +103,27 @@ export type AttackerRequest =
 export interface Attempts {
   readonly count: number
   readonly atMs: number
+}
+
+export interface Place {
+  readonly host: string
+  readonly port: number
+}
+
+/** When the last of the nodes that had lost their relay was registered again, by `Date.now()`. */
+export interface Returned {
+  readonly atMs: number
+}
+
+/** The engine's program: what a member asks of NATS. */
+export type EngineRequest =
+  | { readonly type: "roundTrips"; readonly server: string; readonly count: number }
+  | { readonly type: "connects"; readonly count: number }
+  | { readonly type: "connect"; readonly server: string }
+  | { readonly type: "subscribe"; readonly count: number }
+
+export interface Took {
+  readonly ms: number
 }
 
 export interface Listening {

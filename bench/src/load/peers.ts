@@ -2,6 +2,7 @@
  * The peers of a benchmark: a program that opens connections through the subject and sends into them. It is written to
  * cost little: buffers are made once, and nothing is allocated for what passes through a connection.
  */
+import { randomBytes } from "node:crypto"
 import { connect, type Socket } from "node:net"
 import * as messages from "./messages.js"
 import { nextSource, paced, patienceMs, percentile, serve, times } from "./program.js"
@@ -198,6 +199,45 @@ const setUps = async (target: messages.Target, inFlight: number, durationMs: num
   return { ...summary(count), failed, durationMs: performance.now() - begin }
 }
 
+/** Opens connections with random preambles, and waits until each is closed. A byte, or silence, is a failure. */
+const unknown = async (place: messages.Place, inFlight: number, durationMs: number): Promise<messages.SetUps> => {
+  const begin = performance.now()
+  const end = begin + durationMs
+  let count = 0
+  let failed = 0
+  const one = () =>
+    new Promise<void>((resolve) => {
+      const startedAt = performance.now()
+      let isGood = true
+      const { socket } = Object.assign(open({ ...place, preamble: "" }, randomBytes(32)), {
+        onBytes: () => {
+          isGood = false
+        }
+      })
+      socket.setTimeout(patienceMs, () => {
+        isGood = false
+        socket.destroy()
+      })
+      socket.on("error", () => {})
+      socket.once("end", () => socket.end())
+      socket.once("close", () => {
+        if (isGood) {
+          samples[count % samples.length] = performance.now() - startedAt
+          count++
+        } else {
+          failed++
+        }
+        resolve()
+      })
+    })
+  await Promise.all(Array.from({ length: inFlight }, async () => {
+    while (performance.now() < end && failed < 1000) {
+      await one()
+    }
+  }))
+  return { ...summary(count), failed, durationMs: performance.now() - begin }
+}
+
 serve(async (request: messages.PeersRequest) => {
   switch (request.type) {
     case "open": {
@@ -217,6 +257,8 @@ serve(async (request: messages.PeersRequest) => {
       return roundTrips(request.group, request.warmUpMs, request.measureMs)
     case "setUps":
       return setUps(request.target, request.inFlight, request.durationMs)
+    case "unknown":
+      return unknown(request, request.inFlight, request.durationMs)
     case "pacedSetUps": {
       const first = greeting(request.target, "sink")
       return paced(request, async () => {

@@ -27,6 +27,7 @@ export const results = (changed: Partial<Results.Results>): Results.Results => (
   rateSeconds: 10,
   rateTurns: 5,
   attackRounds: 3,
+  clusterRounds: 3,
   attackSeconds: 3,
   attacks: ["silent", "hello"],
   startRounds: 3,
@@ -84,6 +85,18 @@ export const figures = [
       figure(Figure.peakMemory(what), { [subject]: subject === "node" ? [41, 42, 43] : [60, 65, 70] })
     ]
   }),
+  ...(["none", "peer", "back", "both"] as const).flatMap((placement) => {
+    const { hops } = Figure.placements[placement]
+    return [
+      figure(Figure.clusterSetUpTime(1, "p50", placement), { cluster: [1 + hops, 1 + hops, 1 + 2 * hops] }),
+      figure(Figure.clusterCpuPerGb(placement), { cluster: [1 + hops, 1 + hops, 1 + hops] })
+    ]
+  }),
+  figure(Figure.engineRoundTrip, { cluster: [0.5, 0.5, 0.5] }),
+  figure(Figure.bareConnect, { cluster: [0.2, 0.2, 0.3] }),
+  figure(Figure.missCpu("member"), { cluster: [0.2, 0.2, 0.2] }),
+  figure(Figure.missCpu("alone"), { cluster: [0.1, 0.1, 0.1] }),
+  figure(Figure.returnTime, { cluster: [3, 4, 7] }),
   figure(Figure.startTime("connect"), { tx3: [130, 160, 320] }),
   figure(Figure.startTime("relay"), { "tx3-relay": [180, 200, 400] }),
   figure(Figure.restMemory("expose"), { tx3: [70, 71, 80] }),
