@@ -48,6 +48,9 @@ const withoutSockets = [
   "Turns"
 ].map((name) => `packages/relay/test/${name}.test.ts`)
 
+/** Tests that take too long for every run: `npm run cluster:test`. */
+const slow = process.env["TX3_TEST_SLOW"] === undefined ? [] : ["packages/*/test/**/*.slow.ts"]
+
 /** Files that take long for their size: most of them wait for the system, and others run meanwhile. */
 const long =
   /(AdminPage|DeadEnds|DeadPeers|Deviations|examples|FileTransfer|\w+Program|\w+Transport\w*|Packages|Readme|Rpc|Run|Truncation)\.test\.ts$/
@@ -89,7 +92,7 @@ export default defineConfig({
     minWorkers: 5,
     maxWorkers: 5,
     projects: [
-      project("packages", ["packages/!(relay)", "bench", "."], { include: waiting }),
+      project("packages", ["packages/!(relay)", "bench", "."], { include: [...waiting, ...slow] }),
       project("examples", ["examples"], { setup: [`${packages}testing/src/bundledExamples.ts`] }),
       project("relay, kernel", ["packages/relay"], { env: { TX3_TEST_TRANSPORT: "kernel" }, exclude: waiting }),
       project("relay, portable", ["packages/relay"], {

@@ -29,8 +29,6 @@ const asked = 300
 /** The first backoff of a node of ours, the longest of it. */
 const waitMs = 500
 
-const registerMs = 120_000
-
 const bytesPerKb = 1000
 
 /** Measures a cluster, from its start to the kill of a member, and NATS. */
@@ -124,7 +122,7 @@ const missTimes = ({ alone, members }: Subject.Cluster, peers: Loaded["peers"], 
 const killed = ({ members: [home, ...others] }: Subject.Cluster, farEnds: Loaded["farEnds"], count: number) =>
   Effect.gen(function*() {
     const { digest: relay, host, port } = home
-    yield* farEnds.request({ type: "prepareIdentities", count }, registerMs)
+    yield* farEnds.request({ type: "prepareIdentities", count })
     yield* farEnds.request({
       type: "registerReturning",
       host,
@@ -134,12 +132,12 @@ const killed = ({ members: [home, ...others] }: Subject.Cluster, farEnds: Loaded
       atATime: 4,
       then: others.map(({ host, port }) => ({ host, port })),
       waitMs
-    }, registerMs)
+    })
     const killedAtMs = yield* Effect.sync(() => {
       process.kill(home.process.pid, "SIGKILL")
       return Date.now()
     })
-    const { atMs } = yield* farEnds.request<messages.Returned>({ type: "returned" }, registerMs)
+    const { atMs } = yield* farEnds.request<messages.Returned>({ type: "returned" })
     return [[Figure.returnTime, (atMs - killedAtMs) / 1000]] satisfies Measure.Values
   })
 
@@ -150,7 +148,7 @@ const subscriptions = ({ engine, server }: Subject.Cluster, folder: string, coun
     yield* client.request<void>({ type: "connect", server })
     const bytes = Effect.sync(() => [client.pid, engine.pid].map(ProcessTree.residentBytes))
     const before = yield* bytes
-    const { ms } = yield* client.request<messages.Took>({ type: "subscribe", count }, registerMs)
+    const { ms } = yield* client.request<messages.Took>({ type: "subscribe", count })
     const after = yield* bytes
     const [inClient, inServer] = after.map((bytes, index) => (bytes - before[index]!) / count / bytesPerKb)
     return [

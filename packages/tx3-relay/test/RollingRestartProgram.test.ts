@@ -18,6 +18,9 @@ import { natsServer } from "../../cluster/test/utils/natsServer.js"
 const first = 20_023 + 30 * (process.pid % 400)
 const members = [0, 1, 2].map((index) => ({ relay: first + 1 + index, metrics: first + 4 + index }))
 
+/** How HAProxy chooses a member: `npm run cluster:test` has the other way, `source`. */
+const balance = process.env["TX3_TEST_BALANCE"] ?? "roundrobin"
+
 const haproxyFile = (socket: string) => `
 global
   stats socket ${socket}
@@ -31,7 +34,7 @@ defaults
   timeout check 30s
 listen relay
   bind 127.0.0.1:${first}
-  balance roundrobin
+  balance ${balance}
   option httpchk GET /readyz
   default-server inter 2s fastinter 200ms downinter 200ms rise 1 fall 1 send-proxy-v2 check
 ${members.map(({ metrics, relay }) => `  server s${relay} 127.0.0.1:${relay} port ${metrics}`).join("\n")}
@@ -87,10 +90,13 @@ const node = (
     return yield* Effect.forever(Effect.flatMap(token, (token) => Effect.forkDaemon(greet(token))))
   }).pipe(Effect.scoped, Effect.ignore, Effect.repeat(Schedule.spaced("500 millis")))
 
-/** A peer that is greeted. The time is a bound for what hangs. */
+let came = 0
+
+/** A peer that is greeted, each from another address. The time is a bound for what hangs. */
 const visit = (relay: Address.Address, digest: CertDigest.CertDigest) =>
   Effect.gen(function*() {
-    const peer = yield* RelayTest.sendPreamble(relay, CertDigest.toBytes(digest))
+    const localAddress = `127.0.0.${2 + came++ % 200}`
+    const peer = yield* RelayTest.sendPreamble(relay, CertDigest.toBytes(digest), { localAddress })
     yield* peer.receive(5)
     return peer
   }).pipe(Effect.timeout("30 seconds"))
