@@ -111,7 +111,7 @@ for (const transport of ["kernel", "portable"] as const) {
           const node = yield* home!.register()
           const visitor = yield* door!.peer(node)
           yield* node.token
-          yield* node.control.reset
+          yield* node.control.hangUp
           assert.strictEqual(yield* visitor.closed, "reset")
           yield* door!.has({ forwarded: 0 })
         })))
