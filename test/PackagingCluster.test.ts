@@ -30,9 +30,13 @@ const balancer = packaging.read("packaging/compose/cluster/haproxy.cfg")
 
 /** The page's block of a language, without the indentation of the list it stands in. */
 const blockOf = (language: string) =>
-  packaging.blocks(packaging.read("docs/cluster.md").replace(/^   /gm, ""), language)[0]!
+  packaging.blocks(packaging.read("docs/cluster.md").replace(/^ {3}/gm, ""), language)[0]!
 
-const checked = (name: string, text: string, check: (file: string) => { readonly code: number | null; readonly said: string }) => {
+const checked = (
+  name: string,
+  text: string,
+  check: (file: string) => { readonly code: number | null; readonly said: string }
+) => {
   const folder = mkdtempSync(join(tmpdir(), "tx3-cluster-"))
   try {
     const file = join(folder, name)

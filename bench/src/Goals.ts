@@ -114,7 +114,8 @@ const cluster: ReadonlyArray<Goal> = [
     const { hops, what } = Figure.placements[placement]
     const time = (placement: Figure.Placement) => Figure.clusterSetUpTime(1, "p50", placement)
     return clusterGoal({
-      what: `cluster: ${what}: connect to first byte beyond no hop, for each hop, against a question over NATS and a connect`,
+      what:
+        `cluster: ${what}: connect to first byte beyond no hop, for each hop, against a question over NATS and a connect`,
       atMost: perHop,
       unit: "×",
       of: combined(

@@ -7,8 +7,8 @@ import { Address, CertDigest, Identity } from "@tx3/protocol"
 import { RelayTest } from "@tx3/relay"
 import { withPrograms } from "@tx3/testing/withPrograms"
 import { Console, Effect, Fiber, Redacted } from "effect"
-import { once } from "node:events"
 import { randomBytes } from "node:crypto"
+import { once } from "node:events"
 import { readFileSync, writeFileSync } from "node:fs"
 import { connect } from "node:net"
 import { createInterface } from "node:readline"
@@ -91,13 +91,17 @@ withPrograms(["nats-server"], () => {
         const one = visit(other, door.address, side.address)
         const before = yield* visitsFor(2_000, one)
         home.kill("SIGSTOP")
-        const lookUps = yield* Effect.fork(Effect.forEach([1, 2, 3], () => Effect.delay(refused(door, node), "2 seconds")))
+        const lookUps = yield* Effect.fork(
+          Effect.forEach([1, 2, 3], () => Effect.delay(refused(door, node), "2 seconds"))
+        )
         const meanwhile = yield* visitsFor(10_000, one)
         const taken = yield* Fiber.join(lookUps)
         home.kill("SIGCONT")
         const back = yield* untilItWorks(visit(node, door.address, side.address))
         yield* Console.log(
-          `stopped for 10 s: visits of others ${ms(before)} before, ${ms(meanwhile)} meanwhile; look-ups for its node failed ` +
+          `stopped for 10 s: visits of others ${ms(before)} before, ${
+            ms(meanwhile)
+          } meanwhile; look-ups for its node failed ` +
             `after ${taken.map(ms).join(", ")}; reachable again ${ms(back)} after it went on`
         )
         assert.isTrue(taken.every((time) => time < 5_000))
@@ -125,7 +129,9 @@ withPrograms(["nats-server"], () => {
         const grown = residentMb(door) - memory
         const { totals } = yield* door.state
         yield* Console.log(
-          `100,000 random preambles in ${seconds.toFixed(1)} s: visits of others ${ms(before)} before, ${ms(beside)} beside ` +
+          `100,000 random preambles in ${seconds.toFixed(1)} s: visits of others ${ms(before)} before, ${
+            ms(beside)
+          } beside ` +
             `(${(beside / before).toFixed(2)} x, on the same cores); ${totals.rejections.unknownPreamble} unknown, ` +
             `${totals.rejections.maxLookUps} over the bound of look-ups; ${grown.toFixed(0)} MB more`
         )
@@ -141,8 +147,10 @@ withPrograms(["nats-server"], () => {
           yield* ownNetwork
           writeFileSync("/proc/sys/net/ipv4/ip_forward", "1")
           const machines = [yield* machine, yield* machine, yield* machine] as const
-          yield* Effect.forEach(machines, ({ here, spawn }) =>
-            Effect.promise(() => once(spawn("ip", "route", "add", "default", "via", here), "exit")))
+          yield* Effect.forEach(
+            machines,
+            ({ here, spawn }) => Effect.promise(() => once(spawn("ip", "route", "add", "default", "via", here), "exit"))
+          )
           const { port } = yield* natsServer(-1, "", {}, "0.0.0.0")
           const identity = yield* Identity.generate
           const [cut, door, side] = yield* Effect.forEach(machines, (machine) => memberOn(machine, port, identity))
@@ -162,7 +170,9 @@ withPrograms(["nats-server"], () => {
           yield* moved!.control.closed
           yield* untilItWorks(seen(again))
           yield* Console.log(
-            `cut off: a node that registered elsewhere was reachable after ${ms(free)}; the cut member's own node again ` +
+            `cut off: a node that registered elsewhere was reachable after ${
+              ms(free)
+            }; the cut member's own node again ` +
               `${ms(healed)} after the cut ended`
           )
           yield* Effect.forEach([cut!, door!, side!], ({ kill }) => Effect.sync(() => kill()))

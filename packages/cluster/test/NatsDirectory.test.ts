@@ -124,7 +124,10 @@ withPrograms(["nats-server"], () => {
             `operator: ${claims(operator, operator, { type: "operator" })}`,
             "resolver: MEMORY",
             `resolver_preload: { ${account.getPublicKey()}: ${
-              claims(operator, account, { type: "account", limits: { subs: -1, conn: -1, data: -1, payload: -1, wildcards: true } })
+              claims(operator, account, {
+                type: "account",
+                limits: { subs: -1, conn: -1, data: -1, payload: -1, wildcards: true }
+              })
             } }`
           ].join("\n")
         )
@@ -147,10 +150,13 @@ withPrograms(["nats-server"], () => {
 
     it.scopedLive("needs no more permissions than docs/cluster.md gives a member", () =>
       Effect.gen(function*() {
-        const [config = ""] = blocks(read("docs/cluster.md").replace(/^   /gm, ""), "conf")
+        const [config = ""] = blocks(read("docs/cluster.md").replace(/^ {3}/gm, ""), "conf")
         const { url } = yield* natsServer(
           -1,
-          config.replace(/^(listen|ping_\w+):.*\n/gm, "").replaceAll(/10\.0\.0\.\d:\d+/g, "127.0.0.1:-1").replace(/routes:.*/, ""),
+          config.replace(/^(listen|ping_\w+):.*\n/gm, "").replaceAll(/10\.0\.0\.\d:\d+/g, "127.0.0.1:-1").replace(
+            /routes:.*/,
+            ""
+          ),
           { RELAY_PASSWORD: "s3cret" }
         )
         const servers = [url.replace("//", "//relay:s3cret@")]

@@ -85,7 +85,7 @@ export const showRelay = (status) => {
       ["Transport", status.transport],
       ["Connections", format.count(sum(status.connections))],
       ["Memory", format.bytes(status.residentBytes)],
-      ["Event loop lag", `${format.count(status.eventLoopLagSeconds * 1000)} ms`],
+      ["Event loop lag", `${format.count(status.eventLoopLagSeconds * 1000)} ms`]
     ],
     makeFact,
     updateFact

@@ -540,7 +540,13 @@ withPrograms(["chromium"], () => {
           isConnected: true,
           members: [
             { ...member, name: "Qm1fZpVYxk4", roundTripMs: 0.62 },
-            { ...member, name: "zqW0v8bJ1nE", link: { host: "fd00::3", port: 38143 }, state: "draining", roundTripMs: null }
+            {
+              ...member,
+              name: "zqW0v8bJ1nE",
+              link: { host: "fd00::3", port: 38143 },
+              state: "draining",
+              roundTripMs: null
+            }
           ],
           forwarded: 1520,
           received: 1498,
@@ -548,12 +554,10 @@ withPrograms(["chromium"], () => {
           lookUps: { found: 1520, unknown: 12, refused: 3, unavailable: 0, limited: 0 },
           lookUpSeconds: 1.535
         }
-        const now = FakeAdmin.busy.now
-        const connections = { ...now.status.connections, forwarded: 24 }
-        const relay = yield* FakeAdmin.start({
-          ...FakeAdmin.busy,
-          now: next(now, {}, { cluster, connections })
-        })
+        const alone = FakeAdmin.busy.now
+        const connections = { ...alone.status.connections, forwarded: 24 }
+        const now = next(alone, {}, { cluster, connections })
+        const relay = yield* FakeAdmin.start({ ...FakeAdmin.busy, now })
         const page = yield* Browser.open(relay.url)
         yield* page.shows("#members tr:nth-child(1)", "5Hc0d3XHpXwlistening0.1.010.0.0.1:38143this member")
         yield* page.shows("#members tr:nth-child(2)", "Qm1fZpVYxk4listening0.1.010.0.0.2:381430.6 ms")
@@ -567,9 +571,10 @@ withPrograms(["chromium"], () => {
         yield* Effect.promise(() => page.page.setViewportSize({ width: 360, height: 740 }))
         assert.isTrue(yield* page.evaluate(isWithinItsWidth))
         yield* page.screenshot("cluster-light-phone")
-        relay.tell(next(now, {}, { cluster: { ...cluster, isConnected: false, members: [] } }))
+        const away = next(now, {}, { cluster: { ...cluster, isConnected: false, members: [] } })
+        yield* relay.tell(away)
         yield* page.shows("[data-empty=members]", "Other members are unknown while NATS is away")
-        relay.tell(next(now))
+        yield* relay.tell(next(away, {}, { cluster: null }))
         yield* page.until("document.querySelector('#cluster').hidden")
       }))
 

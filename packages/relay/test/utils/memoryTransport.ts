@@ -284,7 +284,13 @@ export const memoryRelay: Effect.Effect<MemoryRelay, never, Dialer | Relay.Relay
     })
     return { digest: CertDigest.toBytes(identity.digest), control, stall }
   })
-  return { ...relay, dialer, send, register: Effect.flatMap(Identity.generate, (identity) => registerAs(identity)), registerAs }
+  return {
+    ...relay,
+    dialer,
+    send,
+    register: Effect.flatMap(Identity.generate, (identity) => registerAs(identity)),
+    registerAs
+  }
 })
 
 /** `withRelay` without sockets: for `it.effect`, under whose clock nothing happens but what the test lets happen. */
