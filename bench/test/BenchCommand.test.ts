@@ -40,7 +40,7 @@ describe("bench", () => {
     Effect.gen(function*() {
       assert.include(
         yield* failing("--figures", "a,x"),
-        "--figures must be letters of a, b, c, d, e, f, h, i, j with commas"
+        "--figures must be letters of a, b, c, d, e, f, g, h, i, j with commas"
       )
       assert.include(yield* failing("--rounds", "0"), "--rounds must be a number from 1 to 100")
       assert.include(yield* failing("--seconds", "0"), "--seconds must be a number from 0.1 to 60")

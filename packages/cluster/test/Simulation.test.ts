@@ -184,7 +184,7 @@ describe("a simulated cluster", () => {
             FastCheck.nat(),
             (steps, chaos) => Runtime.runPromise(runtime, simulate(steps, chaos, identities)).then(() => {})
           ),
-          { seed, numRuns: 5, endOnFailure: true }
+          { seed, numRuns: 3, endOnFailure: true }
         )
       )
     }).pipe(withoutDefects))

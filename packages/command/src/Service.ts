@@ -10,7 +10,7 @@ import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import { execFile } from "node:child_process"
 import { createHash } from "node:crypto"
-import { mkdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs"
 import { homedir, tmpdir } from "node:os"
 import { dirname, join } from "node:path"
 import { UsageError } from "./UsageError.js"
@@ -283,13 +283,9 @@ const mustDo = (words: ReadonlyArray<string>) =>
 
 const contentOf = (file: string) =>
   Effect.try({
-    try: () => readFileSync(file, "utf8"),
-    catch: (cause) => cause as NodeJS.ErrnoException
-  }).pipe(
-    Effect.catchAll(({ code, message }) =>
-      code === "ENOENT" ? Effect.succeed(undefined) : new UsageError({ message: `cannot read ${file}: ${message}` })
-    )
-  )
+    try: () => existsSync(file) ? readFileSync(file, "utf8") : undefined,
+    catch: (cause) => new UsageError({ message: `cannot read ${file}: ${(cause as Error).message}` })
+  })
 
 const changed = (file: string, { change }: Manager, then: string) =>
   new UsageError({

@@ -7,7 +7,7 @@ import { withPrograms } from "@tx3/testing/withPrograms"
 import { Effect, Either, Logger, Mailbox, Stream } from "effect"
 import { execFile } from "node:child_process"
 import * as http from "node:http"
-import { addressOf, alice, bob, eventually, live } from "../../node/test/utils/nodes.js"
+import { addressOf, alice, bob, live } from "../../node/test/utils/nodes.js"
 import * as Destinations from "../src/Destinations.js"
 import * as Expose from "../src/Expose.js"
 import * as Forward from "../src/Forward.js"
@@ -230,10 +230,6 @@ withPrograms(["curl"], () => {
       })
       // 97: the proxy has refused.
       assert.deepStrictEqual(yield* curl("http://127.0.0.2:1/"), { code: 97, stdout: "" })
-      let tags: ReadonlyArray<string> = []
-      yield* eventually(() => {
-        tags = [...tags, ...Array.from(Effect.runSync(events.clear), ({ _tag }) => _tag)]
-        return tags.includes("Denied")
-      })
+      yield* Effect.repeat(Effect.orDie(events.take), { until: ({ _tag }) => _tag === "Denied" })
     }).pipe(Effect.provide(Logger.remove(Logger.defaultLogger))))
 })

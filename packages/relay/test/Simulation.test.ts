@@ -14,7 +14,7 @@ const script = fileURLToPath(new URL("../../../scripts/simulate.mjs", import.met
 
 describe("a simulated relay", () => {
   it("keeps every byte, count, deadline and descriptor in order, whatever happens when", async () => {
-    const { failed, outcomes } = await simulate(1, 120)
+    const { failed, outcomes } = await simulate(1, 80)
     assert.isUndefined(failed?.failure, `npm run simulate -- --seeds 1 --from ${failed?.plan.seed}`)
     for (const outcome of ["completed", "reset", "lingered", "closed", "failed"]) {
       assert.isAbove(outcomes[outcome] ?? 0, 0, `splices that ${outcome}`)
@@ -39,6 +39,6 @@ describe("a simulated relay", () => {
       "--seeds",
       "200"
     ])
-    assert.lengthOf(stdout.match(/^found in /gm) ?? [], 5, stdout)
+    assert.lengthOf(stdout.match(/^found in /gm) ?? [], 3, stdout)
   })
 })
