@@ -118,6 +118,12 @@ const loss = (part) => ({
   end: lift
 })
 
+const linkDown = (device) => ({
+  begin: (network) => network.on("W", "ip", "link", "set", device, "down"),
+  ms: 30_000,
+  end: (network) => network.on("W", "ip", "link", "set", device, "up")
+})
+
 /** What fails: from `begin` on, for so many milliseconds, until `end`; without a time for as long as the transfer lasts. */
 const failures = {
   "nothing": { begin: () => {}, end: () => {} },
@@ -132,16 +138,8 @@ const failures = {
     ms: 60_000,
     end: lift
   },
-  "the node's link down for 30 s": {
-    begin: (network) => network.on("W", "ip", "link", "set", "toN", "down"),
-    ms: 30_000,
-    end: (network) => network.on("W", "ip", "link", "set", "toN", "up")
-  },
-  "the relay's link down for 30 s": {
-    begin: (network) => network.on("W", "ip", "link", "set", "toR", "down"),
-    ms: 30_000,
-    end: (network) => network.on("W", "ip", "link", "set", "toR", "up")
-  },
+  "the node's link down for 30 s": linkDown("toN"),
+  "the relay's link down for 30 s": linkDown("toR"),
   "another address for the node": {
     begin: (network) => {
       network.on("N", "ip", "addr", "del", "10.9.1.2/24", "dev", "eth0")

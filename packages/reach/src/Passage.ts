@@ -147,8 +147,9 @@ const carry = (
     ? Effect.void
     : Refusal.pass(connection, ownDigest).pipe(
       Effect.catchTag("ConnectionError", (cause) => new Lost({ side: "peer", cause })),
-      Effect.tap((bytes) => Refusal.isLoneZero(bytes) ? Effect.void : onAnswer),
-      Effect.flatMap((bytes) => bytes.length === 0 ? Effect.void : lostAt("local", duplex.write(local, bytes)))
+      // The bytes first: where they were all, the connection may fail meanwhile, and what waits then is given up.
+      Effect.tap((bytes) => bytes.length === 0 ? Effect.void : lostAt("local", duplex.write(local, bytes))),
+      Effect.flatMap((bytes) => Refusal.isLoneZero(bytes) ? Effect.void : onAnswer)
     )
   const inward = begun.pipe(
     Effect.zipRight(copied({ from: [remote, "peer"], to: [local, "local"] })),

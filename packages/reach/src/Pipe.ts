@@ -77,8 +77,9 @@ const begin = (
   ownDigest === undefined
     ? Effect.void
     : Refusal.pass(connection, ownDigest).pipe(
-      Effect.tap((bytes) => Refusal.isLoneZero(bytes) ? Effect.void : onAnswer),
-      Effect.map((bytes) => void output.write(bytes))
+      // At once: where they were all, the connection may fail meanwhile, and what waits then is given up.
+      Effect.tap((bytes) => Effect.sync(() => output.write(bytes))),
+      Effect.flatMap((bytes) => Refusal.isLoneZero(bytes) ? Effect.void : onAnswer)
     )
 
 const receive = (connection: Tx3Connection, output: Writable) =>

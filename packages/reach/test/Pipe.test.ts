@@ -52,6 +52,26 @@ describe("Pipe.run", () => {
         "hello"
       )
     }))
+
+  it.scopedLive("writes what came first before it tells that something came", () =>
+    Effect.gen(function*() {
+      const node = yield* Tx3Node.make({ bind: ["tx3-st://127.0.0.1:0"] })
+      yield* Effect.forkScoped(node.serve((connection) => Effect.ignore(connection.write(Buffer.from("all there is")))))
+      const peer = yield* Tx3Node.make({})
+      const connection = yield* peer.connect(node.addresses[0]!)
+      const [stdin, stdout] = [new PassThrough(), new PassThrough()]
+      const came = yield* Effect.async<Buffer>((resume) => {
+        stdout.once("data", (bytes: Buffer) => resume(Effect.succeed(bytes)))
+      }).pipe(
+        Effect.raceFirst(
+          Pipe.run(connection, { stdin, stdout }, { onAnswer: Effect.never, ownDigest: peer.digest }).pipe(
+            Effect.zipRight(Effect.never)
+          )
+        )
+      )
+      assert.strictEqual(came.toString(), "all there is")
+    }))
+
   for (const sent of ["\0", "\0\0", "\0more"]) {
     it.scopedLive(`a byte of 0 that comes first gets through: ${JSON.stringify(sent)}`, () =>
       Effect.gen(function*() {
