@@ -78,8 +78,8 @@ export const Event = Data.taggedEnum<Event>()
 
 /**
  * Carries all there is to carry, and tells of it. With `ownDigest` the other end may refuse this one in place of sending
- * anything; then, as when a side is lost, both sides are reset. `onAnswer` runs as soon as it has sent something else than a relay
- * sends.
+ * anything; then, as when a side is lost, both sides are reset. `onAnswer` runs, to its end, as soon as it has sent something else
+ * than a relay sends.
  *
  * @since 0.1.0
  * @category running
@@ -149,7 +149,7 @@ const carry = (
       Effect.catchTag("ConnectionError", (cause) => new Lost({ side: "peer", cause })),
       // The bytes first: where they were all, the connection may fail meanwhile, and what waits then is given up.
       Effect.tap((bytes) => bytes.length === 0 ? Effect.void : lostAt("local", duplex.write(local, bytes))),
-      Effect.flatMap((bytes) => Refusal.isLoneZero(bytes) ? Effect.void : onAnswer)
+      Effect.flatMap((bytes) => Refusal.isLoneZero(bytes) ? Effect.void : Effect.uninterruptible(onAnswer))
     )
   const inward = begun.pipe(
     Effect.zipRight(copied({ from: [remote, "peer"], to: [local, "local"] })),

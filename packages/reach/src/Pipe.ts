@@ -18,8 +18,8 @@ import * as Refusal from "./Refusal.js"
 /**
  * Sends all of `stdin` and writes all that comes to `stdout`. Done when both have ended, or failed when one of the three
  * fails. `stdout` stays open, unless `endStdout` ends it when all is written, and so does `stdin` where it has not ended. With
- * `ownDigest` the other end may refuse this one in place of sending anything, and `onAnswer` runs as soon as it has sent something
- * that a relay does not send.
+ * `ownDigest` the other end may refuse this one in place of sending anything, and `onAnswer` runs, to its end, as soon as it has
+ * sent something that a relay does not send.
  *
  * @since 0.1.0
  * @category running
@@ -79,7 +79,7 @@ const begin = (
     : Refusal.pass(connection, ownDigest).pipe(
       // At once: where they were all, the connection may fail meanwhile, and what waits then is given up.
       Effect.tap((bytes) => Effect.sync(() => output.write(bytes))),
-      Effect.flatMap((bytes) => Refusal.isLoneZero(bytes) ? Effect.void : onAnswer)
+      Effect.flatMap((bytes) => Refusal.isLoneZero(bytes) ? Effect.void : Effect.uninterruptible(onAnswer))
     )
 
 const receive = (connection: Tx3Connection, output: Writable) =>

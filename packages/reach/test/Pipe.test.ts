@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Tx3Node } from "@tx3/node"
 import { Pipe } from "@tx3/reach"
 import { localServer } from "@tx3/testing/localServer"
-import { Effect, Option, Stream } from "effect"
+import { Deferred, Effect, Option, Stream } from "effect"
 import * as net from "node:net"
 import { PassThrough, Readable } from "node:stream"
 import { text } from "node:stream/consumers"
@@ -60,16 +60,11 @@ describe("Pipe.run", () => {
       const peer = yield* Tx3Node.make({})
       const connection = yield* peer.connect(node.addresses[0]!)
       const [stdin, stdout] = [new PassThrough(), new PassThrough()]
-      const came = yield* Effect.async<Buffer>((resume) => {
-        stdout.once("data", (bytes: Buffer) => resume(Effect.succeed(bytes)))
-      }).pipe(
-        Effect.raceFirst(
-          Pipe.run(connection, { stdin, stdout }, { onAnswer: Effect.never, ownDigest: peer.digest }).pipe(
-            Effect.zipRight(Effect.never)
-          )
-        )
-      )
-      assert.strictEqual(came.toString(), "all there is")
+      const came = yield* Deferred.make<Buffer>()
+      stdout.once("data", (bytes: Buffer) => Deferred.unsafeDone(came, Effect.succeed(bytes)))
+      const onAnswer = Effect.asVoid(Deferred.await(came))
+      yield* Effect.forkScoped(Pipe.run(connection, { stdin, stdout }, { onAnswer, ownDigest: peer.digest }))
+      assert.strictEqual((yield* Deferred.await(came)).toString(), "all there is")
     }))
 
   for (const sent of ["\0", "\0\0", "\0more"]) {
