@@ -8,7 +8,7 @@ import { heap } from "./utils/fixtures.js"
 import { noDescriptorLeak } from "./utils/kernel.js"
 import { eventually, openDescriptors } from "./utils/system.js"
 
-const splices = 20_000
+const splices = 8_000
 /** Of them, so many run until the transport ends. */
 const running = 500
 const atATime = 128
