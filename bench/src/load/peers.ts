@@ -160,54 +160,59 @@ const roundTrips = async (name: string, warmUpMs: number, measureMs: number) => 
   return summary(count)
 }
 
-/** Opens a connection, waits for its far end's byte and closes it, `inFlight` of them side by side. */
-const setUps = async (target: messages.Target, inFlight: number, durationMs: number): Promise<messages.SetUps> => {
-  const first = greeting(target, "sink")
+/**
+ * Opens one connection after the other, `inFlight` of them side by side, and times those that come to what they are for: `one`
+ * calls `succeed` at that moment, and returns when its connection is closed.
+ */
+const sideBySide = async (
+  inFlight: number,
+  durationMs: number,
+  one: (succeed: () => void) => Promise<void>
+): Promise<messages.SetUps> => {
   const begin = performance.now()
   const end = begin + durationMs
   let count = 0
   let failed = 0
-  const one = () =>
-    new Promise<void>((resolve) => {
-      const startedAt = performance.now()
-      let answered = false
-      const peer = open(target, first)
-      const { socket } = peer
-      peer.onBytes = () => {
-        if (!answered) {
-          answered = true
-          samples[count % samples.length] = performance.now() - startedAt
-          count++
-          socket.end()
-        }
-      }
-      socket.setTimeout(patienceMs, () => socket.destroy())
-      socket.on("error", () => {})
-      socket.once("close", () => {
-        if (!answered) {
-          failed++
-        }
-        resolve()
-      })
-    })
   await Promise.all(Array.from({ length: inFlight }, async () => {
     // A subject that refuses everything must not be asked for ever.
     while (performance.now() < end && failed < 1000) {
-      await one()
+      const startedAt = performance.now()
+      let hasSucceeded = false
+      await one(() => {
+        hasSucceeded = true
+        samples[count % samples.length] = performance.now() - startedAt
+        count++
+      })
+      if (!hasSucceeded) {
+        failed++
+      }
     }
   }))
   return { ...summary(count), failed, durationMs: performance.now() - begin }
 }
 
+/** Opens a connection, waits for its far end's byte and closes it. */
+const setUps = (target: messages.Target, inFlight: number, durationMs: number): Promise<messages.SetUps> => {
+  const first = greeting(target, "sink")
+  return sideBySide(inFlight, durationMs, (succeed) =>
+    new Promise((resolve) => {
+      const peer = open(target, first)
+      const { socket } = peer
+      peer.onBytes = () => {
+        peer.onBytes = () => {}
+        succeed()
+        socket.end()
+      }
+      socket.setTimeout(patienceMs, () => socket.destroy())
+      socket.on("error", () => {})
+      socket.once("close", () => resolve())
+    }))
+}
+
 /** Opens connections with random preambles, and waits until each is closed. A byte, or silence, is a failure. */
-const unknown = async (place: messages.Place, inFlight: number, durationMs: number): Promise<messages.SetUps> => {
-  const begin = performance.now()
-  const end = begin + durationMs
-  let count = 0
-  let failed = 0
-  const one = () =>
-    new Promise<void>((resolve) => {
-      const startedAt = performance.now()
+const unknown = (place: messages.Place, inFlight: number, durationMs: number): Promise<messages.SetUps> =>
+  sideBySide(inFlight, durationMs, (succeed) =>
+    new Promise((resolve) => {
       let isGood = true
       const { socket } = Object.assign(open({ ...place, preamble: "" }, randomBytes(32)), {
         onBytes: () => {
@@ -222,21 +227,11 @@ const unknown = async (place: messages.Place, inFlight: number, durationMs: numb
       socket.once("end", () => socket.end())
       socket.once("close", () => {
         if (isGood) {
-          samples[count % samples.length] = performance.now() - startedAt
-          count++
-        } else {
-          failed++
+          succeed()
         }
         resolve()
       })
-    })
-  await Promise.all(Array.from({ length: inFlight }, async () => {
-    while (performance.now() < end && failed < 1000) {
-      await one()
-    }
-  }))
-  return { ...summary(count), failed, durationMs: performance.now() - begin }
-}
+    }))
 
 serve(async (request: messages.PeersRequest) => {
   switch (request.type) {

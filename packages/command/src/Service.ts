@@ -287,6 +287,10 @@ const contentOf = (file: string) =>
     catch: (cause) => new UsageError({ message: `cannot read ${file}: ${(cause as Error).message}` })
   })
 
+/** The file of a service, and the unit that its package has brought; undefined where there is none. */
+const presentOf = ({ file, packaged }: Manager) =>
+  Effect.all({ present: contentOf(file), ofPackage: packaged === undefined ? Effect.void : contentOf(packaged) })
+
 const changed = (file: string, { change }: Manager, then: string) =>
   new UsageError({
     message:
@@ -309,11 +313,10 @@ export const install = (
     const manager = yield* managerOf(service, machine, scope)
     const { begin, file, hints, packaged, probe, text } = manager
     const command = yield* commandOf(machine, service.program)
-    const present = yield* contentOf(file)
+    const { ofPackage, present } = yield* presentOf(manager)
     if (present !== undefined && !isOwn(present)) {
       return yield* changed(file, manager, `run ${service.program} service install again`)
     }
-    const ofPackage = packaged === undefined ? undefined : yield* contentOf(packaged)
     yield* mustDo(probe)
     if (present === undefined && ofPackage !== undefined) {
       yield* Console.log(`the package has brought ${packaged}`)
@@ -348,8 +351,7 @@ export const uninstall = (
   Effect.gen(function*() {
     const manager = yield* managerOf(service, machine, scope)
     const { afterwards, end, file, packaged } = manager
-    const present = yield* contentOf(file)
-    const ofPackage = packaged === undefined ? undefined : yield* contentOf(packaged)
+    const { ofPackage, present } = yield* presentOf(manager)
     if (present === undefined && ofPackage === undefined) {
       return yield* new UsageError({ message: `${service.name} is not installed: there is no ${file}` })
     }
@@ -379,9 +381,9 @@ export const status = (
   machine: Machine = here()
 ): Effect.Effect<void, UsageError> =>
   Effect.gen(function*() {
-    const { file, packaged, state } = yield* managerOf(service, machine, scope)
-    const present = yield* contentOf(file)
-    const ofPackage = packaged === undefined ? undefined : yield* contentOf(packaged)
+    const manager = yield* managerOf(service, machine, scope)
+    const { file, packaged, state } = manager
+    const { ofPackage, present } = yield* presentOf(manager)
     if (present === undefined && ofPackage === undefined) {
       return yield* Console.log(`not installed: there is no ${file}; ${service.program} service install makes it`)
     }

@@ -242,11 +242,11 @@ const listenAt = (
         (cause) => resume(new LocalError({ action: "listen at", endpoint: format(endpoint), cause }))
       )
       const listening = () => resume(Effect.succeed(server))
-      $match(endpoint, {
-        Tcp: ({ host, port }) => server.listen({ host, port }, listening),
-        Udp: () => server,
-        Unix: ({ path }) => bindPrivately(path, () => server.listen({ path }, listening))
-      })
+      if (endpoint._tag === "Tcp") {
+        server.listen({ host: endpoint.host, port: endpoint.port }, listening)
+      } else {
+        bindPrivately(endpoint.path, () => server.listen({ path: endpoint.path }, listening))
+      }
     }),
     (server) => Effect.sync(() => server.close())
   )))

@@ -165,9 +165,7 @@ export const layer = (
  * @since 0.1.0
  * @category accessors
  */
-export const reload = (path: string) =>
-  Effect.flatMap(HttpApiClient.make(Api, { baseUrl: LocalHttp.baseUrlOf(`unix:${path}`) }), (client) => client.reload())
-    .pipe(Effect.provide(LocalHttp.client(`unix:${path}`)))
+export const reload = (path: string) => asked(path, (client) => client.reload())
 
 /**
  * Asks for the status at a unix socket. Fails without an answer within 5 s.
@@ -175,15 +173,7 @@ export const reload = (path: string) =>
  * @since 0.1.0
  * @category accessors
  */
-export const ask = (path: string) =>
-  Effect.flatMap(HttpApiClient.make(Api, { baseUrl: LocalHttp.baseUrlOf(`unix:${path}`) }), (client) => client.status())
-    .pipe(
-      Effect.provide(LocalHttp.client(`unix:${path}`)),
-      Effect.timeoutFail({
-        duration: answerMs,
-        onTimeout: () => new NoAnswer({ message: `no answer within ${answerMs} ms` })
-      })
-    )
+export const ask = (path: string) => asked(path, (client) => client.status()).pipe(inTime)
 
 /**
  * Asks at a unix socket for the messages with a greater number than this. Fails without an answer within 5 s.
@@ -192,18 +182,20 @@ export const ask = (path: string) =>
  * @category accessors
  */
 export const log = (path: string, after: number) =>
-  Effect.flatMap(
-    HttpApiClient.make(Api, { baseUrl: LocalHttp.baseUrlOf(`unix:${path}`) }),
-    (client) => client.log({ urlParams: { after } })
-  )
-    .pipe(
-      Effect.provide(LocalHttp.client(`unix:${path}`)),
-      Effect.timeoutFail({
-        duration: answerMs,
-        onTimeout: () => new NoAnswer({ message: `no answer within ${answerMs} ms` })
-      })
-    )
+  asked(path, (client) => client.log({ urlParams: { after } })).pipe(inTime)
+
+const clientAt = (path: string) => HttpApiClient.make(Api, { baseUrl: LocalHttp.baseUrlOf(`unix:${path}`) })
+
+const asked = <A, E>(
+  path: string,
+  question: (client: Effect.Effect.Success<ReturnType<typeof clientAt>>) => Effect.Effect<A, E>
+) => Effect.flatMap(clientAt(path), question).pipe(Effect.provide(LocalHttp.client(`unix:${path}`)))
 
 class NoAnswer extends Data.TaggedError("NoAnswer")<{ readonly message: string }> {}
 
 const answerMs = 5_000
+
+const inTime = Effect.timeoutFail({
+  duration: answerMs,
+  onTimeout: () => new NoAnswer({ message: `no answer within ${answerMs} ms` })
+})

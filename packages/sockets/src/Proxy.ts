@@ -140,9 +140,8 @@ export const parse = (text: string): Either.Either<ProxyServer, ProxyUrlError> =
 }
 
 /** Whether a host is this machine, which a proxy would take for itself. */
-const isLoopback = (host: string) => /^(?:.*\.)?localhost\.?$/i.test(host) || (net.isIP(host) !== 0 && loopback(host))
-
-const loopback = (address: string) => inRange(loopbackRanges, address)
+const isLoopback = (host: string) =>
+  /^(?:.*\.)?localhost\.?$/i.test(host) || (net.isIP(host) !== 0 && inRange(loopbackRanges, host))
 
 const inRange = (ranges: net.BlockList, address: string) => ranges.check(address, net.isIPv4(address) ? "ipv4" : "ipv6")
 

@@ -139,13 +139,12 @@ export const sendBytes = (
         let left = size - from
         // While one block is sent the next is compressed.
         let packed: Promise<Buffer> | undefined
-        const send = async (chunk: Buffer | undefined) => {
-          const before = packed
-          packed = chunk && pack?.(chunk)
-          packed?.catch(() => {})
-          const bytes = before === undefined ? pack === undefined ? chunk : undefined : await before
-          if (bytes !== undefined) {
-            await put(connection.duplex, bytes)
+        const sendWaiting = async (next?: Promise<Buffer>) => {
+          const waiting = packed
+          packed = next
+          next?.catch(() => {})
+          if (waiting !== undefined) {
+            await put(connection.duplex, await waiting)
           }
         }
         // One byte more than there should be, to see whether there is one.
@@ -160,10 +159,10 @@ export const sendBytes = (
             throw new Spoke()
           }
           hash.update(chunk)
-          await send(chunk)
+          await (pack === undefined ? put(connection.duplex, chunk) : sendWaiting(pack(chunk)))
           advance(chunk.length)
         }
-        await send(undefined)
+        await sendWaiting()
         if (left > 0) {
           throw changed()
         }
