@@ -146,10 +146,11 @@ const secured = (stream: Duplex, options: Options, role: Role, open: (tap: Tap) 
       const inFlight = new flight.Flight(role.secretOfOther)
       const tap = new Tap(stream, inFlight, options.maxBytes ?? Infinity)
       const socket = open(tap)
-      socket.on("keylog", (line: Buffer) => {
+      const onKeyLog = (line: Buffer) => {
         inFlight.onKeyLog(line)
         process.nextTick(tap.passFlight)
-      })
+      }
+      socket.on("keylog", onKeyLog).once(role.secureEvent, () => socket.off("keylog", onKeyLog))
       tap.onRefused = (error) => socket.destroy(error)
       tap.onOversized = () => socket.destroy(new HandshakeError({ reason: "oversized" }))
       tap.dataRead = () => socket.bytesRead
@@ -157,20 +158,16 @@ const secured = (stream: Duplex, options: Options, role: Role, open: (tap: Tap) 
       endInNextTurn(socket)
       tellEnds(socket, tap, options.allowTruncated ?? false)
       nameEnds(socket, stream)
-      return { socket, tap }
+      return { inFlight, socket, tap }
     }),
     ({ socket }) => Effect.sync(() => socket.destroy())
   ).pipe(
-    Effect.tap(({ socket, tap }) => untilSecure(socket, tap, role.secureEvent)),
-    Effect.flatMap(({ socket }) =>
-      Option.match(Tls.peer(socket), {
-        // It was destroyed in the meantime.
-        onNone: () => Effect.fail(new HandshakeError({ reason: "closed" })),
-        onSome: Either.match({
-          onLeft: (cause) => Effect.fail(new HandshakeError({ reason: "untrusted", cause })),
-          onRight: (digest) => Effect.succeed<Secured>({ socket, digest })
-        })
-      })
+    Effect.flatMap(({ inFlight, socket, tap }) =>
+      untilSecure(socket, tap, role.secureEvent, (certificate) => inFlight.check(certificate)).pipe(
+        // It may have been destroyed in the meantime.
+        Effect.filterOrFail(() => !socket.destroyed, () => new HandshakeError({ reason: "closed" })),
+        Effect.map((digest): Secured => ({ socket, digest }))
+      )
     )
   )
 
@@ -209,18 +206,40 @@ const tellEnds = (socket: tls.TLSSocket, tap: Tap, allowTruncated: boolean) => {
   }
 }
 
-/** Over another stream than a TCP socket, Node's TLS socket does not know where it leads. */
-const nameEnds = (socket: tls.TLSSocket, stream: Duplex) => {
-  for (const name of ["remoteAddress", "remoteFamily", "remotePort", "localAddress", "localFamily", "localPort"]) {
-    Object.defineProperty(socket, name, { get: () => (stream as net.Socket)[name as "remoteAddress"] })
-  }
-}
+/**
+ * Over another stream than a TCP socket, Node's TLS socket does not know where it leads. One prototype for all of them, since six
+ * getters of its own take 3 KB of each.
+ */
+const nameEnds = (socket: tls.TLSSocket, stream: Duplex) =>
+  Object.assign(Object.setPrototypeOf(socket, named), { [streamBelow]: stream })
 
-const untilSecure = (socket: tls.TLSSocket, tap: Tap, secureEvent: Role["secureEvent"]) =>
-  Effect.async<void, HandshakeError>((resume) => {
+const streamBelow = Symbol("streamBelow")
+
+const ends = ["remoteAddress", "remoteFamily", "remotePort", "localAddress", "localFamily", "localPort"] as const
+
+const named = Object.create(
+  tls.TLSSocket.prototype,
+  Object.fromEntries(ends.map((name) => [name, {
+    get(this: { readonly [streamBelow]: net.Socket }) {
+      return this[streamBelow][name]
+    }
+  }]))
+)
+
+const untilSecure = (
+  socket: tls.TLSSocket,
+  tap: Tap,
+  secureEvent: Role["secureEvent"],
+  check: (certificate: Buffer) => Either.Either<CertDigest.CertDigest, PeerCertificate.Refused>
+) =>
+  Effect.async<CertDigest.CertDigest, HandshakeError>((resume) => {
     const onSecure = () => {
+      const checked = Option.map(Tls.peerCertificate(socket), check)
       tap.secure()
-      settle(Effect.void)
+      settle(Option.match(checked, {
+        onNone: () => new HandshakeError({ reason: "closed" }),
+        onSome: Either.mapLeft((cause) => new HandshakeError({ reason: "untrusted", cause }))
+      }))
     }
     const onClose = () => settle(new HandshakeError({ reason: "closed" }))
     const onError = (cause: Error) => settle(errorOf(cause))
@@ -230,7 +249,7 @@ const untilSecure = (socket: tls.TLSSocket, tap: Tap, secureEvent: Role["secureE
       socket.off(secureEvent, onSecure).off("close", onClose).off("end", onClose).off("error", onError)
       socket.off("readable", noticeEnd).on("error", ignoreError)
     }
-    const settle = (exit: Effect.Effect<void, HandshakeError>) => {
+    const settle = (exit: Effect.Effect<CertDigest.CertDigest, HandshakeError>) => {
       release()
       resume(exit)
     }

@@ -90,11 +90,17 @@ export const clientOptions = (context: tls.SecureContext): tls.ConnectionOptions
 export const peer = (
   socket: tls.TLSSocket
 ): Option.Option<Either.Either<CertDigest.CertDigest, PeerCertificate.Refused>> =>
+  Option.map(peerCertificate(socket), (certificate) => PeerCertificate.check(certificate, Date.now()))
+
+/**
+ * The peer's certificate in DER, which nobody has checked yet; none where {@link peer} has none.
+ *
+ * @since 0.1.0
+ * @category getters
+ */
+export const peerCertificate = (socket: tls.TLSSocket): Option.Option<Buffer> =>
   // Not `getPeerX509Certificate`: on a client's socket Node 20 gives the certificate away with the first call.
-  Option.map(
-    Option.fromNullable(socket.getPeerCertificate()?.raw),
-    (certificate) => PeerCertificate.check(certificate, Date.now())
-  )
+  Option.fromNullable(socket.getPeerCertificate()?.raw)
 
 /**
  * The digest of the peer's certificate, where {@link peer} has one.

@@ -4,12 +4,12 @@
  * and Node has no option against it. So certificates are decrypted here too, with the secret that TLS gives for key logs, and TLS
  * gets none that would be refused afterwards. It then finds the leaf's issuer among its trust anchors and builds no chain.
  *
- * It holds the bytes that TLS has not got yet, and the keys until it has seen the certificate.
+ * Until the handshake is done it holds the bytes that TLS has not got yet, and the keys.
  */
 import * as Either from "effect/Either"
-import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { createDecipheriv, createHmac } from "node:crypto"
+import type * as CertDigest from "../CertDigest.js"
 import * as PeerCertificate from "../PeerCertificate.js"
 
 /** The most bytes of records that TLS gets before it is done. */
@@ -17,6 +17,8 @@ export const maxBytes = 8192
 
 /** The leaf, and one more, which is ignored. */
 const maxCertificates = 2
+
+const nothing: Buffer = Buffer.alloc(0)
 
 const contentType = { changeCipherSpec: 20, handshake: 22, applicationData: 23 }
 
@@ -28,13 +30,15 @@ export class Unacceptable extends Schema.TaggedError<Unacceptable>("@tx3/protoco
 }) {}
 
 export class Flight {
-  private held: Buffer = Buffer.alloc(0)
+  private held: Buffer = nothing
   private given = 0
   /** Messages under the handshake's keys, from the first that is not whole. */
-  private messages: Buffer = Buffer.alloc(0)
+  private messages: Buffer = nothing
   private keys: RecordKeys | undefined
   /** Whether the certificate has been looked at, or TLS does not need to be protected from one any more. */
   private judged = false
+  /** The certificate that was found to be good, and its digest. */
+  private good: { readonly certificate: Buffer; readonly digest: CertDigest.CertDigest } | undefined
 
   constructor(private readonly secretName: string) {}
 
@@ -50,11 +54,21 @@ export class Flight {
     }
   }
 
-  /** All that is held, for when the handshake is done. */
+  /** All that is held, for when the handshake is done: it holds nothing any more. */
   rest(): Buffer {
     const { held } = this
-    this.held = Buffer.alloc(0)
+    this.held = nothing
+    this.messages = nothing
+    this.keys = undefined
+    this.good = undefined
     return held
+  }
+
+  /** Decides on the certificate that TLS has. The check takes 0.2 ms, and is not made again for one that came through here. */
+  check(certificate: Buffer): Either.Either<CertDigest.CertDigest, PeerCertificate.Refused> {
+    return this.good?.certificate.equals(certificate) === true
+      ? Either.right(this.good.digest)
+      : PeerCertificate.check(certificate, Date.now())
   }
 
   /**
@@ -141,10 +155,16 @@ export class Flight {
           return new Unacceptable({ message: `there are more than ${maxCertificates} certificates` })
         }
         const [leaf] = certificates
-        // Where there is none, TLS says so.
-        return leaf === undefined
-          ? undefined
-          : Option.getOrUndefined(Either.getLeft(PeerCertificate.check(leaf, Date.now())))
+        if (leaf === undefined) {
+          // TLS says so.
+          return undefined
+        }
+        const checked = PeerCertificate.check(leaf, Date.now())
+        if (Either.isLeft(checked)) {
+          return checked.left
+        }
+        this.good = { certificate: leaf, digest: checked.right }
+        return undefined
       }
       default:
         return new Unacceptable({ message: `a message of type ${type} comes before the certificate` })
