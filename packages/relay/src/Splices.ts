@@ -148,13 +148,15 @@ export const layer: Layer.Layer<Splices, never, Bandwidth | RelayConfig | Statis
     })
   )
 
+const nothing: Transport.Carried = { fromLeft: 0, fromRight: 0 }
+
 class Running implements RunningSplice {
   carrying!: Transport.Splice
   membership!: Membership
   /** The bytes that the statistics have. */
-  metered: Transport.Carried = { fromLeft: 0, fromRight: 0 }
+  metered = nothing
   private ending: Transport.SpliceReport | undefined
-  private onReport: (report: Transport.SpliceReport) => void = () => {}
+  private onReport: ((report: Transport.SpliceReport) => void) | undefined
 
   constructor(
     private readonly peer: Accepted,
@@ -186,7 +188,7 @@ class Running implements RunningSplice {
 
   reported(report: Transport.SpliceReport) {
     this.ending = report
-    this.onReport(report)
+    this.onReport?.(report)
   }
 
   /** Does what there is to do with the transport's report: now, or later if it runs and is reset for it. */

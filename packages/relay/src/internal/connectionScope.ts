@@ -11,15 +11,20 @@ import * as Pipeable from "effect/Pipeable"
 import * as Scope from "effect/Scope"
 import { outcomeOf } from "./outcome.js"
 
+/** A place of the limiter. It is kept as it is: a finalizer around it would be another closure for each connection. */
+interface Place {
+  readonly giveBack: () => void
+}
+
 export class ConnectionScope implements Scope.CloseableScope {
   readonly [Scope.ScopeTypeId]: typeof Scope.ScopeTypeId = Scope.ScopeTypeId
   readonly [Scope.CloseableScopeTypeId]: typeof Scope.CloseableScopeTypeId = Scope.CloseableScopeTypeId
   readonly strategy = ExecutionStrategy.sequential
-  private readonly finalizers: Array<Scope.Scope.Finalizer> = []
+  private readonly finalizers: Array<Scope.Scope.Finalizer | Place> = []
   private closedWith: Exit.Exit<unknown, unknown> | undefined
 
   /** Adds to a scope that is open. */
-  add(finalizer: Scope.Scope.Finalizer) {
+  add(finalizer: Scope.Scope.Finalizer | Place) {
     if (this.closedWith !== undefined) {
       throw new Error("a connection takes something after it has been closed")
     }
@@ -27,12 +32,9 @@ export class ConnectionScope implements Scope.CloseableScope {
   }
 
   /** Adds a place of the limiter, unless it is the reason why there is none. */
-  hold<A extends { readonly giveBack: () => void } | string>(place: A): A {
+  hold<A extends Place | string>(place: A): A {
     if (typeof place !== "string") {
-      this.add(() => {
-        place.giveBack()
-        return Effect.void
-      })
+      this.add(place)
     }
     return place
   }
@@ -94,9 +96,13 @@ export class ConnectionScope implements Scope.CloseableScope {
   }
 }
 
-const call = (finalizer: Scope.Scope.Finalizer, exit: Exit.Exit<unknown, unknown>): Effect.Effect<unknown> => {
+const call = (finalizer: Scope.Scope.Finalizer | Place, exit: Exit.Exit<unknown, unknown>): Effect.Effect<unknown> => {
   try {
-    return finalizer(exit)
+    if (typeof finalizer === "function") {
+      return finalizer(exit)
+    }
+    finalizer.giveBack()
+    return Exit.void
   } catch (defect) {
     return Exit.die(defect)
   }
