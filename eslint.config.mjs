@@ -115,6 +115,16 @@ export default defineConfig(
     }
   },
   {
+    files: ["packages/*/test/**", "bench/test/**", "test/**"],
+    rules: {
+      "no-restricted-properties": ["error", {
+        object: "Math",
+        property: "random",
+        message: "A test that fails must fail again; use new Utils.PCGRandom(SEED) of effect"
+      }]
+    }
+  },
+  {
     files: ["packages/*/src/**", "bench/src/**"],
     ignores: ["packages/testing/src/**"],
     rules: {

@@ -155,7 +155,7 @@ describe("a lost registration", () => {
   }).pipe(Effect.provide(NodeConfig.layer({ reconnectMinMs: 1_000_000, reconnectMaxMs: 2_000_000 })))
 
   it.effect("is tried again at once when the machine's addresses change", () => {
-    const addresses = { eth0: ["192.0.2.1"] }
+    const addresses = { eth0: ["192.0.2.1"], looks: 0 }
     return Effect.gen(function*() {
       const states = yield* lostForLong
       yield* TestClock.adjust(5_000)
@@ -171,7 +171,7 @@ describe("a lost registration", () => {
       Effect.provideService(Lookup, () => new LookupError({ cause: new Error("down") })),
       Effect.provideService(Interfaces, () => ({
         eth0: addresses.eth0.map((address) => ({ address, internal: false }) as never),
-        lo: [{ address: String(Math.random()), internal: true } as never]
+        lo: [{ address: String(addresses.looks++), internal: true } as never]
       }))
     )
   })

@@ -10,8 +10,11 @@ import { afterAll } from "vitest"
 type Counts = ReadonlyMap<string, number>
 
 const counts = (): Counts => {
-  const kinds = process.getActiveResourcesInfo()
-  return new Map(kinds.map((kind) => [kind, kinds.filter((other) => other === kind).length]))
+  const found = new Map<string, number>()
+  for (const kind of process.getActiveResourcesInfo()) {
+    found.set(kind, (found.get(kind) ?? 0) + 1)
+  }
+  return found
 }
 
 const key = Symbol.for("@tx3/testing/openHandles")

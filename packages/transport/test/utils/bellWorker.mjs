@@ -2,14 +2,16 @@
  * A thread that takes each message as soon as it hears of it, and counts it, until one says that it is the last. It is slow
  * before each access to the shared memory, so that the other thread gets between any two.
  */
+import { Utils } from "effect"
 import { parentPort, receiveMessageOnPort, workerData } from "node:worker_threads"
 import { Epoll } from "../../dist/internal/descriptors.js"
 import { Hearing } from "../../dist/internal/kernelBell.js"
 
 const { bell, poll, signals, taken } = workerData
 const { load, store } = Atomics
+const random = new Utils.PCGRandom(1)
 const dawdle = () => {
-  for (let spins = Math.random() * 2_000; spins > 0; spins--) {
+  for (let spins = random.integer(2_000); spins > 0; spins--) {
     load(signals, 0)
   }
 }
