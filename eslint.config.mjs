@@ -24,7 +24,7 @@ const directions = {
   tx3: ["protocol", "sockets", "files", "node", "reach", "command"]
 }
 
-// What the operator's page uses of a browser.
+// What the pages use of a browser.
 const browser = [
   "AbortController",
   "Intl",
@@ -100,7 +100,7 @@ export default defineConfig(
     languageOptions: { globals: { console: "readonly", process: "readonly" } }
   },
   {
-    files: ["packages/operate/page/**"],
+    files: ["packages/*/page/**"],
     languageOptions: { globals: Object.fromEntries(browser.map((name) => [name, "readonly"])) }
   },
   {

@@ -66,9 +66,11 @@ const plugin = {
       "\"../../dist/internal/kernelWorker.js\"",
       "\"./kernelWorker.js\""
     ]])
-    replaced(build, /packages[\\/]operate[\\/]dist[\\/]AdminPage\.js$/, () => [
+    replaced(build, /packages[\\/](local-http|operate)[\\/]dist[\\/](Local|Admin)Page\.js$/, (path) => [
       ["new URL(`../page/${name}`, import.meta.url)", "new URL(`./page/${name}`, import.meta.url)"],
-      ["createRequire(import.meta.url).resolve(`uplot/dist/${name}`)", "page(name)"]
+      ...path.endsWith("AdminPage.js")
+        ? [["createRequire(import.meta.url).resolve(`uplot/dist/${name}`)", "page(name)"]]
+        : []
     ])
   }
 }
@@ -183,7 +185,9 @@ export const bundle = async (program, outdir = folderOf(program), { isOneFile = 
   if (isRelay) {
     folders.add("node_modules/uplot")
     const page = join(outdir, "page")
-    cpSync(join(packages, "operate/page"), page, { recursive: true })
+    for (const folder of ["local-http", "operate"]) {
+      cpSync(join(packages, folder, "page"), page, { recursive: true })
+    }
     for (const name of ["uPlot.min.css", "uPlot.esm.js"]) {
       cpSync(createRequire(join(packages, "operate/package.json")).resolve(`uplot/dist/${name}`), join(page, name))
     }

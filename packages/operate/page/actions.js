@@ -1,73 +1,9 @@
 // What an operator does: each action asks once, in a dialog, and says what came of it.
-import { byId, setText } from "./elements.js"
-import { session } from "./signIn.js"
-
-/** Asks the relay for something, or with a body to do something. What it answers, or what is wrong. */
-export const request = async (path, body) => {
-  const bearer = session()
-  try {
-    const response = await fetch(path, {
-      method: body === undefined ? "GET" : "POST",
-      cache: "no-store",
-      headers: {
-        ...bearer === null ? {} : { authorization: `Bearer ${bearer}` },
-        ...body === undefined ? {} : { "content-type": "application/json" }
-      },
-      ...body === undefined ? {} : { body: JSON.stringify(body) }
-    })
-    const answer = await response.json().catch(() => ({}))
-    return response.ok ? { answer } : {
-      problem: response.status === 401
-        ? "this browser is not signed in any longer"
-        : answer.message ?? `the relay answered ${response.status}`
-    }
-  } catch {
-    return { problem: "the relay did not answer" }
-  }
-}
-
-const say = (text, failed) => {
-  byId("outcome").classList.toggle("failed", failed)
-  setText(byId("outcome-text"), text)
-  byId("outcome-close").hidden = text === ""
-}
-
-let onYes = () => {}
-let whenDone = () => {}
-
-/** Calls back after each action, whatever came of it. */
-export const onDone = (callback) => {
-  whenDone = callback
-}
-
-/**
- * Asks whether to do it, and does it after a yes. `done` makes a sentence of the relay's answer.
- */
-const ask = ({ body, done, path, text, title, yes }) => {
-  setText(byId("question-title"), title)
-  setText(byId("question-text"), text)
-  setText(byId("yes"), yes)
-  say("", false)
-  onYes = async () => {
-    const { answer, problem } = await request(path, body)
-    say(problem === undefined ? done(answer) : `${title} That failed: ${problem}.`, problem !== undefined)
-    whenDone()
-  }
-  byId("question").showModal()
-}
-
-const close = (act) => () => {
-  byId("question").close()
-  act()
-}
-byId("yes").addEventListener("click", close(() => onYes()))
-byId("no").addEventListener("click", close(() => {}))
-byId("outcome-close").addEventListener("click", () => say("", false))
+import { byId } from "./elements.js"
+import { isDigest, short } from "./format.js"
+import { ask } from "./questions.js"
 
 const ended = ({ kicked }) => `${kicked} ${kicked === 1 ? "connection" : "connections"} ended.`
-
-/** Eight characters are enough to know a node by. */
-export const short = (node) => node.slice(0, 8)
 
 export const kickNode = (node) =>
   ask({
@@ -88,8 +24,6 @@ export const kickSplice = ({ connection, node, source }) =>
     body: { connection },
     done: () => `The splice of ${source} with node ${short(node)} was ended.`
   })
-
-const isDigest = (who) => /^[\w-]{43}$/.test(who)
 
 const named = (who) => isDigest(who) ? `node ${short(who)}` : who
 

@@ -1,7 +1,8 @@
 // Nodes, splices and bans. The relay keeps the lists and gives 20 rows at a time of what is asked for.
-import { ban, kickNode, kickSplice, onDone, request, short, unban } from "./actions.js"
+import { ban, kickNode, kickSplice, unban } from "./actions.js"
 import { byId, copyButton, element, setEmpty, setText, updateKeyed } from "./elements.js"
 import * as format from "./format.js"
+import { onDone, request } from "./questions.js"
 
 /** Milliseconds between two looks at a list. */
 const every = 2000
@@ -42,9 +43,9 @@ const updateNode = (row, node, { addresses, list, now }) => {
   row.node = node
   // a node's address is the relay's with the node's digest in place of the relay's
   row.address = addresses.length === 0 ? node.node : addresses[0].replace(/[^/]*$/, node.node)
-  setText(name.firstElementChild, short(node.node))
+  setText(name.firstElementChild, format.short(node.node))
   name.firstElementChild.title = node.node
-  name.lastElementChild.setAttribute("aria-label", `Copy the address of node ${short(node.node)}`)
+  name.lastElementChild.setAttribute("aria-label", `Copy the address of node ${format.short(node.node)}`)
   const [address, note] = source.children
   setText(address, node.source)
   setText(
@@ -60,7 +61,7 @@ const updateNode = (row, node, { addresses, list, now }) => {
   const [text, bar] = peers.children
   const share = Math.min(1, node.peers / list.peersMax)
   setText(text, `${format.count(node.peers)} of ${format.count(list.peersMax)}`)
-  bar.setAttribute("aria-label", `Peers of node ${short(node.node)}`)
+  bar.setAttribute("aria-label", `Peers of node ${format.short(node.node)}`)
   bar.setAttribute("aria-valuemin", "0")
   bar.setAttribute("aria-valuemax", "100")
   bar.setAttribute("aria-valuenow", String(Math.floor(100 * share)))
@@ -68,8 +69,8 @@ const updateNode = (row, node, { addresses, list, now }) => {
   bar.className = `bar ${share >= 0.9 ? "full" : share >= 0.75 ? "near" : ""}`
   bar.firstElementChild.style.width = node.peers === 0 ? "0" : `max(2px, ${100 * share}%)`
   const [kick, toBan] = acts.children
-  kick.setAttribute("aria-label", `Kick node ${short(node.node)}`)
-  toBan.setAttribute("aria-label", `Ban node ${short(node.node)}`)
+  kick.setAttribute("aria-label", `Kick node ${format.short(node.node)}`)
+  toBan.setAttribute("aria-label", `Ban node ${format.short(node.node)}`)
 }
 
 const makeSplice = () => {
@@ -92,7 +93,7 @@ const updateSplice = (row, splice, { now }) => {
   const [source, node, nodeSource, since, fromPeer, fromNode, acts] = row.children
   row.splice = splice
   setText(source, splice.source)
-  setText(node.firstElementChild, short(splice.node))
+  setText(node.firstElementChild, format.short(splice.node))
   node.firstElementChild.title = splice.node
   setText(nodeSource, splice.nodeSource)
   setText(since, age(splice.since, now))
@@ -101,7 +102,7 @@ const updateSplice = (row, splice, { now }) => {
   setText(fromNode, format.bytes(splice.bytesFromNode))
   acts.firstElementChild.setAttribute(
     "aria-label",
-    `End the splice of ${splice.source} with node ${short(splice.node)}`
+    `End the splice of ${splice.source} with node ${format.short(splice.node)}`
   )
 }
 

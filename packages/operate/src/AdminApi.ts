@@ -9,6 +9,7 @@ import * as HttpApiEndpoint from "@effect/platform/HttpApiEndpoint"
 import * as HttpApiGroup from "@effect/platform/HttpApiGroup"
 import * as HttpApiSchema from "@effect/platform/HttpApiSchema"
 import * as OpenApi from "@effect/platform/OpenApi"
+import * as PageSessions from "@tx3/local-http/PageSessions"
 import * as Schema from "effect/Schema"
 import { NotFound, Refused } from "./ActionError.js"
 import * as ClusterOrder from "./ClusterOrder.js"
@@ -24,30 +25,6 @@ export class NotReady extends Schema.TaggedError<NotReady>()(
   "NotReady",
   { message: Schema.String },
   HttpApiSchema.annotations({ status: 503 })
-) {}
-
-/**
- * A code that signs no browser in: it has been used, or it is too old, or there never was such a code.
- *
- * @since 0.1.0
- * @category errors
- */
-export class WrongCode extends Schema.TaggedError<WrongCode>()(
-  "WrongCode",
-  { message: Schema.String },
-  HttpApiSchema.annotations({ status: 401 })
-) {}
-
-/**
- * More wrong codes came than are answered in this time.
- *
- * @since 0.1.0
- * @category errors
- */
-export class TooManyWrongCodes extends Schema.TaggedError<TooManyWrongCodes>()(
-  "TooManyWrongCodes",
-  { message: Schema.String },
-  HttpApiSchema.annotations({ status: 429 })
 ) {}
 
 /**
@@ -165,11 +142,7 @@ export class SignIn extends HttpApiGroup.make("signIn", { topLevel: true })
       addresses: Schema.Array(Schema.String)
     }))
   )
-  .add(
-    HttpApiEndpoint.post("session", "/session").setPayload(Schema.Struct({ code: Schema.String }))
-      .addSuccess(Schema.Struct({ session: Schema.String, expiresInSeconds: Schema.Number }))
-      .addError(WrongCode).addError(TooManyWrongCodes)
-  )
+  .add(PageSessions.endpoint)
 {}
 
 /**

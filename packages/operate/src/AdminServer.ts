@@ -16,6 +16,8 @@ import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import * as LocalHttp from "@tx3/local-http/LocalHttp"
+import * as LocalPage from "@tx3/local-http/LocalPage"
+import * as PageSessions from "@tx3/local-http/PageSessions"
 import { AccessControl } from "@tx3/policy/AccessControl"
 import * as OperatorConfig from "@tx3/policy/OperatorConfig"
 import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
@@ -34,9 +36,8 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import { createHash, timingSafeEqual } from "node:crypto"
-import { AdminApi, NotReady, TooManyWrongCodes, WrongCode } from "./AdminApi.js"
+import { AdminApi, NotReady } from "./AdminApi.js"
 import * as AdminPage from "./AdminPage.js"
-import { codeMs, PageSessions, sessionMs } from "./internal/pageSessions.js"
 import { RelayActions } from "./RelayActions.js"
 import { RelayHistory } from "./RelayHistory.js"
 import { RelayJournal } from "./RelayJournal.js"
@@ -135,7 +136,7 @@ const act = HttpApiBuilder.group(AdminApi, "act", (handlers) =>
 
 /** The state that the listeners of one admin server share. */
 interface Shared {
-  readonly sessions: PageSessions
+  readonly sessions: PageSessions.PageSessions
   readonly connections: LocalHttp.Connections
   /** Where browsers can be signed in. */
   readonly pages: Array<string>
@@ -147,19 +148,14 @@ const signIn = ({ pages, sessions }: Shared) =>
     handlers
       .handle(
         "page",
-        () => Effect.sync(() => ({ code: sessions.makeCode(), expiresInSeconds: codeMs / 1000, addresses: pages }))
+        () =>
+          Effect.sync(() => ({
+            code: sessions.makeCode(),
+            expiresInSeconds: PageSessions.codeMs / 1000,
+            addresses: pages
+          }))
       )
-      .handle("session", ({ payload }) =>
-        Effect.gen(function*() {
-          const exchanged = sessions.exchange(payload.code)
-          if (exchanged === "wrong") {
-            return yield* new WrongCode({ message: "that link has been used, or is too old; run tx3-relay page" })
-          }
-          if (exchanged === "tooManyWrong") {
-            return yield* new TooManyWrongCodes({ message: "too many wrong codes; run tx3-relay page" })
-          }
-          return { session: exchanged.session, expiresInSeconds: sessionMs / 1000 }
-        })))
+      .handle("session", ({ payload }) => PageSessions.signIn(sessions, payload.code, "tx3-relay page")))
 
 const levels = {
   trace: LogLevel.Trace,
@@ -199,7 +195,7 @@ const events = (shared: Shared) =>
         "/events",
         Effect.map(HttpServerRequest.HttpServerRequest, (request) => {
           if (shared.streams >= streamsMax) {
-            return answer(503, `${streamsMax} pages are open already; close one`)
+            return LocalPage.answer(503, `${streamsMax} pages are open already; close one`)
           }
           shared.streams += 1
           NodeHttpServerRequest.toServerResponse(request).once("close", () => {
@@ -208,7 +204,7 @@ const events = (shared: Shared) =>
           LocalHttp.trust(request)
           const before = event("history", { samples: history.samples(), events: journal.recent() })
           const seconds = Stream.map(history.seconds, (second) => event("now", second))
-          const millisLeft = shared.sessions.millisLeft(bearerOf(request) ?? "")
+          const millisLeft = shared.sessions.millisLeft(LocalPage.bearerOf(request) ?? "")
           return HttpServerResponse.stream(
             Stream.concat(Stream.make(before), seconds).pipe(
               millisLeft === undefined ? identity : Stream.interruptAfter(Duration.millis(millisLeft)),
@@ -220,10 +216,6 @@ const events = (shared: Shared) =>
       )
     })
   )
-
-/** The bearer token of a request. The scheme may be written in any case (RFC 9110, section 11.1). */
-const bearerOf = ({ headers }: HttpServerRequest.HttpServerRequest) =>
-  /^bearer +(.*?) *$/i.exec(headers["authorization"] ?? "")?.[1]
 
 /** The credentials that a listener requires. */
 type Policy =
@@ -243,20 +235,21 @@ const isTokenOf = (token: Redacted.Redacted<string> | undefined) => {
   return (text: string) => wanted !== undefined && timingSafeEqual(wanted, digest(text))
 }
 
-const guard = (policy: Policy, { sessions }: Shared) => {
-  const refusal = (request: HttpServerRequest.HttpServerRequest) => {
+const guard = (policy: Policy, { sessions }: Shared) =>
+  LocalPage.guard((request) => {
     const { headers, method } = request
-    const host = headers["host"] ?? ""
-    const path = request.url.replace(/\?.*/, "")
-    const { origin } = headers
+    const path = LocalPage.pathOf(request)
     if (policy.is === "metrics") {
-      return metricsPaths.includes(path) ? undefined : answer(404, "there are metrics and health only here")
+      return metricsPaths.includes(path)
+        ? undefined
+        : LocalPage.answer(404, "there are metrics and health only here")
     }
-    if (policy.is === "open" && !isAddressOrLocal(host)) {
-      return answer(403, `the admin server is not ${host}; call it by its address`)
+    // ssh forwards a socket to a port, which browsers call by an address, too.
+    if (policy.is === "open" && !LocalPage.isToAddress(request)) {
+      return LocalPage.answer(403, `the admin server is not ${headers["host"] ?? ""}; call it by its address`)
     }
-    if (origin !== undefined && origin !== `http://${host}` && origin !== `https://${host}`) {
-      return answer(403, "the admin server answers no other site's page")
+    if (LocalPage.isOfOtherSite(request)) {
+      return LocalPage.answer(403, "the admin server answers no other site's page")
     }
     if (
       policy.is === "open" || healthPaths.includes(path) || AdminPage.paths.has(path) ||
@@ -264,39 +257,21 @@ const guard = (policy: Policy, { sessions }: Shared) => {
     ) {
       return undefined
     }
-    const bearer = bearerOf(request) ?? ""
+    const bearer = LocalPage.bearerOf(request) ?? ""
     if (policy.isToken(bearer)) {
       LocalHttp.trust(request)
       return undefined
     }
     if (sessions.millisLeft(bearer) !== undefined) {
-      return path === "/page" ? answer(403, "a session of the page signs in no others; run tx3-relay page") : undefined
+      return path === "/page"
+        ? LocalPage.answer(403, "a session of the page signs in no others; run tx3-relay page")
+        : undefined
     }
-    return answer(
+    return LocalPage.answer(
       401,
       "needs the header Authorization: Bearer TOKEN, with the relay's adminToken; for its page run tx3-relay page"
     )
-  }
-
-  return HttpLayerRouter.middleware(
-    (handled) =>
-      Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => {
-        const refused = refusal(request)
-        return refused === undefined ? LocalHttp.withBoundedBody(handled) : Effect.succeed(refused)
-      }),
-    { global: true }
-  )
-}
-
-/** The connection ends with it: a body that may follow is not read. */
-const answer = (status: number, message: string) =>
-  HttpServerResponse.unsafeJson({ _tag: "Refused", message }, {
-    status,
-    headers: { connection: "close", ...status === 401 ? { "www-authenticate": "Bearer" } : {} }
   })
-
-/** A name that another site could have given to this machine's address is none of ours; nor is it on a forwarded socket. */
-const isAddressOrLocal = (host: string) => /^(\[[\da-f:.]+\]|[\d.]+|localhost)(:\d+)?$/i.test(host)
 
 /** Errors of a unix socket's folder that do not keep the relay from starting. */
 const unusable = new Set(["EACCES", "EAFNOSUPPORT", "EINVAL", "ENAMETOOLONG", "ENOTSUP", "EPERM", "EROFS"])
@@ -327,7 +302,7 @@ export const layer = (
       const shared: Shared = {
         connections: LocalHttp.makeConnections(),
         pages: [],
-        sessions: new PageSessions(MonotonicTime.millis(clock)),
+        sessions: new PageSessions.PageSessions(MonotonicTime.millis(clock)),
         streams: 0
       }
       yield* Effect.forEach(OperatorConfig.warningsOf(settings), (warning) => Effect.logWarning(warning))

@@ -17,9 +17,10 @@ import * as Browser from "./utils/browser.js"
 import * as FakeAdmin from "./utils/fakeAdmin.js"
 
 const pageFolder = new URL("../page/", import.meta.url)
+const sharedFolder = new URL("../../local-http/page/", import.meta.url)
 
 /** A module of the page that runs anywhere. They have no types. */
-const load = (name: string) => Effect.promise(() => import(new URL(name, pageFolder).href))
+const load = (name: string, folder = pageFolder) => Effect.promise(() => import(new URL(name, folder).href))
 
 /** What each chart draws: times, then a column of each series. */
 const drawn = "import('/page.js').then(({ charts }) => charts.map(({ chart }) => chart.data))"
@@ -160,7 +161,7 @@ describe("the page's modules", () => {
 
   it.effect("write numbers for people", () =>
     Effect.gen(function*() {
-      const { bytes, bytesPerSecond, count, duration, percent } = yield* load("format.js")
+      const { bytes, bytesPerSecond, count, duration, percent } = yield* load("format.js", sharedFolder)
       assert.deepStrictEqual(
         [0, 999, 999.6, 1000, 12_345, 999_499, 999_999, 4_194_304, 2e12].map(bytes),
         ["0 B", "999 B", "1 kB", "1 kB", "12.3 kB", "999 kB", "1 MB", "4.19 MB", "2 TB"]
@@ -198,7 +199,8 @@ describe("the page's files", () => {
         )
         assert.isAbove((yield* Effect.promise(() => response.text())).length, 100)
       }
-      const served = readdirSync(pageFolder).map((name) => name === "index.html" ? "/" : `/${name}`)
+      const served = [pageFolder, sharedFolder].flatMap((folder) => readdirSync(folder))
+        .map((name) => name === "index.html" ? "/" : `/${name}`)
       assert.sameMembers([...served, "/uplot.css", "/uplot.js", "/words.js"], Array.from(AdminPage.paths))
     }))
 })

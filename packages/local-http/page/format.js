@@ -1,4 +1,4 @@
-// Numbers and times as people read them.
+// Numbers, times and digests as people read them.
 
 const grouped = new Intl.NumberFormat("en", { maximumFractionDigits: 1 })
 const units = ["B", "kB", "MB", "GB", "TB", "PB"]
@@ -62,3 +62,8 @@ export const moment = (ms, now) =>
   new Date(ms).toDateString() === new Date(now).toDateString() ? clock(ms) : `${day.format(ms)} ${minute(ms)}`
 
 export const date = (ms) => full.format(ms)
+
+export const isDigest = (text) => /^[\w-]{43}$/.test(text)
+
+/** Eight characters are enough to know a node by. */
+export const short = (digest) => digest.slice(0, 8)

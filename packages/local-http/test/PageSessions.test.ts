@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { codeMs, PageSessions, sessionMs } from "../src/internal/pageSessions.js"
+import { codeMs, PageSessions, sessionMs } from "@tx3/local-http/PageSessions"
 
 /** At a time of the test's choice. */
 const make = () => {

@@ -1,4 +1,4 @@
-// Elements, whose content is text always: nothing that the relay says is read as HTML.
+// Elements, whose content is text always: nothing that the server says is read as HTML.
 
 export const byId = (id) => document.getElementById(id)
 

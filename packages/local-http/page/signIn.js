@@ -1,5 +1,5 @@
-// Signs the browser in by a link of `tx3-relay page`: http://HOST:PORT/#code=CODE. The session that comes of the code is kept
-// for this tab and this port, and nowhere else.
+// Signs the browser in by a link of `tx3-relay page` or `tx3 page`: http://HOST:PORT/#code=CODE. The session that comes of the
+// code is kept for this tab and this port, and nowhere else.
 
 export const session = () => sessionStorage.getItem("session")
 
@@ -29,8 +29,8 @@ export const signIn = async (code) => {
       ? "That link has been used, or is too old: it works once, within a minute."
       : response.status === 429
       ? "Too many wrong links have been tried. Try a new one."
-      : `The relay answered ${response.status}.`
+      : `The server answered ${response.status}.`
   } catch {
-    return "The relay did not answer."
+    return "The server did not answer."
   }
 }
