@@ -9,6 +9,7 @@ import * as FileSystem from "@effect/platform/FileSystem"
 import * as Path from "@effect/platform/Path"
 import { FileError } from "@tx3/files/FileError"
 import { entriesOf, ListError } from "@tx3/files/ListFile"
+import * as ReplaceFile from "@tx3/files/ReplaceFile"
 import * as Address from "@tx3/protocol/Address"
 import * as CertDigest from "@tx3/protocol/CertDigest"
 import * as Config from "effect/Config"
@@ -277,16 +278,18 @@ const rewrite = (
 ) =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
-    const lines = (yield* fs.readFileString(path)).split("\n").flatMap((line) => {
+    const text = yield* Effect.mapError(
+      fs.readFileString(path),
+      (error) => new FileError({ action: "read", path, cause: error.cause })
+    )
+    const lines = text.split("\n").flatMap((line) => {
       const [, content, comment] = /^([^#]*?)(\s*(?:#.*)?)$/.exec(line)!
       const words = content!.trim().split(/\s+/)
       const changed = words[1] === name ? change(words, comment!.trimEnd()) : line
       return changed === undefined ? [] : [changed]
     })
-    const unfinished = `${path}.${process.pid}`
-    yield* fs.writeFileString(unfinished, lines.join("\n"), { flag: "wx", mode: 0o600 })
-    yield* Effect.onError(fs.rename(unfinished, path), () => Effect.ignore(fs.remove(unfinished)))
-  }).pipe(Effect.mapError((error) => new FileError({ action: "write", path, cause: error.cause })))
+    yield* ReplaceFile.replace(path, lines.join("\n"))
+  })
 
 const append = ({ path }: Known, line: string) =>
   Effect.gen(function*() {
