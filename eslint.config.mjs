@@ -27,6 +27,7 @@ const directions = {
 // What the pages use of a browser.
 const browser = [
   "AbortController",
+  "AbortSignal",
   "Intl",
   "ResizeObserver",
   "TextDecoderStream",

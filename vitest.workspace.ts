@@ -53,7 +53,7 @@ const slow = process.env["TX3_TEST_SLOW"] === undefined ? [] : ["packages/*/test
 
 /** Files that take long for their size: most of them wait for the system, and others run meanwhile. */
 const long =
-  /(AdminPage|DeadEnds|DeadPeers|Deviations|examples|FileTransfer|\w+Program|\w+Transport\w*|Packages|Readme|Rpc|Run|Truncation)\.test\.ts$/
+  /(AdminPage|DeadEnds|DeadPeers|Deviations|examples|FileTransfer|\w+Program|\w+Transport\w*|Packages|Readme|Rpc|Run|Truncation|UpPage)\.test\.ts$/
 
 class LongFirst extends BaseSequencer {
   override async sort(files: Array<TestSpecification>) {

@@ -66,13 +66,37 @@ const plugin = {
       "\"../../dist/internal/kernelWorker.js\"",
       "\"./kernelWorker.js\""
     ]])
-    replaced(build, /packages[\\/](local-http|operate)[\\/]dist[\\/](Local|Admin)Page\.js$/, (path) => [
+    replaced(build, /packages[\\/](local-http|operate|reach)[\\/]dist[\\/](Local|Admin|Up)Page\.js$/, (path) => [
       ["new URL(`../page/${name}`, import.meta.url)", "new URL(`./page/${name}`, import.meta.url)"],
       ...path.endsWith("AdminPage.js")
         ? [["createRequire(import.meta.url).resolve(`uplot/dist/${name}`)", "page(name)"]]
+        : path.endsWith("UpPage.js")
+        ? [["createRequire(import.meta.url).resolve(\"uqr\").replace(/cjs$/, \"mjs\")", "page(\"uqr.js\")"]]
         : []
     ])
   }
+}
+
+/** The folder of a program's page, and the files of other packages that it shows. */
+const pages = {
+  tx3: {
+    folder: "reach",
+    others: (resolve) => [["uqr.js", resolve("uqr").replace(/cjs$/, "mjs")]]
+  },
+  "tx3-relay": {
+    folder: "operate",
+    others: (resolve) => ["uPlot.min.css", "uPlot.esm.js"].map((name) => [name, resolve(`uplot/dist/${name}`)])
+  }
+}
+
+const writePage = (program, outdir) => {
+  const { folder, others } = pages[program]
+  const page = join(outdir, "page")
+  for (const source of ["local-http", folder]) {
+    cpSync(join(packages, source, "page"), page, { recursive: true })
+  }
+  const { resolve } = createRequire(join(packages, folder, "package.json"))
+  others(resolve).forEach(([name, file]) => cpSync(file, join(page, name)))
 }
 
 /** Licences that let us ship what they cover, as long as their text comes with it. */
@@ -184,14 +208,8 @@ export const bundle = async (program, outdir = folderOf(program), { isOneFile = 
   folders.delete("ours")
   if (isRelay) {
     folders.add("node_modules/uplot")
-    const page = join(outdir, "page")
-    for (const folder of ["local-http", "operate"]) {
-      cpSync(join(packages, folder, "page"), page, { recursive: true })
-    }
-    for (const name of ["uPlot.min.css", "uPlot.esm.js"]) {
-      cpSync(createRequire(join(packages, "operate/package.json")).resolve(`uplot/dist/${name}`), join(page, name))
-    }
   }
+  writePage(program, outdir)
   writeFileSync(join(outdir, "LICENSES.txt"), licencesOf(Array.from(folders)))
   writeFileSync(join(outdir, "help.json"), JSON.stringify(await helpOf(program)))
   return { outputs }

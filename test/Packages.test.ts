@@ -74,7 +74,7 @@ describe("the packages", { timeout: 300_000 }, () => {
         assertContents(
           join(ofLibraries, `tx3-${library}-0.1.0.tgz`),
           "dist/index.js",
-          ["local-http", "operate"].includes(library) ? [...ofLibrary, page] : ofLibrary
+          ["local-http", "operate", "reach"].includes(library) ? [...ofLibrary, page] : ofLibrary
         )
       }
 
@@ -89,7 +89,7 @@ describe("the packages", { timeout: 300_000 }, () => {
             /^package\/bundle\/(main|kernelWorker)\.js(\.map)?$/,
             new RegExp(`^package/bundle/${program}-[A-Z0-9]{8}\\.cjs(\\.map)?$`),
             /^package\/bundle\/(help\.json|LICENSES\.txt)$/,
-            ...program === "tx3-relay" ? [page] : []
+            page
           ])
           mkdirSync(home)
           writeFileSync(join(home, "package.json"), "{\"private\":true}")

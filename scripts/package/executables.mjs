@@ -31,12 +31,8 @@ const assetsOf = (program, target, folder) => {
   return {
     "help.json": join(folder, "help.json"),
     ...target.startsWith("linux") ? { "koffi.node": koffiOf(target) } : {},
-    ...program === "tx3-relay"
-      ? {
-        "kernelWorker.js": join(folder, "kernelWorker.js"),
-        ...Object.fromEntries(readdirSync(page).sort().map((name) => [`page/${name}`, join(page, name)]))
-      }
-      : {}
+    ...program === "tx3-relay" ? { "kernelWorker.js": join(folder, "kernelWorker.js") } : {},
+    ...Object.fromEntries(readdirSync(page).sort().map((name) => [`page/${name}`, join(page, name)]))
   }
 }
 

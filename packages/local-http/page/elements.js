@@ -38,7 +38,7 @@ export const updateKeyed = (parent, items, key, make, update) => {
   let next = parent.firstElementChild
   for (const item of items) {
     const name = String(key(item))
-    const row = rows.get(name) ?? make()
+    const row = rows.get(name) ?? make(item)
     row.dataset.key = name
     rows.delete(name)
     update(row, item)

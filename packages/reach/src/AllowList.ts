@@ -45,6 +45,21 @@ export interface Options {
 export type Allows = (peer: CertDigest.CertDigest) => Effect.Effect<boolean>
 
 /**
+ * The lists as they are in effect.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface AllowList {
+  readonly allows: Allows
+
+  /** The peers that may connect, and whether each stands in the list's file or among the entries that were given. */
+  readonly peers: Effect.Effect<ReadonlyMap<CertDigest.CertDigest, "file" | "entries">>
+
+  readonly file: Option.Option<string>
+}
+
+/**
  * Reads the lists. None where neither is set.
  *
  * @since 0.1.0
@@ -53,7 +68,7 @@ export type Allows = (peer: CertDigest.CertDigest) => Effect.Effect<boolean>
 export const make = (
   options: Options
 ): Effect.Effect<
-  Option.Option<Allows>,
+  Option.Option<AllowList>,
   ListError | FileError,
   FileSystem.FileSystem
 > =>
@@ -68,8 +83,17 @@ export const make = (
     for (const entry of entries ?? []) {
       digests.add(yield* digestOf(names, entry, { place }))
     }
+    const made = (ofFile: Effect.Effect<ReadonlySet<CertDigest.CertDigest>>): AllowList => ({
+      allows: (peer) => Effect.map(ofFile, (ofFile) => digests.has(peer) || ofFile.has(peer)),
+      peers: Effect.map(ofFile, (ofFile) =>
+        new Map<CertDigest.CertDigest, "file" | "entries">([
+          ...Array.from(ofFile, (peer) => [peer, "file"] as const),
+          ...Array.from(digests, (peer) => [peer, "entries"] as const)
+        ])),
+      file
+    })
     if (Option.isNone(file)) {
-      return Option.some<Allows>((peer) => Effect.succeed(digests.has(peer)))
+      return Option.some(made(Effect.succeed(new Set<CertDigest.CertDigest>())))
     }
 
     const path = file.value
@@ -104,12 +128,12 @@ export const make = (
       seen = now
       return hasChanged ? readAgain : Effect.void
     }))
-    return Option.some<Allows>((peer) =>
+    return Option.some(made(
       upToDate.pipe(
         Effect.provideService(FileSystem.FileSystem, fs),
-        Effect.map(() => digests.has(peer) || ofFile.has(peer))
+        Effect.map(() => ofFile)
       )
-    )
+    ))
   })
 
 const isDigest = Schema.is(CertDigest.CertDigest)

@@ -1,6 +1,6 @@
 /**
- * Runs all that a file of `tx3 up` has: a node for each service, which end with the scope, and the status of all of them. A
- * service that has trouble with its relays or with its program tries again, and disturbs no other.
+ * Runs all that a file of `tx3 up` has: a node for each service, which end with the scope, the status of all of them, and the page
+ * when it is asked for. A service that has trouble with its relays or with its program tries again, and disturbs no other.
  *
  * @since 0.1.0
  */
@@ -17,6 +17,7 @@ import type { Identity } from "@tx3/protocol/Identity"
 import * as MonotonicTime from "@tx3/protocol/MonotonicTime"
 import { folderProblemOf, removeStaleSocket } from "@tx3/sockets/UnixSocket"
 import * as Arr from "effect/Array"
+import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -36,9 +37,11 @@ import * as KnownFile from "./KnownFile.js"
 import * as LocalEndpoint from "./LocalEndpoint.js"
 import type * as Passage from "./Passage.js"
 import type { Socks } from "./Socks.js"
+import * as UpAllow from "./UpAllow.js"
 import * as UpFile from "./UpFile.js"
 import { UpFileError } from "./UpFile.js"
 import type * as UpLog from "./UpLog.js"
+import type * as UpPage from "./UpPage.js"
 import * as UpStatus from "./UpStatus.js"
 
 /**
@@ -256,11 +259,20 @@ export const start = (
       }
     }).pipe(Effect.uninterruptible, (yield* Effect.makeSemaphore(1)).withPermits(1), Effect.provide(context))
 
+    const statusOfThese = (services: ReadonlyArray<Live>) =>
+      statusOf({ beginOf, since, names, running: services.map(({ running }) => running), version, file: up.path })
+    const page = yield* pageOf({
+      files: { path: up.path, known, reload },
+      log,
+      status: Effect.suspend(() => {
+        const services = live
+        return Effect.flatMap(statusOfThese(services), (status) => withAllowed(status, services, names))
+      })
+    })
+
     // The socket comes first. With the identities of a file that is up already, this process would take the registrations away.
-    const status = Effect.suspend(() =>
-      statusOf({ beginOf, since, names, running: live.map(({ running }) => running), version, file: up.path })
-    )
-    yield* Layer.build(UpStatus.layer(up.status, status, reload, log)).pipe(
+    const status = Effect.suspend(() => statusOfThese(live))
+    yield* Layer.build(UpStatus.layer(up.status, { log, page, reload, status })).pipe(
       Effect.catchAll(({ _tag, cause }) =>
         Effect.matchEffect(UpStatus.ask(up.status), {
           onFailure: () =>
@@ -282,10 +294,68 @@ export const start = (
     }
   })
 
+/** Serves the page when it is first asked for, until the scope closes. Returns what makes links to it. */
+const pageOf = (options: {
+  readonly files: UpAllow.Files
+  readonly log: UpLog.UpLog
+  readonly status: Effect.Effect<UpPage.Status>
+}) =>
+  Effect.gen(function*() {
+    const { files, log, status } = options
+    const context = yield* Effect.context<FileSystem.FileSystem | Path.Path | Scope.Scope>()
+    const oneChange = (yield* Effect.makeSemaphore(1)).withPermits(1)
+    const oneStart = (yield* Effect.makeSemaphore(1)).withPermits(1)
+    const changing = (change: typeof UpAllow.allow) => (who: typeof UpAllow.Who.Type) =>
+      oneChange(Effect.provide(change(files, who), context))
+    let link: Effect.Effect<typeof UpStatus.Link.Type> | undefined
+    const start = Effect.gen(function*() {
+      const UpPage = yield* Effect.promise(() => import("./UpPage.js"))
+      return yield* UpPage.make({ log, status, allow: changing(UpAllow.allow), deny: changing(UpAllow.deny) })
+    })
+    const started = Effect.suspend(() =>
+      link === undefined ? Effect.tap(start, (made) => Effect.sync(() => link = made)) : Effect.succeed(link)
+    )
+    return Effect.flatten(oneStart(started)).pipe(
+      Effect.mapError(({ cause }) =>
+        new UpStatus.NoPage({ message: `cannot listen at 127.0.0.1: ${problemOf(cause)}` })
+      ),
+      // Whoever asked first may go away meanwhile.
+      Effect.uninterruptible,
+      Effect.provide(context)
+    )
+  })
+
+/** A status with who may connect, for the page. */
+const withAllowed = (
+  status: UpStatus.Status,
+  live: ReadonlyArray<Live>,
+  names: KnownFile.Names
+): Effect.Effect<UpPage.Status> =>
+  Effect.gen(function*() {
+    return {
+      ...status,
+      at: yield* Clock.currentTimeMillis,
+      services: yield* Effect.forEach(status.services, (service, index) =>
+        Effect.gen(function*() {
+          const list = Option.getOrUndefined(yield* live[index]!.lists.get)
+          const allowFile = list === undefined ? null : Option.getOrNull(list.file)
+          const allowed = list === undefined ?
+            null :
+            yield* Effect.forEach(yield* list.peers, ([peer, where]) =>
+              Effect.map(names(peer), (name) => ({
+                peer,
+                name: Option.getOrNull(name),
+                file: where === "file" ? allowFile ?? status.file : status.file
+              })))
+          return { ...service, allowed, allowFile }
+        }))
+    }
+  })
+
 const formatOf = (endpoint: LocalEndpoint.LocalEndpoint | Socks) =>
   endpoint._tag === "Socks" ? `socks to ${endpoint.to.entries.join(" ")}` : LocalEndpoint.format(endpoint)
 
-type Lists = SubscriptionRef.SubscriptionRef<Option.Option<AllowList.Allows>>
+type Lists = SubscriptionRef.SubscriptionRef<Option.Option<AllowList.AllowList>>
 
 /** A service that a file asks for. */
 interface Plan {
@@ -293,7 +363,7 @@ interface Plan {
   readonly name: string
   /** All that a change of means another service, so not the allowlist. */
   readonly key: string
-  readonly allows: Option.Option<AllowList.Allows>
+  readonly allows: Option.Option<AllowList.AllowList>
   readonly begin: (
     lists: Lists
   ) => Effect.Effect<
@@ -339,8 +409,8 @@ const planExpose = (options: Service, known: string, reporter: Reporter) =>
         )
         const { onEvent, record } = observe(reporter)
         yield* reporter.onNode(node)
-        const isIn = (peer: CertDigest) => (allows: Option.Option<AllowList.Allows>) =>
-          Option.match(allows, { onNone: () => Effect.succeed(true), onSome: (allows) => allows(peer) })
+        const isIn = (peer: CertDigest) => (allows: Option.Option<AllowList.AllowList>) =>
+          Option.match(allows, { onNone: () => Effect.succeed(true), onSome: ({ allows }) => allows(peer) })
         yield* Effect.forkScoped(Expose.serve({
           node,
           service,

@@ -126,7 +126,31 @@ export class NotReloaded extends Schema.TaggedError<NotReloaded>("@tx3/reach/Not
   message: Schema.String
 }) {}
 
-const Line = Schema.Struct({ number: Schema.Int, at: Schema.Number, text: Schema.String })
+/**
+ * A link that signs one browser in to the page, and for how long it can be used.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Link = Schema.Struct({ link: Schema.String, expiresInSeconds: Schema.Number })
+
+/**
+ * The page cannot be served, and why.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class NoPage extends Schema.TaggedError<NoPage>("@tx3/reach/NoPage")("NoPage", {
+  message: Schema.String
+}) {}
+
+/**
+ * A message of `tx3 up`, as `UpLog.Line` has it.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Line = Schema.Struct({ number: Schema.Int, at: Schema.Number, text: Schema.String })
 
 const Api = HttpApi.make("tx3-up").add(
   HttpApiGroup.make("up", { topLevel: true }).add(HttpApiEndpoint.get("status", "/status").addSuccess(Status))
@@ -135,19 +159,32 @@ const Api = HttpApi.make("tx3-up").add(
         .addSuccess(Schema.Array(Line))
     )
     .add(HttpApiEndpoint.post("reload", "/reload").addSuccess(Reloaded).addError(NotReloaded))
+    .add(HttpApiEndpoint.post("page", "/page").addSuccess(Link).addError(NoPage))
 )
 
 /**
- * Serves the status, the log, and the command to load the file again, at a unix socket until the layer's scope closes.
+ * What answers the questions that come to the socket.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Answers {
+  readonly status: Effect.Effect<Status>
+  readonly log: UpLog.UpLog
+  readonly reload: Effect.Effect<Reloaded, { readonly message: string }>
+  readonly page: Effect.Effect<typeof Link.Type, NoPage>
+}
+
+/**
+ * Serves the status, the log, the command to load the file again, and links to the page, at a unix socket until the layer's scope
+ * closes.
  *
  * @since 0.1.0
  * @category layers
  */
 export const layer = (
   path: string,
-  status: Effect.Effect<Status>,
-  reload: Effect.Effect<Reloaded, { readonly message: string }>,
-  log: UpLog.UpLog
+  { log, page, reload, status }: Answers
 ): Layer.Layer<never, HttpServerError.ServeError> =>
   HttpApiBuilder.serve().pipe(
     Layer.provide(HttpApiBuilder.api(Api)),
@@ -155,7 +192,8 @@ export const layer = (
       handlers
         .handle("status", () => status)
         .handle("log", ({ urlParams: { after } }) => Effect.sync(() => log.after(after)))
-        .handle("reload", () => Effect.mapError(reload, ({ message }) => new NotReloaded({ message }))))),
+        .handle("reload", () => Effect.mapError(reload, ({ message }) => new NotReloaded({ message })))
+        .handle("page", () => page))),
     Layer.provide(LocalHttp.server(`unix:${path}`))
   )
 
@@ -166,6 +204,14 @@ export const layer = (
  * @category accessors
  */
 export const reload = (path: string) => asked(path, (client) => client.reload())
+
+/**
+ * Asks at a unix socket for a link to the page. Fails without an answer within 5 s.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const page = (path: string) => asked(path, (client) => client.page()).pipe(inTime)
 
 /**
  * Asks for the status at a unix socket. Fails without an answer within 5 s.

@@ -197,8 +197,8 @@ describe("who may connect", () => {
   it.effect("is everybody where nothing is said, and nobody with an empty list", () =>
     Effect.gen(function*() {
       assert.isTrue(Option.isNone(yield* allows(undefined)))
-      assert.isFalse(yield* Option.getOrThrow(yield* allows([]))(me))
-      assert.isTrue(yield* Option.getOrThrow(yield* allows([me]))(me))
+      assert.isFalse(yield* Option.getOrThrow(yield* allows([])).allows(me))
+      assert.isTrue(yield* Option.getOrThrow(yield* allows([me])).allows(me))
     }).pipe(Effect.provide(NodeContext.layer)))
 
   it.scoped("is found in a file of names that has a line twice, and not in one that contradicts itself", () =>

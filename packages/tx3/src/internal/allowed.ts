@@ -16,11 +16,15 @@ export const allowsOf = (options: {
 }) =>
   options.allow.length === 0 && Option.isNone(options.allowFile)
     ? Effect.succeed(Option.none<AllowList.Allows>())
-    : Effect.flatMap(knownPath(options.known), (known) =>
-      AllowList.make({
-        entries: options.allow.length === 0 ? undefined : options.allow,
-        place: "--allow",
-        file: options.allowFile,
-        known,
-        tell
-      }))
+    : knownPath(options.known).pipe(
+      Effect.flatMap((known) =>
+        AllowList.make({
+          entries: options.allow.length === 0 ? undefined : options.allow,
+          place: "--allow",
+          file: options.allowFile,
+          known,
+          tell
+        })
+      ),
+      Effect.map(Option.map(({ allows }) => allows))
+    )
