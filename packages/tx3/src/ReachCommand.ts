@@ -241,6 +241,14 @@ const logs = Command.make("logs", {
   ))
 )
 
+const page = Command.make("page", { config }, later(() => import("./internal/commands/page.js"))).pipe(
+  Command.withDescription(described(
+    "Prints a link that signs a browser in to the page of a running tx3 up, once: its services and addresses, who is connected, what " +
+      "it has told, and who may connect. The page is for this machine only.",
+    ["tx3 page --config home.yml", "Open the link within a minute"]
+  ))
+)
+
 const startedBySystem = Command.make("service", {
   action: Args.choice<"install" | "status" | "uninstall">(
     [["install", "install"], ["uninstall", "uninstall"], ["status", "status"]],
@@ -277,5 +285,6 @@ export const commands = [
   reload,
   status,
   logs,
+  page,
   startedBySystem
 ] as const

@@ -288,6 +288,7 @@ const mistakes: ReadonlyArray<readonly [line: string, message: string]> = [
   ["up --via RELAY", "--via and --expose go with --init; the file says what to expose, and where"],
   ["reload --config DIR/up.yml", "no tx3 up runs with DIR/up.yml (DIR/up.sock: no such file or directory)"],
   ["status --config DIR/up.yml", "no tx3 up runs with DIR/up.yml (DIR/up.sock: no such file or directory)"],
+  ["page --config DIR/up.yml", "no tx3 up runs with DIR/up.yml (DIR/up.sock: no such file or directory)"],
   ["logs --config DIR/up.yml", "no tx3 up runs with DIR/up.yml (DIR/up.sock: no such file or directory)"],
   [
     "logs --config DIR/up.yml --since yesterday",

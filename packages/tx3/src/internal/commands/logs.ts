@@ -1,7 +1,6 @@
 /** The work of `tx3 logs`. */
 import { printable } from "@tx3/command/Printable"
 import { UsageError } from "@tx3/command/UsageError"
-import { problemOf } from "@tx3/files/SystemProblem"
 import * as UpFile from "@tx3/reach/UpFile"
 import type * as UpLog from "@tx3/reach/UpLog"
 import * as UpStatus from "@tx3/reach/UpStatus"
@@ -10,6 +9,7 @@ import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
+import { notUp } from "../notUp.js"
 
 /** How often new lines are asked for. */
 const followEveryMs = 500
@@ -27,13 +27,7 @@ export const run = ({ config, follow, lines, since }: {
       onSome: (text) => beginOf(text, now)
     })
     const { status: path } = yield* UpFile.read(config)
-    const after = (number: number) =>
-      Effect.mapError(UpStatus.log(path, number), (error) =>
-        new UsageError({
-          message: `no tx3 up runs with ${config} (${path}: ${
-            "cause" in error && error.cause ? problemOf(error.cause) : error.message
-          })`
-        }))
+    const after = (number: number) => Effect.mapError(UpStatus.log(path, number), notUp(config, path))
     const before = yield* after(0)
     let last = before.at(-1)?.number ?? 0
     const chosen = before.filter(({ at }) => at >= from)

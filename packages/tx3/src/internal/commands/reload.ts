@@ -1,22 +1,18 @@
 /** The work of `tx3 reload`. */
 import { UsageError } from "@tx3/command/UsageError"
-import { problemOf } from "@tx3/files/SystemProblem"
 import * as UpFile from "@tx3/reach/UpFile"
 import * as UpStatus from "@tx3/reach/UpStatus"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
+import { notUp } from "../notUp.js"
 
 export const run = ({ config }: { readonly config: string }) =>
   Effect.gen(function*() {
     const { status: path } = yield* UpFile.read(config)
     const reloaded = yield* Effect.mapError(UpStatus.reload(path), (error) =>
-      new UsageError({
-        message: error._tag === "NotReloaded"
-          ? `${error.message}; nothing has changed`
-          : `no tx3 up runs with ${config} (${path}: ${
-            "cause" in error && error.cause ? problemOf(error.cause) : error.message
-          })`
-      }))
+      error._tag === "NotReloaded"
+        ? new UsageError({ message: `${error.message}; nothing has changed` })
+        : notUp(config, path)(error))
     yield* Console.log(reloadedForPeople(reloaded))
   })
 

@@ -1,14 +1,13 @@
 /** The work of `tx3 status`. */
 import { printableLines } from "@tx3/command/Printable"
 import { bytes, duration, table } from "@tx3/command/Table"
-import { UsageError } from "@tx3/command/UsageError"
-import { problemOf } from "@tx3/files/SystemProblem"
 import * as UpFile from "@tx3/reach/UpFile"
 import * as UpStatus from "@tx3/reach/UpStatus"
 import * as Arr from "effect/Array"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
+import { notUp } from "../notUp.js"
 
 /** How often a status is shown that is watched. */
 const everyMs = 1_000
@@ -32,15 +31,11 @@ const clear = "\u001b[H\u001b[2J\u001b[3J"
 
 const print = (config: string, path: string, json: boolean) =>
   Effect.gen(function*() {
-    const status = yield* Effect.mapError(UpStatus.ask(path), (error) =>
-      new UsageError({ message: `no tx3 up runs with ${config} (${path}: ${reasonOf(error)})` }))
+    const status = yield* Effect.mapError(UpStatus.ask(path), notUp(config, path))
     yield* Console.log(
       json ? JSON.stringify(status, undefined, 2) : printableLines(yield* forPeople(status))
     )
   })
-
-const reasonOf = ({ cause, message }: { readonly cause?: unknown; readonly message: string }) =>
-  cause === undefined ? message : problemOf(cause)
 
 const forPeople = ({ file, services, since, version }: UpStatus.Status) =>
   Effect.clockWith((clock) => clock.currentTimeMillis).pipe(Effect.map((now) => {
