@@ -2,7 +2,7 @@ import { NodeContext } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { IdentityFile } from "@tx3/files"
 import { Tx3Node } from "@tx3/node"
-import { type UpStatus } from "@tx3/reach"
+import { UpPage, type UpStatus } from "@tx3/reach"
 import * as programs from "@tx3/testing/builtPrograms"
 import { makeFile, sha256 } from "@tx3/testing/files"
 import { localServer, portOf } from "@tx3/testing/localServer"
@@ -567,6 +567,15 @@ forward:
       yield* logs.untilStdout(/hello: registered again at/)
       logs.kill("SIGTERM")
       yield* logs.ended
+
+      const page = yield* programs.run("tx3", ["page", "--config", file])
+      assert.strictEqual(page.stderr, "It signs one browser in, within 60 seconds.\n")
+      const link = page.stdout.toString().trim()
+      assert.match(link, /^http:\/\/127\.0\.0\.1:\d+\/#code=[\w-]{43}$/)
+      for (const path of UpPage.paths) {
+        const { status } = yield* Effect.promise(() => fetch(new URL(path, link)))
+        assert.strictEqual(status, 200, path)
+      }
 
       up.kill("SIGTERM")
       assert.strictEqual((yield* up.ended).code, 143)
