@@ -571,6 +571,7 @@ withPrograms(["chromium"], () => {
         )
         yield* page.screenshot("cluster-light")
         yield* Effect.promise(() => page.page.setViewportSize({ width: 360, height: 740 }))
+        yield* page.until("document.querySelector('canvas').clientWidth < 360")
         assert.isTrue(yield* page.evaluate(isWithinItsWidth))
         yield* page.screenshot("cluster-light-phone")
         const away = next(now, {}, { cluster: { ...cluster, isConnected: false, members: [] } })

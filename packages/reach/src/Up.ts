@@ -261,7 +261,7 @@ export const start = (
 
     const statusOfThese = (services: ReadonlyArray<Live>) =>
       statusOf({ beginOf, since, names, running: services.map(({ running }) => running), version, file: up.path })
-    const page = yield* pageOf({
+    const { page } = yield* pageOf({
       files: { path: up.path, known, reload },
       log,
       status: Effect.suspend(() => {
@@ -307,22 +307,23 @@ const pageOf = (options: {
     const oneStart = (yield* Effect.makeSemaphore(1)).withPermits(1)
     const changing = (change: typeof UpAllow.allow) => (who: typeof UpAllow.Who.Type) =>
       oneChange(Effect.provide(change(files, who), context))
-    let link: Effect.Effect<typeof UpStatus.Link.Type> | undefined
+    let made: UpPage.Page | undefined
     const start = Effect.gen(function*() {
       const UpPage = yield* Effect.promise(() => import("./UpPage.js"))
       return yield* UpPage.make({ log, status, allow: changing(UpAllow.allow), deny: changing(UpAllow.deny) })
     })
     const started = Effect.suspend(() =>
-      link === undefined ? Effect.tap(start, (made) => Effect.sync(() => link = made)) : Effect.succeed(link)
+      made === undefined ? Effect.tap(start, (page) => Effect.sync(() => made = page)) : Effect.succeed(made)
     )
-    return Effect.flatten(oneStart(started)).pipe(
+    const page = Effect.flatMap(oneStart(started), ({ link }) => link).pipe(
       Effect.mapError(({ cause }) =>
         new UpStatus.NoPage({ message: `cannot listen at 127.0.0.1: ${problemOf(cause)}` })
       ),
-      // Whoever asked first may go away meanwhile.
+      // The first to ask may go away meanwhile.
       Effect.uninterruptible,
       Effect.provide(context)
     )
+    return { page }
   })
 
 /** A status with who may connect, for the page. */

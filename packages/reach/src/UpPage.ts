@@ -137,18 +137,22 @@ const guard = (sessions: PageSessions.PageSessions) =>
   })
 
 /**
- * Serves the page until the scope closes, and returns what makes links to it.
+ * A page that is served. `link` makes a link that signs one browser in.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Page {
+  readonly link: Effect.Effect<typeof UpStatus.Link.Type>
+}
+
+/**
+ * Serves the page until the scope closes.
  *
  * @since 0.1.0
  * @category running
  */
-export const make = (
-  answers: Answers
-): Effect.Effect<
-  Effect.Effect<typeof UpStatus.Link.Type>,
-  HttpServerError.ServeError,
-  Scope.Scope
-> =>
+export const make = (answers: Answers): Effect.Effect<Page, HttpServerError.ServeError, Scope.Scope> =>
   Effect.gen(function*() {
     const { allow, deny, log, status } = answers
     const sessions = new PageSessions.PageSessions(MonotonicTime.millis(yield* Effect.clock))
@@ -170,8 +174,9 @@ export const make = (
     )
     const { address } = Context.get(context, HttpServer.HttpServer)
     const port = address._tag === "TcpAddress" ? address.port : 0
-    return Effect.sync(() => ({
+    const link = Effect.sync(() => ({
       link: `http://127.0.0.1:${port}/#code=${sessions.makeCode()}`,
       expiresInSeconds: PageSessions.codeMs / 1000
     }))
+    return { link }
   })

@@ -122,7 +122,7 @@ describe("UpPage", () => {
   it.scoped("a code signs in once, and within a minute", () =>
     Effect.gen(function*() {
       const never = () => Effect.dieMessage("no one asks for this")
-      const makeLink = yield* UpPage.make({ status: never(), log: UpLog.make(), allow: never, deny: never })
+      const { link: makeLink } = yield* UpPage.make({ status: never(), log: UpLog.make(), allow: never, deny: never })
       const exchanged = (link: string) => ask(link, "/session", { body: { code: codeOf(link) } })
       const { expiresInSeconds, link } = yield* makeLink
       assert.strictEqual(expiresInSeconds, 60)
