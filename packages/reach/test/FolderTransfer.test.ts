@@ -44,7 +44,7 @@ const transferOf = (source: FileTransfer.Source, into: string, progress = quiet)
     return { sent, received }
   }).pipe(Effect.scoped)
 
-/** A progress that cuts the connection after so many bytes. */
+/** A progress that cuts the connection after so many bytes. Cut at the sender, what has been sent would still arrive. */
 const cutAfter = (bytes: number, cut: Effect.Effect<void>): FileTransfer.Progress => () => {
   let sent = 0
   return Effect.succeed((count) => {
@@ -132,7 +132,7 @@ describe("a folder", { timeout: 60_000 }, () => {
           const { receiver, sender } = yield* connected
           const [sent, received] = yield* Effect.all([
             Effect.either(FileTransfer.send(sender, source, quiet)),
-            Effect.either(FileTransfer.receive(receiver, into, cutAfter(1_000_000, sender.reset)))
+            Effect.either(FileTransfer.receive(receiver, into, cutAfter(1_000_000, receiver.reset)))
           ], { concurrency: 2 })
           assert.isTrue(sent._tag === "Left" && FileTransfer.isInterruption(sent.left))
           assert.isTrue(received._tag === "Left" && FileTransfer.isInterruption(received.left))
@@ -187,7 +187,7 @@ describe("a folder", { timeout: 60_000 }, () => {
         const source = yield* FileTransfer.open(first.path)
         yield* Effect.all([
           Effect.either(FileTransfer.send(sender, source, quiet)),
-          Effect.either(FileTransfer.receive(receiver, into, cutAfter(1_000_000, sender.reset)))
+          Effect.either(FileTransfer.receive(receiver, into, cutAfter(1_000_000, receiver.reset)))
         ], { concurrency: 2 })
       }).pipe(Effect.scoped)
       assert.lengthOf(readdirSync(into), 1)
