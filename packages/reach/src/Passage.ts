@@ -145,12 +145,11 @@ const carry = (
   )
   const begun = ownDigest === undefined
     ? Effect.void
-    : Refusal.pass(connection, ownDigest).pipe(
-      Effect.catchTag("ConnectionError", (cause) => new Lost({ side: "peer", cause })),
-      // The bytes first: where they were all, the connection may fail meanwhile, and what waits then is given up.
-      Effect.tap((bytes) => bytes.length === 0 ? Effect.void : lostAt("local", duplex.write(local, bytes))),
-      Effect.flatMap((bytes) => Refusal.isLoneZero(bytes) ? Effect.void : Effect.uninterruptible(onAnswer))
-    )
+    : Refusal.passOn(connection, {
+      onAnswer,
+      ownDigest,
+      write: (bytes) => bytes.length === 0 ? Effect.void : lostAt("local", duplex.write(local, bytes))
+    }).pipe(Effect.catchTag("ConnectionError", (cause) => new Lost({ side: "peer", cause })))
   const inward = begun.pipe(
     Effect.zipRight(copied({ from: [remote, "peer"], to: [local, "local"] })),
     Effect.zipRight(lostAt("local", duplex.end(local)))

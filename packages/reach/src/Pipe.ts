@@ -76,11 +76,11 @@ const begin = (
 ) =>
   ownDigest === undefined
     ? Effect.void
-    : Refusal.pass(connection, ownDigest).pipe(
-      // At once: where they were all, the connection may fail meanwhile, and what waits then is given up.
-      Effect.tap((bytes) => Effect.sync(() => output.write(bytes))),
-      Effect.flatMap((bytes) => Refusal.isLoneZero(bytes) ? Effect.void : Effect.uninterruptible(onAnswer))
-    )
+    : Refusal.passOn(connection, {
+      onAnswer,
+      ownDigest,
+      write: (bytes) => Effect.sync(() => output.write(bytes))
+    })
 
 const receive = (connection: Tx3Connection, output: Writable) =>
   Effect.sync(() => connection.duplex.pipe(output, { end: false })).pipe(

@@ -100,13 +100,10 @@ export const linger = (connection: Tx3Connection): Effect.Effect<void> =>
 const loneByteMs = 500
 
 /**
- * Tells whether these are all the bytes that a relay sends to an end that it takes for a node: a lone 0. With these as the first
- * bytes of a connection, nobody knows yet whether a node has answered.
- *
- * @since 0.1.0
- * @category recognising
+ * All the bytes that a relay sends to an end that it takes for a node: a lone 0. With these as the first bytes of a connection, it is
+ * not known yet whether a node has answered.
  */
-export const isLoneZero = (bytes: Uint8Array): boolean => bytes.length === 1 && bytes[0] === 0
+const isLoneZero = (bytes: Uint8Array): boolean => bytes.length === 1 && bytes[0] === 0
 
 /**
  * Reads the first bytes of a connection, until they cannot be a refusal any more, and returns them. The reader of the
@@ -157,3 +154,23 @@ export const pass = (
     }
     return bytes
   })
+
+/**
+ * Passes the first bytes of a connection on, as {@link pass} returns them, and then runs `onAnswer` to its end, unless they may be a
+ * relay's. The bytes come first: they may be all there is, and where the connection fails meanwhile, what waits is given up.
+ *
+ * @since 0.1.0
+ * @category recognising
+ */
+export const passOn = <E>(
+  connection: Tx3Connection,
+  options: {
+    readonly onAnswer: Effect.Effect<void>
+    readonly ownDigest: CertDigest
+    readonly write: (bytes: Uint8Array) => Effect.Effect<void, E>
+  }
+): Effect.Effect<void, Refused | ConnectionError | E> =>
+  pass(connection, options.ownDigest).pipe(
+    Effect.tap(options.write),
+    Effect.flatMap((bytes) => isLoneZero(bytes) ? Effect.void : Effect.uninterruptible(options.onAnswer))
+  )
