@@ -1,13 +1,27 @@
 /**
- * Gives a file that exists another content, whole or not at all. It owns nothing: an unfinished file is removed where it fails.
+ * Reads a file of text, and gives it another content, whole or not at all. It owns nothing: where it fails, the unfinished file is
+ * removed.
  *
  * @since 0.1.0
  */
+import * as FileSystem from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"
 import { randomUUID } from "node:crypto"
 import type { Stats } from "node:fs"
 import * as fs from "node:fs/promises"
 import { FileError } from "./FileError.js"
+
+/**
+ * Reads all of a file.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const read = (path: string): Effect.Effect<string, FileError, FileSystem.FileSystem> =>
+  Effect.flatMap(
+    FileSystem.FileSystem,
+    (fs) => Effect.mapError(fs.readFileString(path), ({ cause }) => new FileError({ action: "read", path, cause }))
+  )
 
 /**
  * Replaces a file by one with this text, and with its mode and owner. A link stays, and what it leads to is replaced. Readers see

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { ReplaceFile } from "@tx3/files"
+import { TextFile } from "@tx3/files"
 import * as programs from "@tx3/testing/builtPrograms"
 import { Effect } from "effect"
 import {
@@ -15,7 +15,7 @@ import {
 } from "node:fs"
 import { join } from "node:path"
 
-describe("ReplaceFile", () => {
+describe("TextFile", () => {
   it.scoped("keeps the mode, the owner and a link", () =>
     Effect.gen(function*() {
       const folder = yield* programs.temporaryFolder
@@ -29,7 +29,7 @@ describe("ReplaceFile", () => {
       }
       chmodSync(real, 0o640)
       const { gid, ino, uid } = statSync(real)
-      yield* ReplaceFile.replace(link, "new")
+      yield* TextFile.replace(link, "new")
       assert.isTrue(lstatSync(link).isSymbolicLink())
       assert.strictEqual(readFileSync(real, "utf8"), "new")
       const now = statSync(real)
@@ -43,11 +43,11 @@ describe("ReplaceFile", () => {
   it.scoped("leaves nothing behind where it fails", () =>
     Effect.gen(function*() {
       const folder = yield* programs.temporaryFolder
-      const missing = yield* Effect.flip(ReplaceFile.replace(join(folder, "none"), "new"))
+      const missing = yield* Effect.flip(TextFile.replace(join(folder, "none"), "new"))
       assert.strictEqual(missing.message, `cannot write ${join(folder, "none")}: no such file or directory`)
       // A folder has a mode and an owner, and no file takes its place.
       mkdirSync(join(folder, "folder"))
-      const { message } = yield* Effect.flip(ReplaceFile.replace(join(folder, "folder"), "new"))
+      const { message } = yield* Effect.flip(TextFile.replace(join(folder, "folder"), "new"))
       assert.include(message, `cannot write ${join(folder, "folder")}: `)
       assert.deepStrictEqual(readdirSync(folder), ["folder"])
     }))

@@ -6,8 +6,9 @@
  * @since 0.1.0
  */
 import * as FileSystem from "@effect/platform/FileSystem"
-import { FileError } from "@tx3/files/FileError"
+import type { FileError } from "@tx3/files/FileError"
 import { entriesOf, ListError } from "@tx3/files/ListFile"
+import * as TextFile from "@tx3/files/TextFile"
 import * as CertDigest from "@tx3/protocol/CertDigest"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -102,12 +103,8 @@ export const make = (
     const texts = Effect.map(Effect.all([readFile(path), readFile(known)]), (texts) => JSON.stringify(texts))
     const readAll = Effect.gen(function*() {
       const names = yield* KnownFile.read(known)
-      const text = yield* Effect.mapError(
-        fs.readFileString(path),
-        (error) => new FileError({ action: "read", path, cause: error.cause })
-      )
       const ofFile = yield* Effect.forEach(
-        entriesOf(text),
+        entriesOf(yield* TextFile.read(path)),
         ({ content, line }) => digestOf(names, content, { line, place: path })
       )
       return new Set(ofFile)

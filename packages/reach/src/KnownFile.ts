@@ -9,7 +9,7 @@ import * as FileSystem from "@effect/platform/FileSystem"
 import * as Path from "@effect/platform/Path"
 import { FileError } from "@tx3/files/FileError"
 import { entriesOf, ListError } from "@tx3/files/ListFile"
-import * as ReplaceFile from "@tx3/files/ReplaceFile"
+import * as TextFile from "@tx3/files/TextFile"
 import * as Address from "@tx3/protocol/Address"
 import * as CertDigest from "@tx3/protocol/CertDigest"
 import * as Config from "effect/Config"
@@ -277,18 +277,13 @@ const rewrite = (
   change: (words: ReadonlyArray<string>, comment: string) => string | undefined
 ) =>
   Effect.gen(function*() {
-    const fs = yield* FileSystem.FileSystem
-    const text = yield* Effect.mapError(
-      fs.readFileString(path),
-      (error) => new FileError({ action: "read", path, cause: error.cause })
-    )
-    const lines = text.split("\n").flatMap((line) => {
+    const lines = (yield* TextFile.read(path)).split("\n").flatMap((line) => {
       const [, content, comment] = /^([^#]*?)(\s*(?:#.*)?)$/.exec(line)!
       const words = content!.trim().split(/\s+/)
       const changed = words[1] === name ? change(words, comment!.trimEnd()) : line
       return changed === undefined ? [] : [changed]
     })
-    yield* ReplaceFile.replace(path, lines.join("\n"))
+    yield* TextFile.replace(path, lines.join("\n"))
   })
 
 const append = ({ path }: Known, line: string) =>

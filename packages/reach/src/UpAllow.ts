@@ -4,12 +4,12 @@
  *
  * @since 0.1.0
  */
-import * as FileSystem from "@effect/platform/FileSystem"
+import type * as FileSystem from "@effect/platform/FileSystem"
 import * as HttpApiSchema from "@effect/platform/HttpApiSchema"
 import type * as Path from "@effect/platform/Path"
-import { FileError } from "@tx3/files/FileError"
+import type { FileError } from "@tx3/files/FileError"
 import { entriesOf } from "@tx3/files/ListFile"
-import * as ReplaceFile from "@tx3/files/ReplaceFile"
+import * as TextFile from "@tx3/files/TextFile"
 import * as CertDigest from "@tx3/protocol/CertDigest"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -64,12 +64,6 @@ interface Edit {
 
 const isDigest = Schema.is(CertDigest.CertDigest)
 
-const read = (path: string) =>
-  Effect.flatMap(
-    FileSystem.FileSystem,
-    (fs) => Effect.mapError(fs.readFileString(path), ({ cause }) => new FileError({ action: "read", path, cause }))
-  )
-
 /** The service, its lists, and which of their entries are this peer. */
 const look = ({ known, path }: Files, { service, who }: typeof Who.Type) =>
   Effect.gen(function*() {
@@ -90,10 +84,14 @@ const look = ({ known, path }: Files, { service, who }: typeof Who.Type) =>
     }
     const isPeer = (entry: string) => digestOf(entry) === digest
     const list = yield* Effect.transposeMapOption(exposed.allowFile, (file) =>
-      Effect.map(read(file), (text) => ({
+      Effect.map(TextFile.read(file), (text) => ({
         file,
         text,
-        lines: new Set(entriesOf(text).filter(({ content }) => isPeer(content)).map(({ line }) => line))
+        lines: new Set(
+          entriesOf(text).filter(({ content }) =>
+            isPeer(content)
+          ).map(({ line }) => line)
+        )
       })))
     const { allow } = exposed
     const numbers = new Set((allow ?? []).flatMap((entry, index) => isPeer(entry) ? [index] : []))
@@ -105,7 +103,7 @@ const inYaml = (
   service: string,
   change: Parameters<typeof AllowInYaml.changed>[2]
 ): Effect.Effect<Edit, NotChanged | FileError, FileSystem.FileSystem> =>
-  Effect.flatMap(read(path), (before) => {
+  Effect.flatMap(TextFile.read(path), (before) => {
     const after = AllowInYaml.changed(before, service, change)
     return after === undefined
       ? new NotChanged({ message: `${path}: expose.${service}.allow: is written in a way that only you can change` })
@@ -121,11 +119,11 @@ const apply = (
     const written: Array<Edit> = []
     const write = Effect.forEach(
       edits,
-      (edit) => Effect.map(ReplaceFile.replace(edit.file, edit.after), () => void written.push(edit)),
+      (edit) => Effect.map(TextFile.replace(edit.file, edit.after), () => void written.push(edit)),
       { discard: true }
     )
     const putBack = Effect.suspend(() =>
-      Effect.forEach(written, ({ before, file }) => ReplaceFile.replace(file, before), { discard: true })
+      Effect.forEach(written, ({ before, file }) => TextFile.replace(file, before), { discard: true })
     )
     return Effect.zipRight(write, reload).pipe(
       Effect.catchAll(({ message }) =>
