@@ -57,6 +57,16 @@ export const updateKeyed = (parent, items, key, make, update) => {
   }
 }
 
+const makeFact = () => element("div", {}, element("dt", {}), element("dd", {}))
+
+const updateFact = (fact, [name, value]) => {
+  setText(fact.firstElementChild, name)
+  setText(fact.lastElementChild, value)
+}
+
+/** Shows pairs of a name and a value in a `<dl>`. */
+export const showPairs = (parent, pairs) => updateList(parent, pairs, makeFact, updateFact)
+
 /** A button that copies a text. Without https or loopback there is no clipboard; the text can be selected. */
 export const copyButton = (text) => {
   const copy = element("button", { type: "button", class: "copy" }, "Copy")

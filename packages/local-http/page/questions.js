@@ -37,7 +37,7 @@ const say = (text, failed) => {
 let onYes = () => {}
 let whenDone = () => {}
 
-/** Calls back after each action, whatever came of it. */
+/** Sets the function that is called after each action, whether it succeeded or failed. */
 export const onDone = (callback) => {
   whenDone = callback
 }

@@ -1,6 +1,6 @@
 // Everything beside the charts: who the relay is, its limits, who uses it most, and what happened.
 import { ban } from "./actions.js"
-import { byId, copyButton, element, setEmpty, setText, updateKeyed, updateList } from "./elements.js"
+import { byId, copyButton, element, setEmpty, setText, showPairs, updateKeyed, updateList } from "./elements.js"
 import * as format from "./format.js"
 import { words } from "./words.js"
 
@@ -10,13 +10,6 @@ const sum = (counts) => Object.values(counts).reduce((total, count) => total + c
 const inWords = (counts, words = {}) =>
   Object.entries(counts).filter(([, count]) => count > 0).sort(([, a], [, b]) => b - a)
     .map(([name, count]) => `${words[name] ?? name} ${format.count(count)}`).join(", ")
-
-const makeFact = () => element("div", {}, element("dt", {}), element("dd", {}))
-
-const updateFact = (fact, [name, value]) => {
-  setText(fact.firstElementChild, name)
-  setText(fact.lastElementChild, value)
-}
 
 const makeName = () => {
   const text = element("code", {})
@@ -61,7 +54,7 @@ export const showCluster = (status) => {
   if (cluster === null) {
     return
   }
-  updateList(byId("cluster-facts"), clusterFacts(status), makeFact, updateFact)
+  showPairs(byId("cluster-facts"), clusterFacts(status))
   const others = cluster.members.map((member) => ({
     ...member,
     roundTrip: member.roundTripMs === null ? "no answer" : `${member.roundTripMs.toFixed(1)} ms`
@@ -76,20 +69,15 @@ export const showCluster = (status) => {
 }
 
 export const showRelay = (status) => {
-  updateList(
-    byId("facts"),
-    [
-      ["Version", status.version],
-      ["Up", format.duration(status.uptimeSeconds)],
-      ["Since", format.moment(status.startedAt, Date.now())],
-      ["Transport", status.transport],
-      ["Connections", format.count(sum(status.connections))],
-      ["Memory", format.bytes(status.residentBytes)],
-      ["Event loop lag", `${format.count(status.eventLoopLagSeconds * 1000)} ms`]
-    ],
-    makeFact,
-    updateFact
-  )
+  showPairs(byId("facts"), [
+    ["Version", status.version],
+    ["Up", format.duration(status.uptimeSeconds)],
+    ["Since", format.moment(status.startedAt, Date.now())],
+    ["Transport", status.transport],
+    ["Connections", format.count(sum(status.connections))],
+    ["Memory", format.bytes(status.residentBytes)],
+    ["Event loop lag", `${format.count(status.eventLoopLagSeconds * 1000)} ms`]
+  ])
   updateList(
     byId("names"),
     [

@@ -1,31 +1,19 @@
 // What tx3 up does: its services with their addresses, who is connected, and what it has told.
 import { deny, fileName, nameOf } from "./access.js"
-import { byId, copyButton, element, setEmpty, setText, updateKeyed, updateList } from "./elements.js"
+import { byId, copyButton, element, setEmpty, setText, showPairs, updateKeyed, updateList } from "./elements.js"
 import * as format from "./format.js"
 import { showQr } from "./qr.js"
 
 const ago = (since, now) => format.duration((now - since) / 1000)
 
-const makeFact = () => element("div", {}, element("dt", {}), element("dd", {}))
-
-const updateFact = (fact, [name, value]) => {
-  setText(fact.firstElementChild, name)
-  setText(fact.lastElementChild, value)
-}
-
 export const showFacts = ({ at, file, pid, since, version }) =>
-  updateList(
-    byId("facts"),
-    [
-      ["Version", version],
-      ["Up", ago(since, at)],
-      ["Since", format.moment(since, Date.now())],
-      ["File", fileName(file)],
-      ["Process", String(pid)]
-    ],
-    makeFact,
-    updateFact
-  )
+  showPairs(byId("facts"), [
+    ["Version", version],
+    ["Up", ago(since, at)],
+    ["Since", format.moment(since, Date.now())],
+    ["File", fileName(file)],
+    ["Process", String(pid)]
+  ])
 
 /** Where a relay is, without its digest. */
 const hostOf = (relay) => relay.replace(/^[\w-]+:\/\//, "").replace(/\/.*$/, "")
@@ -151,7 +139,7 @@ const updateConnection = (row, { connection, service }, { at, file }) => {
   since.title = format.date(connection.since)
   setText(fromPeer, format.bytes(connection.bytesFromPeer))
   setText(toPeer, format.bytes(connection.bytesToPeer))
-  // Nobody is on a list at a service that is open, and a connection that this end has opened needs none.
+  // An open service has no list to take a peer from, and neither has what is forwarded.
   const [act] = acts.children
   act.hidden = service.allowed === null
   act.setAttribute("aria-label", `Deny ${nameOf(connection)} at ${service.name}`)
@@ -179,7 +167,7 @@ export const showConnections = (status) => {
 
 const messagesMax = 50
 
-/** The last messages, of which the newest is shown first. */
+/** The last messages, the newest first. */
 export const makeMessages = () => {
   let messages = []
 
