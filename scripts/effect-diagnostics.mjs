@@ -4,7 +4,7 @@
 // TypeScript takes Effect's packages for CommonJS, and under NodeNext wraps what they export to add a default export.
 // The language service (0.87) does not see through that wrapper and misses Effect.gen, Effect.provide and others,
 // so it gets to read our configuration with default-export interop turned off.
-import effect from "@effect/language-service/transform.js"
+import transform from "@effect/language-service/transform.js"
 import process from "node:process"
 import ts from "typescript"
 
@@ -21,7 +21,7 @@ const { fileNames, options } = ts.getParsedCommandLineOfConfigFile(
 )
 const program = ts.createProgram(fileNames, options)
 const found = []
-const check = (effect.default ?? effect)(
+const check = transform.default(
   program,
   options.plugins.find(({ name }) => name === "@effect/language-service"),
   { addDiagnostic: (diagnostic) => found.push(diagnostic), ts }

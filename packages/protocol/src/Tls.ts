@@ -93,7 +93,7 @@ export const peer = (
   Option.map(peerCertificate(socket), (certificate) => PeerCertificate.check(certificate, Date.now()))
 
 /**
- * The peer's certificate in DER, which nobody has checked yet; none where {@link peer} has none.
+ * The peer's certificate in DER, before any check. None where {@link peer} returns none.
  *
  * @since 0.1.0
  * @category getters

@@ -30,6 +30,7 @@ import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
+import * as SynchronizedRef from "effect/SynchronizedRef"
 import * as AllowList from "./AllowList.js"
 import * as Expose from "./Expose.js"
 import * as Forward from "./Forward.js"
@@ -304,25 +305,24 @@ const pageOf = (options: {
     const { files, log, status } = options
     const context = yield* Effect.context<FileSystem.FileSystem | Path.Path | Scope.Scope>()
     const oneChange = (yield* Effect.makeSemaphore(1)).withPermits(1)
-    const oneStart = (yield* Effect.makeSemaphore(1)).withPermits(1)
+    const served = yield* SynchronizedRef.make<UpPage.Page | undefined>(undefined)
     const changing = (change: typeof UpAllow.allow) => (who: typeof UpAllow.Who.Type) =>
       oneChange(Effect.provide(change(files, who), context))
-    let made: UpPage.Page | undefined
     const start = Effect.gen(function*() {
       const UpPage = yield* Effect.promise(() => import("./UpPage.js"))
       return yield* UpPage.make({ log, status, allow: changing(UpAllow.allow), deny: changing(UpAllow.deny) })
     })
-    const started = Effect.suspend(() =>
-      made === undefined ? Effect.tap(start, (page) => Effect.sync(() => made = page)) : Effect.succeed(made)
-    )
-    const page = Effect.flatMap(oneStart(started), ({ link }) => link).pipe(
-      Effect.mapError(({ cause }) =>
-        new UpStatus.NoPage({ message: `cannot listen at 127.0.0.1: ${problemOf(cause)}` })
-      ),
-      // The first to ask may go away meanwhile.
-      Effect.uninterruptible,
-      Effect.provide(context)
-    )
+    const started = SynchronizedRef.modifyEffect(served, (running) =>
+      Effect.map(running === undefined ? start : Effect.succeed(running), (page) => [page, page]))
+    const page = Effect.flatMap(started, ({ link }) =>
+      link).pipe(
+        Effect.mapError(({ cause }) =>
+          new UpStatus.NoPage({ message: `cannot listen at 127.0.0.1: ${problemOf(cause)}` })
+        ),
+        // The first to ask may go away meanwhile.
+        Effect.uninterruptible,
+        Effect.provide(context)
+      )
     return { page }
   })
 
@@ -340,9 +340,9 @@ const withAllowed = (
         Effect.gen(function*() {
           const list = Option.getOrUndefined(yield* live[index]!.lists.get)
           const allowFile = list === undefined ? null : Option.getOrNull(list.file)
-          const allowed = list === undefined ?
-            null :
-            yield* Effect.forEach(yield* list.peers, ([peer, where]) =>
+          const allowed = list === undefined
+            ? null
+            : yield* Effect.forEach(yield* list.peers, ([peer, where]) =>
               Effect.map(names(peer), (name) => ({
                 peer,
                 name: Option.getOrNull(name),

@@ -192,7 +192,7 @@ describe("a SOCKS5 proxy", () => {
           { length: random.integer(30) },
           (_, index) => random.number() < 0.6 ? valid[index] ?? 0 : random.integer(256)
         )
-        // Only a whole valid request connects, whatever its reserved byte is.
+        // Only a complete and valid request connects. The proxy ignores the reserved byte.
         if (valid.some((byte, index) => index !== reserved && bytes[index] !== byte)) {
           const connection = yield* connect
           yield* connection.write(Uint8Array.from(bytes))
