@@ -21,7 +21,7 @@ const row = async (...checks) => {
 }
 
 const passed = await Promise.all([
-  row("effect", "docs"),
-  row("lint", "types", "cycles", "bundle", "publish", "workflows", "changeset")
+  row("types", "docs"),
+  row("lint", "examples", "cycles", "bundle", "publish", "workflows", "changeset")
 ])
 process.exitCode = passed.every(Boolean) ? 0 : 1
