@@ -202,6 +202,7 @@ const bench = Command.make(
         rateTurns: quick ? 1 : 5,
         attackRounds: Math.min(3, chosenRounds),
         clusterRounds: Math.min(3, chosenRounds),
+        warmUpSeconds: quick ? 0.6 : 1,
         attackSeconds: quick ? 1 : 4,
         attacks: quick ? ["silent", "unknown", "hello", "peers"] : Object.keys(Figure.attacks) as Array<Figure.Attack>,
         startRounds: chosenFigures.includes("h") ? startRounds : 0,

@@ -203,15 +203,13 @@ const usage = (session: Session) =>
   }))
 
 /**
- * Enough to have everything loaded, and no more: what a garbage collector has not collected yet by then would hide what
- * comes. So the figure of a Node program rather holds too much than too little: the growth of its heap, garbage included.
+ * What a number of idle splices take of a subject that has just been started. A warm-up of a second loads everything. A longer
+ * one leaves garbage, which would hide the growth: so the figure of a Node program rather holds too much than too little, garbage
+ * included.
  */
-const memoryWarmUpMs = 1_000
-
-/** What a number of idle splices take of a subject that has just been started. */
-export const spliceMemory = (session: Session, count: number) =>
+export const spliceMemory = (session: Session, count: number, warmUpMs: number) =>
   Effect.gen(function*() {
-    yield* setUp(session, 32, memoryWarmUpMs)
+    yield* setUp(session, 32, warmUpMs)
     const before = yield* usage(session)
     yield* open(session, "idle", "sink", count)
     const after = yield* usage(session)

@@ -31,6 +31,8 @@ export interface Settings {
   /** How long honest peers and nodes are timed before each attack, and as long again beside it. */
   readonly attackSeconds: number
   readonly attacks: ReadonlyArray<Figure.Attack>
+  /** How long a subject carries peers and bytes before anything of it is measured. */
+  readonly warmUpSeconds: number
   /** The rounds of (h), which may be more than those of the others: they are short. */
   readonly startRounds: number
   /** How long a program is left alone before its memory at rest is read. */
@@ -144,6 +146,7 @@ const starts = ({ programs, restSeconds }: Settings): ReadonlyArray<ProgramStep>
 export const round = (settings: Settings, subjects: ReadonlyArray<Subject>, number: number): ReadonlyArray<Step> => {
   const { besideRepeats, figures, idle, inFlight, roundTripSplices, seconds, splices } = settings
   const durations = { warmUpMs: Math.min(300, seconds * 400), measureMs: seconds * 1000 }
+  const warmUpMs = settings.warmUpSeconds * 1000
   const lasting = (durations.warmUpMs + durations.measureMs) / 1000
   const ordered = rotate(subjects, number)
   const withoutForks = ordered.filter(({ forks }) => !forks)
@@ -194,7 +197,7 @@ export const round = (settings: Settings, subjects: ReadonlyArray<Subject>, numb
       what: `memory of ${settings.memorySplices} idle splices`,
       seconds: 5 + settings.memorySplices / 1200,
       fresh: true,
-      measure: (session) => Measure.spliceMemory(session, settings.memorySplices)
+      measure: (session) => Measure.spliceMemory(session, settings.memorySplices, warmUpMs)
     },
     ...subject.start.speaks === "tcp" ? [] : [{
       subject,

@@ -35,7 +35,7 @@ export const run = (
   Effect.gen(function*() {
     const scope = yield* Effect.scope
     const rounds = Array.from({ length: Plan.rounds(settings) }, (_, number) => Plan.round(settings, subjects, number))
-    const warmUpMs = settings.quick ? 600 : 1000
+    const warmUpMs = settings.warmUpSeconds * 1000
     const failures: Array<Results.Results["failures"][number]> = []
     const values = new Map<
       string,

@@ -9,7 +9,8 @@ const settings: Plan.Settings = {
   cluster: undefined,
   figures: ["f"],
   rateRounds: 2,
-  rateTurns: 2
+  rateTurns: 2,
+  warmUpSeconds: 1
 }
 
 const plan = (rounds: number) =>

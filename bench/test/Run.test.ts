@@ -26,6 +26,7 @@ const settings: Plan.Settings = {
   rateTurns: 1,
   attackRounds: 1,
   clusterRounds: 1,
+  warmUpSeconds: 0.1,
   attackSeconds: 0.3,
   attacks: ["unknown", "hello"],
   startRounds: 1,
