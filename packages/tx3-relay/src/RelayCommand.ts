@@ -286,6 +286,21 @@ export const more: ReadonlyArray<Section> = [
 ]
 
 /**
+ * The tags of the errors of flags, file and settings, with which the program exits with 2.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const usageErrors: ReadonlyArray<string> = [
+  "FileExists",
+  "IdentityFileError",
+  "ListError",
+  "RelayConfigError",
+  "RelayFileError",
+  "UsageError"
+]
+
+/**
  * Runs `tx3-relay` with these arguments, the first two being node and the script.
  *
  * @since 0.1.0

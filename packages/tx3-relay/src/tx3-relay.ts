@@ -10,6 +10,6 @@ Program.run({
   name: "tx3-relay",
   isService: true,
   logLevel: LogLevel.Info,
-  usageErrors: ["FileExists", "IdentityFileError", "ListError", "RelayConfigError", "RelayFileError", "UsageError"],
+  usageErrors: RelayCommand.usageErrors,
   cli: RelayCommand.cli
 })
