@@ -32,8 +32,8 @@ const timedOut = (): NodeJS.ErrnoException =>
  * @category models
  */
 export class Watch {
-  /** The sockets that are watched. */
-  readonly sockets = new Set<Net.Socket>()
+  /** The sockets that are watched, and whether they have been looked at: most close before that, and cost no system call. */
+  readonly sockets = new Map<Net.Socket, boolean>()
   private timer: NodeJS.Timeout | undefined
 
   constructor(
@@ -46,29 +46,37 @@ export class Watch {
 
   /** Watches a connected socket until it closes. Destroys it with ETIMEDOUT, and so that the other end sees a reset. */
   add(socket: Net.Socket) {
-    const fd = descriptorOf(socket)
-    if (fd === undefined || this.calls.tcpInfo(fd) === undefined || this.sockets.has(socket)) {
+    if (descriptorOf(socket) === undefined || this.sockets.has(socket)) {
       return
     }
-    this.calls.setProbeInterval(fd, probeIntervalMs)
-    this.sockets.add(socket)
-    this.timer ??= setInterval(() => this.look(Array.from(this.sockets)), this.options.lookEveryMs).unref()
-    socket.once("close", () => {
-      this.sockets.delete(socket)
-      if (this.sockets.size === 0) {
-        clearInterval(this.timer)
-        this.timer = undefined
-      }
-    })
+    this.sockets.set(socket, false)
+    this.timer ??= setInterval(() => this.look(Array.from(this.sockets.keys())), this.options.lookEveryMs).unref()
+    socket.once("close", () => this.forget(socket))
+  }
+
+  private forget(socket: Net.Socket) {
+    this.sockets.delete(socket)
+    if (this.sockets.size === 0) {
+      clearInterval(this.timer)
+      this.timer = undefined
+    }
   }
 
   private look(sockets: ReadonlyArray<Net.Socket>) {
     for (const socket of sockets.slice(0, looksPerTurn)) {
       const fd = descriptorOf(socket)
-      const info = fd === undefined ? undefined : this.calls.tcpInfo(fd)
-      if (info !== undefined && isDead(info, this.options.deadAfterMs)) {
-        this.calls.resetOnClose(fd!)
+      if (fd === undefined) {
+        continue
+      }
+      const info = this.calls.tcpInfo(fd)
+      if (info === undefined) {
+        this.forget(socket)
+      } else if (isDead(info, this.options.deadAfterMs)) {
+        this.calls.resetOnClose(fd)
         socket.destroy(timedOut())
+      } else if (this.sockets.get(socket) === false) {
+        this.calls.setProbeInterval(fd, probeIntervalMs)
+        this.sockets.set(socket, true)
       }
     }
     if (sockets.length > looksPerTurn) {

@@ -8,6 +8,7 @@ import { descriptorOf } from "./SocketCalls.js"
 
 /** As much as one read of libuv's takes. */
 const readBytes = 64 * 1024
+const readBuffer = Buffer.allocUnsafeSlow(readBytes)
 
 /**
  * The cause of the end that a socket reports.
@@ -39,13 +40,12 @@ export const behindEnd = (socket: net.Socket): BehindEnd => {
     return found(false)
   }
   for (;;) {
-    const piece = Buffer.allocUnsafe(readBytes)
     try {
-      const length = fs.readSync(fd, piece)
+      const length = fs.readSync(fd, readBuffer)
       if (length === 0) {
         return found(false)
       }
-      pieces.push(piece.subarray(0, length))
+      pieces.push(Buffer.copyBytesFrom(readBuffer, 0, length))
     } catch (cause) {
       return found((cause as NodeJS.ErrnoException).code !== "EAGAIN")
     }

@@ -2,7 +2,7 @@ import { describe, it } from "@effect/vitest"
 import { DeadPeers, SocketCalls } from "@tx3/sockets"
 import { withPrograms } from "@tx3/testing/withPrograms"
 import type { Scope } from "effect"
-import { Effect, Fiber } from "effect"
+import { Deferred, Effect, Exit, Fiber } from "effect"
 import { execFileSync } from "node:child_process"
 import * as Net from "node:net"
 import * as Tls from "node:tls"
@@ -121,9 +121,41 @@ describe("DeadPeers", () => {
       assert.strictEqual(watch.sockets.size, 0)
     }))
 
-  it.scopedLive("watches no unix socket, and nothing that is closed", () =>
+  it.scopedLive("calls nothing for a socket that closes before it is looked at", () =>
     Effect.gen(function*() {
-      const watch = new DeadPeers.Watch(yield* realCalls)
+      const { near } = yield* connected
+      const unexpected = () => assert.fail("a system call")
+      const watch = new DeadPeers.Watch({ ...callsOf(unexpected), setProbeInterval: unexpected })
+      watch.add(near)
+      const closed = closeOf(near)
+      near.destroy()
+      yield* closed
+      assert.strictEqual(watch.sockets.size, 0)
+    }))
+
+  it.scopedLive("sets the probe interval of each socket once, when it first looks at it", () =>
+    Effect.gen(function*() {
+      const { near } = yield* connected
+      const set: Array<number> = []
+      let looks = 0
+      const done = yield* Deferred.make<void>()
+      const watch = new DeadPeers.Watch({
+        ...callsOf(() => {
+          if (++looks === 3) {
+            Deferred.unsafeDone(done, Exit.void)
+          }
+          return alive
+        }),
+        setProbeInterval: (fd) => set.push(fd) > 0
+      }, { deadAfterMs: 28_000, lookEveryMs: 10 })
+      watch.add(near)
+      yield* Deferred.await(done)
+      assert.deepStrictEqual(set, [SocketCalls.descriptorOf(near)])
+    }))
+
+  it.scopedLive("forgets a unix socket when it first looks at it, and watches nothing that is closed", () =>
+    Effect.gen(function*() {
+      const watch = new DeadPeers.Watch(yield* realCalls, { deadAfterMs: 28_000, lookEveryMs: 10 })
       const server = yield* Effect.acquireRelease(
         Effect.async<Net.Server>((resume) => {
           const server = Net.createServer().listen("\0tx3-dead-peers-test", () => resume(Effect.succeed(server)))
@@ -132,6 +164,11 @@ describe("DeadPeers", () => {
       )
       const socket = yield* connecting({ path: server.address() as string })
       watch.add(socket)
+      yield* Effect.iterate(watch.sockets.size, {
+        while: (size) => size > 0,
+        body: () => Effect.as(Effect.sleep(10), watch.sockets.size)
+      })
+      assert.isUndefined(watch["timer"])
       socket.destroy()
       watch.add(socket)
       assert.strictEqual(watch.sockets.size, 0)
@@ -172,7 +209,7 @@ describe("DeadPeers", () => {
       const index = new URL("../dist/index.js", import.meta.url).href
       const program = `
         import { DeadPeers } from ${JSON.stringify(index)}
-        import { Effect, Fiber } from "effect"
+        import { Deferred, Effect, Exit, Fiber } from "effect"
         import * as Net from "node:net"
         const server = Net.createServer((socket) => socket.destroy()).listen(0, "127.0.0.1", () => {
           const socket = Net.connect(server.address().port, "127.0.0.1", () => {
