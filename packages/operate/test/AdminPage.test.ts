@@ -408,6 +408,7 @@ withPrograms(["chromium"], () => {
         yield* signedOut.shows("#connection", "Not signed in")
         yield* signedOut.shows("#sign-in code", "tx3-relay page")
         yield* signedOut.shows("#refused", "")
+        assert.deepStrictEqual(yield* signedOut.audit, [])
 
         const used = yield* link
         const page = yield* Browser.open(used)
@@ -452,7 +453,7 @@ withPrograms(["chromium"], () => {
         yield* page.shows("#age", /^as of \d\d:\d\d:\d\d, \d s ago$/)
         yield* page.shows("title", "Not live · tx3 relay")
         assert.strictEqual(
-          yield* page.evaluate("getComputedStyle(document.querySelector('main .card')).borderTopStyle"),
+          yield* page.evaluate("getComputedStyle(document.querySelector('.sections .card')).borderTopStyle"),
           "dashed"
         )
         assert.deepStrictEqual(yield* page.audit, [])
@@ -704,10 +705,15 @@ withPrograms(["chromium"], () => {
             ...FakeAdmin.busy,
             crowd: FakeAdmin.crowd(3, 4, [banned])
           })
-          const page = yield* Browser.open(url)
+          const page = yield* Browser.open(url, { permissions: ["clipboard-read", "clipboard-write"] })
           const { click } = page
           yield* page.shows("#nodes-found", "3")
           const node = yield* page.evaluate<string>("document.querySelector('#nodes code').title")
+
+          yield* click("#nodes .copy")
+          yield* page.shows("#nodes .copy", "Copied")
+          const copied = yield* page.evaluate<string>("navigator.clipboard.readText()")
+          assert.match(copied, new RegExp(`^tx3-rst://.*/${node}$`))
 
           // no answer, by a key or by the button, does nothing
           yield* click("#drain")

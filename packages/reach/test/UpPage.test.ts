@@ -12,6 +12,7 @@ import { Effect, Exit, Logger, Option, Scope, TestClock } from "effect"
 import { chmodSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs"
 import * as http from "node:http"
 import { join } from "node:path"
+import { withRelay } from "../../node/test/utils/relays.js"
 import * as Browser from "../../operate/test/utils/browser.js"
 
 const reporter: Up.Reporter = { tell: () => Effect.void, onNode: () => Effect.void, onEvent: () => Effect.void }
@@ -382,7 +383,10 @@ forward:
           yield* signedOut.until("!document.querySelector('#sign-in').hidden && document.querySelector('#main').hidden")
           assert.deepStrictEqual(yield* signedOut.audit, [])
 
-          const page = yield* Browser.open(link, { expected: /^Failed to load resource: net::ERR_/ })
+          const page = yield* Browser.open(link, {
+            expected: /^Failed to load resource: net::ERR_/,
+            permissions: ["clipboard-read", "clipboard-write"]
+          })
           yield* page.shows("#connection", "Live")
           assert.strictEqual(yield* page.evaluate("location.href"), new URL("/", link).href)
           assert.strictEqual(yield* page.evaluate("localStorage.length + document.cookie.length"), 0)
@@ -409,6 +413,9 @@ forward:
           yield* page.shows("#messages li:first-child .text", "web: and more")
 
           const address = yield* page.evaluate<string>("document.querySelector('#services code').textContent")
+          yield* page.click("#services .copy")
+          yield* page.shows("#services .copy", "Copied")
+          assert.strictEqual(yield* page.evaluate("navigator.clipboard.readText()"), address)
           yield* page.click("#services button:nth-of-type(2)")
           yield* page.shows("#qr-address", address)
           yield* page.shows("#qr-title", "Address of web")
@@ -500,6 +507,32 @@ forward:
           yield* page.click("#outcome-close")
           yield* page.shows("#outcome-text", "")
         }).pipe(quiet)
+    )
+
+    inBrowser(
+      "says where a service is registered, where it is not, and why",
+      () =>
+        withRelay((relay) =>
+          Effect.gen(function*() {
+            const silent = portOf(yield* localServer((socket) => void socket.on("error", () => {}).resume()))
+            const at = (port: number) => `tx3-rst://127.0.0.1:${port}/${relay.digest.value}`
+            const up = yield* running(() =>
+              `expose: { web: { service: ECHO, identity: a.pem, relays: ["${relay}", "${at(silent)}", "${at(1)}"] } }\n`
+            )
+            const page = yield* Browser.open(yield* up.link)
+            const state = (number: number, words: RegExp) =>
+              page.shows(`#services .states li:nth-child(${number})`, words)
+            yield* state(2, new RegExp(`^Connecting to 127\\.0\\.0\\.1:${silent}`))
+            yield* state(1, /^Registered at 127\.0\.0\.1:\d+ for \d+ s$/)
+            yield* state(3, /^Not registered at 127\.0\.0\.1:1; next try in \d+ s: .*connection refused/)
+            yield* page.until(
+              "[...document.querySelectorAll('#services .states li')].map((line) => line.className).join() === 'live,connecting,lost'"
+            )
+            assert.deepStrictEqual(yield* page.audit, [])
+            yield* page.screenshot("up-light-registrations")
+            yield* up.close
+          }).pipe(quiet)
+        ).pipe(quiet)
     )
 
     inBrowser("says what is empty", () =>

@@ -5,10 +5,9 @@ import * as RelayTest from "@tx3/relay/RelayTest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type * as Scope from "effect/Scope"
 
 /** Runs a test's body with a relay's address, closes all that it opened, and finds the relay empty. */
-export const withRelay = <A, E>(body: (relay: AddressWithDigest) => Effect.Effect<A, E, Scope.Scope>) =>
+export const withRelay = <A, E, R>(body: (relay: AddressWithDigest) => Effect.Effect<A, E, R>) =>
   Effect.gen(function*() {
     const context = yield* Layer.build(RelayTest.layer({ maxShareOfNode: 1 }))
     const result = yield* Effect.scoped(body(Context.get(context, Relay.Relay).addresses[0]! as AddressWithDigest))
