@@ -53,7 +53,7 @@ const subject = (wanted: string) =>
 
 const floor = subject("floor")
 
-describe("a run", () => {
+describe("a run", { timeout: 300_000 }, () => {
   it.scopedLive("measures every figure of a relay, and leaves no program behind", () =>
     Effect.gen(function*() {
       const { failures, figures } = yield* measure({}, yield* floor)

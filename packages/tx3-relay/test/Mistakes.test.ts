@@ -1,35 +1,13 @@
-import { CliConfig } from "@effect/cli"
-import { NodeContext } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import * as programs from "@tx3/testing/builtPrograms"
-import { ConfigProvider, Console, Effect, Layer } from "effect"
+import { Effect } from "effect"
 import { readdirSync, readFileSync } from "node:fs"
 import { RelayCommand } from "tx3-relay"
 import * as Yaml from "yaml"
 import { changedFile } from "./utils/changedFile.js"
-
-const environment = Layer.merge(NodeContext.layer, CliConfig.layer({ showBuiltIns: false }))
+import { failureOf } from "./utils/failureOf.js"
 
 const key: string = Yaml.parse(readFileSync(programs.upstreamFile, "utf8"))["tlsCertPkDer"]
-
-/** How a command fails in this process, and all that it printed. */
-const failureOf = (args: ReadonlyArray<string>) => {
-  let printed = ""
-  return Console.consoleWith((console) => {
-    const print = (...texts: ReadonlyArray<unknown>) => Effect.sync(() => void (printed += texts.join(" ")))
-    return Effect.withConsole(RelayCommand.cli(["node", "tx3-relay", ...args]), {
-      ...console,
-      error: print,
-      log: print
-    })
-  }).pipe(
-    Effect.scoped,
-    Effect.provide(environment),
-    Effect.withConfigProvider(ConfigProvider.fromMap(new Map())),
-    Effect.flip,
-    Effect.map((error) => ({ error, printed }))
-  )
-}
 
 describe("flags", () => {
   const refused: ReadonlyArray<readonly [flags: ReadonlyArray<string>, message: string]> = [
