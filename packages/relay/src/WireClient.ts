@@ -12,6 +12,7 @@ import * as Preamble from "@tx3/protocol/Preamble"
 import * as SpliceToken from "@tx3/protocol/SpliceToken"
 import * as Tls from "@tx3/protocol/Tls"
 import * as Dial from "@tx3/sockets/Dial"
+import * as Proxy from "@tx3/sockets/Proxy"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -144,8 +145,12 @@ export interface ConnectOptions {
   readonly localAddress?: string | undefined
 }
 
+const dial = (options: Dial.Options, localAddress: string | undefined) =>
+  localAddress === undefined ? Proxy.connect(options) : Dial.connect({ ...options, localAddress })
+
 /**
- * A TCP connection to the relay that has not said anything.
+ * A TCP connection to the relay that has not said anything. It goes through the `Proxy` of the context, unless it has a local
+ * address of its own.
  *
  * @since 0.1.0
  * @category constructors
@@ -154,7 +159,7 @@ export const connect = (
   relay: Pick<Address.Address, "host" | "port">,
   { localAddress }: ConnectOptions = {}
 ): Effect.Effect<RawStream, Ended, Scope.Scope> =>
-  Dial.connect({ host: relay.host, port: relay.port, localAddress, attemptTimeoutMs: Dial.timeoutMs }).pipe(
+  dial({ host: relay.host, port: relay.port, attemptTimeoutMs: Dial.timeoutMs }, localAddress).pipe(
     Effect.mapBoth({
       onFailure: (cause) => new Ended({ reset: true, received: Buffer.alloc(0), cause }),
       onSuccess: ({ socket }) => rawStream(socket)

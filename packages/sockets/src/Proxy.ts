@@ -5,10 +5,12 @@
  *
  * @since 0.1.0
  */
+import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
@@ -52,10 +54,13 @@ export class Proxy extends Context.Reference<Proxy>()("@tx3/sockets/Proxy", {
  * @category errors
  */
 export class ProxyUrlError extends Schema.TaggedError<ProxyUrlError>("@tx3/sockets/ProxyUrlError")("ProxyUrlError", {
-  problem: Schema.String
+  problem: Schema.String,
+  /** The variable of the environment that has the text. */
+  variable: Schema.optional(Schema.String)
 }) {
   override get message(): string {
-    return `${this.problem}; write http://HOST:PORT or socks5://HOST:PORT, with USER:PASSWORD@ before HOST where the proxy wants it`
+    const place = this.variable === undefined ? "" : `${this.variable}: `
+    return `${place}${this.problem}; write http://HOST:PORT or socks5://HOST:PORT, with USER:PASSWORD@ before HOST where the proxy wants it`
   }
 }
 
@@ -210,6 +215,36 @@ export const through = (proxy: ProxyServer, noProxy = ""): ProxyOf => {
  */
 export const layer = (proxy: string, noProxy?: string): Layer.Layer<Proxy, ProxyUrlError> =>
   Layer.effect(Proxy, Either.map(parse(proxy), (server) => through(server, noProxy)))
+
+/** The variables, the first that is set before the others; in lower case first, as curl has it. */
+const variables = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]
+const exceptions = ["no_proxy", "NO_PROXY"]
+
+const valueOf = (name: string) =>
+  Effect.map(Effect.orDie(Config.option(Config.nonEmptyString(name))), Option.map((value) => ({ name, value })))
+
+const firstOf = (names: ReadonlyArray<string>) => Effect.map(Effect.forEach(names, valueOf), Option.firstSomeOf)
+
+/**
+ * The same with the proxy of the environment: `https_proxy`, `HTTPS_PROXY`, `all_proxy` or `ALL_PROXY`, the first that is set, and
+ * `no_proxy` or `NO_PROXY`. Without them there is none.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerEnvironment: Layer.Layer<Proxy, ProxyUrlError> = Layer.effect(
+  Proxy,
+  Effect.gen(function*() {
+    const proxy = Option.getOrUndefined(yield* firstOf(variables))
+    const noProxy = Option.getOrUndefined(yield* firstOf(exceptions))
+    return proxy === undefined
+      ? () => undefined
+      : yield* Either.mapBoth(parse(proxy.value), {
+        onLeft: ({ problem }) => new ProxyUrlError({ problem, variable: proxy.name }),
+        onRight: (server) => through(server, noProxy?.value)
+      })
+  })
+)
 
 const textOf = ({ host, kind, port }: ProxyServer) => `${kind}://${hostPort({ host, port })}`
 

@@ -22,6 +22,7 @@ import * as OperatorConfig from "@tx3/policy/OperatorConfig"
 import * as Address from "@tx3/protocol/Address"
 import * as Identity from "@tx3/protocol/Identity"
 import * as RelayFile from "@tx3/relay/RelayFile"
+import * as Proxy from "@tx3/sockets/Proxy"
 import * as Config from "effect/Config"
 import * as Console from "effect/Console"
 import * as Data from "effect/Data"
@@ -523,7 +524,8 @@ const probe = Command.make(
   ({ address, identity, json, timeoutMs, ...target }) =>
     Effect.gen(function*() {
       const node = yield* Option.match(identity, { onNone: () => Identity.generate, onSome: IdentityFile.read })
-      const times = yield* Probe.run(yield* addressOf(address, target), node, timeoutMs)
+      const relay = yield* addressOf(address, target)
+      const times = yield* Effect.provide(Probe.run(relay, node, timeoutMs), Proxy.layerEnvironment)
       yield* print(
         json,
         times,

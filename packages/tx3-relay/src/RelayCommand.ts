@@ -265,6 +265,10 @@ export const more: ReadonlyArray<Section> = [
       },
       { term: "TX3_RELAY_METRICS", text: "Where a relay serves metrics alone, without a token" },
       { term: "TX3_RELAY_ADMIN_TOKEN", text: "The token that the admin server wants" },
+      {
+        term: "HTTPS_PROXY, ALL_PROXY, NO_PROXY",
+        text: "The proxy through which tx3-relay probe connects, and the hosts to which it connects directly"
+      },
       { term: "CREDENTIALS_DIRECTORY", text: "Set by systemd. The identity may be a file in there" }
     ]
   },
@@ -295,6 +299,7 @@ export const usageErrors: ReadonlyArray<string> = [
   "FileExists",
   "IdentityFileError",
   "ListError",
+  "ProxyUrlError",
   "RelayConfigError",
   "RelayFileError",
   "UsageError"

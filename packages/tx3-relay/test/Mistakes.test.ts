@@ -32,6 +32,15 @@ describe("flags", () => {
   }
 })
 
+it.effect("a proxy that is none is named with its variable", () =>
+  Effect.gen(function*() {
+    const address = `tx3-rst://relay.example.org:38141/${programs.upstreamDigest}`
+    const { error, printed } = yield* failureOf(["probe", address], { ALL_PROXY: "ftp://me:secret@127.0.0.1:1" })
+    assert.include(RelayCommand.usageErrors, error._tag)
+    assert.match(error.message, /^ALL_PROXY: the scheme ftp is unknown; write http:/)
+    assert.strictEqual(printed, "")
+  }))
+
 describe("a relay's file", () => {
   const wrongFiles: ReadonlyArray<readonly [what: string, change: (text: string) => string, message: RegExp]> = [
     [

@@ -19,6 +19,7 @@ Program.run({
     "ListError",
     "LocalEndpointError",
     "NoKnownFile",
+    "ProxyUrlError",
     "UnknownName",
     "UpFileError",
     "UsageError"

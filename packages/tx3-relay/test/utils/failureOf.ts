@@ -5,8 +5,8 @@ import { RelayCommand } from "tx3-relay"
 
 const environment = Layer.merge(NodeContext.layer, CliConfig.layer({ showBuiltIns: false }))
 
-/** How `tx3-relay` with these arguments fails in this process, and all that it printed. */
-export const failureOf = (args: ReadonlyArray<string>) => {
+/** How `tx3-relay` with these arguments and variables fails in this process, and all that it printed. */
+export const failureOf = (args: ReadonlyArray<string>, variables: Readonly<Record<string, string>> = {}) => {
   let printed = ""
   return Console.consoleWith((console) => {
     const print = (...texts: ReadonlyArray<unknown>) => Effect.sync(() => void (printed += `${texts.join(" ")}\n`))
@@ -18,7 +18,7 @@ export const failureOf = (args: ReadonlyArray<string>) => {
   }).pipe(
     Effect.scoped,
     Effect.provide(environment),
-    Effect.withConfigProvider(ConfigProvider.fromMap(new Map())),
+    Effect.withConfigProvider(ConfigProvider.fromMap(new Map(Object.entries(variables)))),
     Effect.flip,
     Effect.map((error) => ({ error, printed }))
   )

@@ -7,10 +7,10 @@ import * as Tx3Node from "@tx3/node/Tx3Node"
 import * as Address from "@tx3/protocol/Address"
 import * as DefaultRelay from "@tx3/reach/DefaultRelay"
 import * as KnownFile from "@tx3/reach/KnownFile"
+import * as Proxy from "@tx3/sockets/Proxy"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { knownPath } from "./allowed.js"
-import { withProxy } from "./proxy.js"
 import { registrations, tell } from "./tell.js"
 
 /** The addresses that texts stand for, of which some may be names. Without names there need be no file of names. */
@@ -83,7 +83,7 @@ interface Rules {
 }
 
 const make = (options: Tx3Node.Options, { allowTruncated = false }: Rules) =>
-  withProxy(Effect.provide(Tx3Node.make(options), NodeConfig.layer({ allowTruncated })))
+  Effect.provide(Tx3Node.make(options), [NodeConfig.layer({ allowTruncated }), Proxy.layerEnvironment])
 
 export const connectingNode = (identity: Option.Option<string>, rules: Rules = {}) =>
   Effect.flatMap(identityOf(identity), (identity) => make({ identity }, rules))

@@ -4,10 +4,10 @@ import { UsageError } from "@tx3/command/UsageError"
 import * as Up from "@tx3/reach/Up"
 import * as UpFile from "@tx3/reach/UpFile"
 import * as UpLog from "@tx3/reach/UpLog"
+import * as Proxy from "@tx3/sockets/Proxy"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { withProxy } from "../proxy.js"
 import { reporterOf, tell } from "../tell.js"
 import { build } from "../version.js"
 import { reloadedForPeople } from "./reload.js"
@@ -30,8 +30,9 @@ export const run = ({ config, expose, init, via }: {
     }
     const log = UpLog.make()
     const tellAndKeep = (text: string) => Effect.zipRight(log.add(text), tell(text))
-    const { places, reload } = yield* withProxy(
-      Up.start(yield* UpFile.read(config), { version: build.version, log, reporterOf: reporterOf(tellAndKeep) })
+    const { places, reload } = yield* Effect.provide(
+      Up.start(yield* UpFile.read(config), { version: build.version, log, reporterOf: reporterOf(tellAndKeep) }),
+      Proxy.layerEnvironment
     )
     yield* Program.onHangUp(Effect.matchEffect(reload, {
       onFailure: ({ message }) => tellAndKeep(`${message}; nothing has changed`),
