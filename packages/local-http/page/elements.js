@@ -67,16 +67,20 @@ const updateFact = (fact, [name, value]) => {
 /** Shows pairs of a name and a value in a `<dl>`. */
 export const showPairs = (parent, pairs) => updateList(parent, pairs, makeFact, updateFact)
 
-/** A button that copies a text. Without https or loopback there is no clipboard; the text can be selected. */
+/**
+ * A button that copies a text. Without https or loopback there is no clipboard; the text can be selected. Its last child, for screen
+ * readers alone, is to say what it copies.
+ */
 export const copyButton = (text) => {
-  const copy = element("button", { type: "button", class: "copy" }, "Copy")
+  const word = element("span", {}, "Copy")
+  const copy = element("button", { type: "button", class: "copy" }, word, element("span", { class: "hidden" }))
   let timer
   copy.hidden = navigator.clipboard === undefined
   copy.addEventListener("click", async () => {
     const copied = await navigator.clipboard.writeText(text()).then(() => true, () => false)
-    setText(copy, copied ? "Copied" : "Select it")
+    setText(word, copied ? "Copied" : "Select it")
     clearTimeout(timer)
-    timer = setTimeout(() => setText(copy, "Copy"), 2000)
+    timer = setTimeout(() => setText(word, "Copy"), 2000)
   })
   return copy
 }

@@ -45,7 +45,7 @@ const updateNode = (row, node, { addresses, list, now }) => {
   row.address = addresses.length === 0 ? node.node : addresses[0].replace(/[^/]*$/, node.node)
   setText(name.firstElementChild, format.short(node.node))
   name.firstElementChild.title = node.node
-  name.lastElementChild.setAttribute("aria-label", `Copy the address of node ${format.short(node.node)}`)
+  setText(name.lastElementChild.lastElementChild, ` the address of node ${format.short(node.node)}`)
   const [address, note] = source.children
   setText(address, node.source)
   setText(

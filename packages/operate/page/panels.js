@@ -19,7 +19,7 @@ const makeName = () => {
 const updateName = (row, [name, value]) => {
   setText(row.querySelector("dt"), name)
   setText(row.querySelector("code"), value)
-  row.querySelector("button").setAttribute("aria-label", `Copy ${name.toLowerCase()} ${value}`)
+  setText(row.querySelector("button").lastElementChild, ` ${name.toLowerCase()} ${value}`)
 }
 
 const clusterFacts = ({ cluster, connections }) => {

@@ -711,7 +711,8 @@ withPrograms(["chromium"], () => {
           const node = yield* page.evaluate<string>("document.querySelector('#nodes code').title")
 
           yield* click("#nodes .copy")
-          yield* page.shows("#nodes .copy", "Copied")
+          yield* page.shows("#nodes .copy span", "Copied")
+          assert.deepStrictEqual(yield* page.audit, [])
           const copied = yield* page.evaluate<string>("navigator.clipboard.readText()")
           assert.match(copied, new RegExp(`^tx3-rst://.*/${node}$`))
 

@@ -62,7 +62,7 @@ const updateAddress = (row, { address, kind, name }) => {
   row.heading = kind === "expose" ? `Address of ${name}` : `Where ${name} leads`
   setText(term, kind === "expose" ? "Address" : "Leads to")
   setText(text, address)
-  copy.setAttribute("aria-label", `Copy address ${address}`)
+  setText(copy.lastElementChild, ` address ${address}`)
   qr.setAttribute("aria-label", `QR code of address ${address}`)
 }
 

@@ -414,7 +414,8 @@ forward:
 
           const address = yield* page.evaluate<string>("document.querySelector('#services code').textContent")
           yield* page.click("#services .copy")
-          yield* page.shows("#services .copy", "Copied")
+          yield* page.shows("#services .copy span", "Copied")
+          assert.deepStrictEqual(yield* page.audit, [])
           assert.strictEqual(yield* page.evaluate("navigator.clipboard.readText()"), address)
           yield* page.click("#services button:nth-of-type(2)")
           yield* page.shows("#qr-address", address)
