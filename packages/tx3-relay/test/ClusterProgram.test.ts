@@ -99,7 +99,7 @@ describe("tx3-relay with a cluster", () => {
         yield* Effect.all([inside.closed, node.control.closed])
         // The other member keeps it out as well.
         yield* Effect.flip(RelayTest.register(home!))
-        // It is not a member any longer after five seconds, in which a busy machine starts no program.
+        // The other member forgets one that is silent for five seconds, and a busy machine takes longer to start a program.
         first.program.kill("SIGSTOP")
         const { error, printed } = yield* failureOf(["unban", "--everywhere", "127.0.0.1", "--admin", admin])
         assert.match(printed, new RegExp(`${line("done", "0")}${line("no answer", "0")}$`))

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as programs from "@tx3/testing/builtPrograms"
 import { Effect } from "effect"
 import { readdirSync, readFileSync } from "node:fs"
+import { join } from "node:path"
 import { RelayCommand } from "tx3-relay"
 import * as Yaml from "yaml"
 import { changedFile } from "./utils/changedFile.js"
@@ -9,7 +10,7 @@ import { failureOf } from "./utils/failureOf.js"
 
 const key: string = Yaml.parse(readFileSync(programs.upstreamFile, "utf8"))["tlsCertPkDer"]
 
-describe("flags", () => {
+describe("tx3-relay with wrong flags", () => {
   const refused: ReadonlyArray<readonly [flags: ReadonlyArray<string>, message: string]> = [
     [["--init", "--port", "1", "--bind", "tx3-rst://127.0.0.1:1"], "give --bind or --port, not both"],
     [["--init", "--port", "70000"], "--port: "],
@@ -20,19 +21,19 @@ describe("flags", () => {
     [["--port", "1", "check"], "--port does not go with the command check"]
   ]
   for (const [flags, message] of refused) {
-    it.effect(`refuses ${flags.join(" ")}`, () =>
+    it.scoped(`refuses ${flags.join(" ")}`, () =>
       Effect.gen(function*() {
-        const before = readdirSync(".")
-        const { error, printed } = yield* failureOf(flags)
+        const folder = yield* programs.temporaryFolder
+        const { error, printed } = yield* failureOf(flags, { TX3_RELAY_CONFIG: join(folder, "tx3-relay.yml") })
         assert.include(RelayCommand.usageErrors, error._tag)
         assert.include(error.message, message)
         assert.strictEqual(printed, "")
-        assert.deepStrictEqual(readdirSync("."), before)
+        assert.deepStrictEqual(readdirSync(folder), [])
       }))
   }
 })
 
-it.effect("a proxy that is none is named with its variable", () =>
+it.effect("tx3-relay probe names the variable whose value is not a proxy", () =>
   Effect.gen(function*() {
     const address = `tx3-rst://relay.example.org:38141/${programs.upstreamDigest}`
     const { error, printed } = yield* failureOf(["probe", address], { ALL_PROXY: "ftp://me:secret@127.0.0.1:1" })
@@ -41,22 +42,22 @@ it.effect("a proxy that is none is named with its variable", () =>
     assert.strictEqual(printed, "")
   }))
 
-describe("a relay's file", () => {
+describe("tx3-relay with a wrong file", () => {
   const wrongFiles: ReadonlyArray<readonly [what: string, change: (text: string) => string, message: RegExp]> = [
     [
-      "YAML that is none",
+      "text that is not YAML",
       (text) => text.replace("maxControlStreams: 320", "maxControlStreams: [320"),
       /not YAML.*line 6/
     ],
     ["YAML that is no mapping", () => "- 1\n", /must be a YAML mapping/],
     ["an empty file", () => "", /must be a YAML mapping/],
     [
-      "a setting there is none of",
+      "a setting that does not exist",
       (text) => `${text}maxFun: 1\n`,
       /maxFun: there is no such setting; there are bind, /
     ],
     [
-      "a value that is none",
+      "a word in place of a number",
       (text) => text.replace("maxControlStreams: 320", "maxControlStreams: many"),
       /maxControlStreams: must be a whole number/
     ],
@@ -69,7 +70,7 @@ describe("a relay's file", () => {
     ],
     ["no bind address", (text) => text.replace(/ {2}- .*\n/, "").replace("bind:", "bind: []"), /bind: must be a list/],
     [
-      "an address that is none",
+      "an address without its scheme",
       (text) => text.replace("tx3-rst://0.0.0.0:0", "0.0.0.0:0"),
       /bind: "0\.0\.0\.0:0" is no address to listen at: /
     ],
@@ -98,7 +99,7 @@ describe("a relay's file", () => {
       }))
   }
 
-  it.scoped("shows nothing of the private key, whatever is wrong with its file", () =>
+  it.scoped("prints no part of the private key that is in the file", () =>
     Effect.gen(function*() {
       const changes: ReadonlyArray<readonly [from: string, to: string]> = [
         ["tlsCertPkDer: ", "tlsCertPkDer: \""],

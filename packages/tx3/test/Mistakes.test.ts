@@ -1,12 +1,12 @@
-import { CliConfig } from "@effect/cli"
 import { NodeContext } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { UpFile } from "@tx3/reach"
 import * as programs from "@tx3/testing/builtPrograms"
-import { ConfigProvider, Effect, Layer } from "effect"
+import { Effect } from "effect"
 import { mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { Tx3Command } from "tx3"
+import { inProcess } from "../../command/test/utils/inProcess.js"
 
 const digest = "1QcFGPwYeiJyjqVeuDYTZoCRjvFBD_e9gbWLhDBkdrI"
 const other = "A-QcFGPwYeiJyjqVeuDYTZoCRjvFBD_e9gbWLhDBkdo"
@@ -330,17 +330,12 @@ const files = {
   "up.yml": `forward:\n  home:\n    to: [<relay>]\n    listen: 127.0.0.1:0\n`
 }
 
-const environment = Layer.merge(NodeContext.layer, CliConfig.layer({ showBuiltIns: false }))
-
 /** A command in this process, as its program runs it, behind variables that it begins with. */
 const run = (words: ReadonlyArray<string>) => {
   const isVariable = (word: string) => /^[A-Z_]+=/.test(word)
   const args = words.filter((word) => !isVariable(word))
   const variables = words.filter(isVariable).map((word) => word.split(/=(.*)/s).slice(0, 2) as [string, string])
-  return Tx3Command.cli(["node", "tx3", ...args]).pipe(
-    Effect.provide(environment),
-    Effect.withConfigProvider(ConfigProvider.fromMap(new Map([["TX3_KNOWN", "/dev/null"], ...variables])))
-  )
+  return inProcess(Tx3Command.cli, args, { TX3_KNOWN: "/dev/null", ...Object.fromEntries(variables) })
 }
 
 it.scopedLive("tx3 up --init writes a file that tx3 up takes", () =>
