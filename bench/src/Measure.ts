@@ -203,9 +203,9 @@ const usage = (session: Session) =>
   }))
 
 /**
- * What a number of idle splices take of a subject that has just been started. A warm-up of a second loads everything. A longer
- * one leaves garbage, which would hide the growth: so the figure of a Node program rather holds too much than too little, garbage
- * included.
+ * What a number of idle splices take of a subject that has just been started. The warm-up should load all code that a splice
+ * needs, and be no longer than that: garbage that it leaves and that is collected later hides growth. With a short warm-up the
+ * figure of a Node program is rather too high than too low: its heap grows by garbage too.
  */
 export const spliceMemory = (session: Session, count: number, warmUpMs: number) =>
   Effect.gen(function*() {

@@ -146,7 +146,6 @@ const starts = ({ programs, restSeconds }: Settings): ReadonlyArray<ProgramStep>
 export const round = (settings: Settings, subjects: ReadonlyArray<Subject>, number: number): ReadonlyArray<Step> => {
   const { besideRepeats, figures, idle, inFlight, roundTripSplices, seconds, splices } = settings
   const durations = { warmUpMs: Math.min(300, seconds * 400), measureMs: seconds * 1000 }
-  const warmUpMs = settings.warmUpSeconds * 1000
   const lasting = (durations.warmUpMs + durations.measureMs) / 1000
   const ordered = rotate(subjects, number)
   const withoutForks = ordered.filter(({ forks }) => !forks)
@@ -197,7 +196,7 @@ export const round = (settings: Settings, subjects: ReadonlyArray<Subject>, numb
       what: `memory of ${settings.memorySplices} idle splices`,
       seconds: 5 + settings.memorySplices / 1200,
       fresh: true,
-      measure: (session) => Measure.spliceMemory(session, settings.memorySplices, warmUpMs)
+      measure: (session) => Measure.spliceMemory(session, settings.memorySplices, settings.warmUpSeconds * 1000)
     },
     ...subject.start.speaks === "tcp" ? [] : [{
       subject,

@@ -20,7 +20,7 @@ const failuresAllowed = 3
 
 const startSeconds = 1
 
-/** Beyond four times as long as a step should take: a bound for what hangs, not for what is slow on a busy machine. */
+/** A step may take four times its estimate, and this much more: the bound is for a step that hangs, not for a busy machine. */
 const hangsAfterMs = 120_000
 
 export interface Outcome {

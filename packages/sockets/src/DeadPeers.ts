@@ -2,9 +2,9 @@
  * Ends connections whose other end is dead although data wait for its acknowledgement, where TCP keep-alive does not run.
  * It looks at `struct tcp_info` every two seconds and applies `TcpInfo.isDead`.
  *
- * `Watch` owns the set of sockets that it watches and one timer for all of them. A socket leaves the set when it closes;
- * the timer runs while the set is not empty and does not keep the process alive. Where `SocketCalls` cannot be loaded,
- * nothing is watched, and keep-alive alone finds dead ends.
+ * `Watch` owns the set of sockets that it watches and one timer for all of them. A socket leaves the set when it closes, or when the
+ * first look finds that it is not a TCP socket. The timer runs while the set is not empty and does not keep the process alive. Where
+ * `SocketCalls` cannot be loaded, nothing is watched, and keep-alive alone finds dead ends.
  *
  * @since 0.1.0
  */

@@ -195,8 +195,8 @@ export const through = (proxy: ProxyServer, noProxy = ""): ProxyOf => {
 }
 
 /**
- * Has the nodes that are made with this layer connect through a proxy, as {@link parse} and {@link through} read it. Nothing reads
- * the environment here.
+ * Has the nodes that are made with this layer connect through a proxy, as {@link parse} and {@link through} read it. It does not
+ * read the environment; {@link layerEnvironment} does.
  *
  * @example
  * ```ts
@@ -226,8 +226,9 @@ const valueOf = (name: string) =>
 const firstOf = (names: ReadonlyArray<string>) => Effect.map(Effect.forEach(names, valueOf), Option.firstSomeOf)
 
 /**
- * The same with the proxy of the environment: `https_proxy`, `HTTPS_PROXY`, `all_proxy` or `ALL_PROXY`, the first that is set, and
- * `no_proxy` or `NO_PROXY`. Without them there is none.
+ * Has the nodes that are made with this layer connect through the proxy that the environment names: in the first that is set of
+ * `https_proxy`, `HTTPS_PROXY`, `all_proxy` and `ALL_PROXY`. `no_proxy` or `NO_PROXY` names the hosts to connect to directly. Where
+ * no variable names a proxy, the nodes connect directly.
  *
  * @since 0.1.0
  * @category layers

@@ -8,6 +8,7 @@ import { descriptorOf } from "./SocketCalls.js"
 
 /** As much as one read of libuv's takes. */
 const readBytes = 64 * 1024
+/** For all reads: each one's bytes are copied before the next begins. */
 const readBuffer = Buffer.allocUnsafeSlow(readBytes)
 
 /**
