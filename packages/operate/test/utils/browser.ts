@@ -60,6 +60,8 @@ export interface OpenPage {
   readonly shows: (selector: string, text: string | RegExp) => Effect.Effect<void>
   /** Focuses and clicks an element once there is one, without waiting for frames as Playwright does. */
   readonly click: (selector: string) => Effect.Effect<void>
+  /** Clicks a button Copy, waits until it has said that it copied, and returns what the clipboard has. */
+  readonly copy: (selector: string) => Effect.Effect<string>
   readonly press: (...keys: ReadonlyArray<string>) => Effect.Effect<void>
   readonly screenshot: (name: string) => Effect.Effect<void>
   /** What axe-core finds on it as it is: nothing, by the rules of WCAG and its own. */
@@ -120,6 +122,15 @@ export const open = (
           )
         )
       )
+    const click = (selector: string) =>
+      until(
+        `(() => {
+          const element = document.querySelector(${JSON.stringify(selector)})
+          element?.focus()
+          element?.click()
+          return element
+        })() !== null`
+      )
     const openPage: OpenPage = {
       page,
       until,
@@ -128,14 +139,21 @@ export const open = (
         const actual = `document.querySelector(${JSON.stringify(selector)})?.textContent`
         return until(typeof text === "string" ? `${actual} === ${JSON.stringify(text)}` : `${text}.test(${actual})`)
       },
-      click: (selector) =>
-        until(
-          `(() => {
-            const element = document.querySelector(${JSON.stringify(selector)})
-            element?.focus()
-            element?.click()
-            return element
-          })() !== null`
+      click,
+      copy: (selector) =>
+        // The button says so for two seconds, in which a busy machine may not ask.
+        Effect.promise(() =>
+          page.evaluate(`(() => {
+            const word = document.querySelector(${JSON.stringify(selector)}).firstElementChild
+            window.said = new Promise((resolve) =>
+              new MutationObserver(() => resolve(word.textContent)).observe(word, { childList: true })
+            )
+          })()`)
+        ).pipe(
+          Effect.zipRight(click(selector)),
+          Effect.zipRight(Effect.promise(() => page.evaluate<string>("window.said"))),
+          Effect.filterOrDieMessage((said) => said === "Copied", "the button says something else than Copied"),
+          Effect.zipRight(Effect.promise(() => page.evaluate<string>("navigator.clipboard.readText()")))
         ),
       press: (...keys) =>
         Effect.promise(async () => {
