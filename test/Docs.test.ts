@@ -137,7 +137,7 @@ describe("the user's guide", () => {
   })
 })
 
-withPrograms(["chromium"], () => {
+withPrograms(["chromium-headless-shell"], () => {
   describe("the diagrams", () => {
     const inBrowser = sharedLayer(browser.layer)
 

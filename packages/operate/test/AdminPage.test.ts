@@ -205,7 +205,7 @@ describe("the page's files", () => {
     }))
 })
 
-withPrograms(["chromium"], () => {
+withPrograms(["chromium-headless-shell"], () => {
   describe("the page", () => {
     const inBrowser = sharedLayer(Browser.layer)
 

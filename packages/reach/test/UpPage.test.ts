@@ -347,7 +347,7 @@ expose:
     }).pipe(quiet))
 })
 
-withPrograms(["chromium"], () => {
+withPrograms(["chromium-headless-shell"], () => {
   describe("the page of tx3 up", () => {
     const inBrowser = sharedLayer(Browser.layer)
     const isWithinItsWidth = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
