@@ -1,15 +1,16 @@
 /**
  * Runs a program that is one file of CommonJS, and keeps what V8 compiled of it for the next start: without that, half of a
  * start goes into compiling. Node 22.8 and newer do it themselves; for older ones this module keeps the code (`vm.Script`'s
- * `cachedData`), in a file for each command, written when the command ends.
+ * `cachedData`), in a file for each command, written when the command ends. A command that has none starts with the
+ * newest one of another command.
  *
  * Node takes what is in such a file for code. So it is in a folder of the user's own, belongs to this user, and is used only
- * whole, and only for the program, the Node and the command that it was made by.
+ * whole, and only for the program and the Node that it was made by.
  *
  * @since 0.1.0
  */
 import { createHash } from "node:crypto"
-import { mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs"
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs"
 import module, { createRequire } from "node:module"
 import { basename, dirname, isAbsolute, join } from "node:path"
 import { fileURLToPath } from "node:url"
@@ -48,15 +49,17 @@ const runKeeping = (file: string, folder: string) => {
   // The first word is a command, or a flag like --init, which does other work than the program without it.
   const command = /^-*([a-z]{1,20})$/.exec(process.argv[2] ?? "")?.[1] ?? ""
   const name = basename(file)
-  const path = join(folder, [name.replace(/-[^-]*$/, ""), command].filter(Boolean).join("-"))
+  const program = name.replace(/-[^-]*$/, "")
+  const path = join(folder, [program, command].filter(Boolean).join("-"))
   const digestOf = (code: Uint8Array) =>
-    createHash("sha256").update(`${name} ${process.version} ${process.arch} ${command}\n`).update(code).digest()
-  const cachedData = read(path, digestOf)
+    createHash("sha256").update(`${name} ${process.version} ${process.arch}\n`).update(code).digest()
+  const own = read(path, digestOf)
+  const cachedData = own ?? read(newestOf(program, folder), digestOf)
   const script = new Script(module.wrap(readFileSync(file, "utf8")), {
     filename: file,
     ...cachedData === undefined ? {} : { cachedData }
   })
-  if (script.cachedDataRejected !== false) {
+  if (own === undefined || script.cachedDataRejected !== false) {
     process.once("exit", (code) => {
       // A command that was not understood is none.
       if (code === 0 || code > 128) {
@@ -65,13 +68,25 @@ const runKeeping = (file: string, folder: string) => {
       }
     })
   }
-  const program = { exports: {} }
-  script.runInThisContext()(program.exports, createRequire(file), program, file, dirname(file))
+  const loaded = { exports: {} }
+  script.runInThisContext()(loaded.exports, createRequire(file), loaded, file, dirname(file))
 }
 
-const read = (path: string, digestOf: (code: Uint8Array) => Buffer): Buffer | undefined => {
+/** The newest of the files of a program's commands. */
+const newestOf = (program: string, folder: string): string | undefined => {
   try {
-    if (process.geteuid !== undefined && statSync(path).uid !== process.geteuid()) {
+    return readdirSync(folder)
+      .filter((file) => file === program || file.replace(/-[^-]*$/, "") === program)
+      .map((file) => ({ path: join(folder, file), written: statSync(join(folder, file)).mtimeMs }))
+      .reduce((newest, file) => file.written > newest.written ? file : newest).path
+  } catch {
+    return undefined
+  }
+}
+
+const read = (path: string | undefined, digestOf: (code: Uint8Array) => Buffer): Buffer | undefined => {
+  try {
+    if (path === undefined || process.geteuid !== undefined && statSync(path).uid !== process.geteuid()) {
       return undefined
     }
     const bytes = readFileSync(path)

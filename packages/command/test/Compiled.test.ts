@@ -92,6 +92,31 @@ describe("Compiled", () => {
       })
   )
 
+  it.effect.skipIf(!isOurs)(
+    "starts a command that has no code with what another command compiled",
+    () =>
+      inFolder(({ folder, run, writeProgram }) => {
+        const cache = (name: string) => join(folder, name, "tx3/compiled")
+        const sizeOfList = (name: string) => statSync(join(cache(name), "program-list")).size
+        // A function is compiled, and kept, when it is called. Only `send` calls this one.
+        writeProgram(
+          "A",
+          `const send = () => [${
+            "\"a word\".concat(process.title), ".repeat(500)
+          }]\nif (process.argv[2] === "send") { send() }`
+        )
+        run(["list"], { XDG_CACHE_HOME: join(folder, "one") })
+        run(["send"], { XDG_CACHE_HOME: join(folder, "other") })
+        run(["list"], { XDG_CACHE_HOME: join(folder, "other") })
+        assert.isAbove(sizeOfList("other"), 2 * sizeOfList("one"))
+
+        // The newest is of another program now, whose code does not fit.
+        writeProgram("B", program)
+        assert.strictEqual(run(["list"], { XDG_CACHE_HOME: join(folder, "one") }), "/ list")
+        assert.strictEqual(run(["send"], { XDG_CACHE_HOME: join(folder, "other") }), "/ send")
+      })
+  )
+
   it.effect("keeps nothing of a command that failed, and runs where nothing can be kept", () =>
     inFolder(({ folder, kept, run, writeProgram }) => {
       writeProgram("A", program)
