@@ -4,7 +4,7 @@ import * as programs from "@tx3/testing/builtPrograms"
 import * as packaging from "@tx3/testing/packaging"
 import { withPrograms } from "@tx3/testing/withPrograms"
 import { Effect, HashMap } from "effect"
-import { readFileSync, writeFileSync } from "node:fs"
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { Tx3Command } from "tx3"
 import { RelayCommand } from "tx3-relay"
@@ -74,8 +74,10 @@ withPrograms(["bash"], () => {
   })
 })
 
+type Shell = "bash" | "fish" | "zsh"
+
 /** The completion for a shell, as a file, and a file of names. */
-const completion = (shell: "fish" | "zsh") =>
+const completion = (shell: Shell) =>
   Effect.gen(function*() {
     const folder = yield* programs.temporaryFolder
     const [file, known] = [join(folder, "completion"), join(folder, "known")]
@@ -83,7 +85,7 @@ const completion = (shell: "fish" | "zsh") =>
     assert.strictEqual(code, 0, stderr)
     writeFileSync(file, stdout)
     writeFileSync(known, "1QcFGPwYeiJyjqVeuDYTZoCRjvFBD_e9gbWLhDBkdrI home # at home\n# nobody\n")
-    return { file, known }
+    return { file, folder, known }
   })
 
 withPrograms(["fish"], () => {
@@ -114,6 +116,63 @@ withPrograms(["zsh"], () => {
       const offered = (command: string) => packaging.output("zsh", "-f", "-c", script, "zsh", file, known, command)
       assert.strictEqual(offered("connect"), "home\n*:argument:_tx3_names\n")
       assert.strictEqual(offered("send"), "home\n*:argument:_tx3_names_and_files\n")
-      assert.strictEqual(offered("receive"), "home\n*:argument:_files -/\n")
+      assert.strictEqual(offered("receive"), "home\n*:argument:_tx3_codes_and_folders\n")
     }))
 })
+
+/** What is typed in a terminal, and the arguments that tx3 gets then. The letter behind a tab shows what the tab has added. */
+const typed: ReadonlyArray<readonly [keys: string, args: ReadonlyArray<string>]> = [
+  ["receive 417923-crat\tlemo\tx", ["receive", "417923-crater-lemon", "x"]],
+  ["receive 417923-crater\tlemon\tx", ["receive", "417923-crater-lemon", "x"]],
+  ["receive 7-crat\tlemo\tx", ["receive", "7-crater-lemon", "x"]],
+  ["receive 417923-crater-lemon-\tx", ["receive", "417923-crater-lemon-x"]],
+  ["receive 417923-crater-lemon-crat\tx", ["receive", "417923-crater-lemon-cratx"]],
+  ["receive 417923-zzz\tx", ["receive", "417923-zzzx"]],
+  ["receive 417923-crater-zzz\tx", ["receive", "417923-crater-zzzx"]],
+  ["receive crat\tx", ["receive", "cratx"]],
+  ["receive --keep 417923-crat\tlemo\tinb\tx", ["receive", "--keep", "417923-crater-lemon", "inbox/x"]],
+  ["send 417923-crat\tx", ["send", "417923-cratx"]]
+]
+
+/** The command that starts a shell in a terminal, and the file with which it begins. */
+const inTerminal: Record<Shell, readonly [command: string, file: string, begin: string]> = {
+  bash: ["bash --noprofile --rcfile .bashrc -i", ".bashrc", "source ./completion"],
+  fish: ["fish -N -i -C 'source .fish'", ".fish", "source ./completion"],
+  zsh: ["zsh -d -i", ".zshrc", "autoload -Uz compinit; compinit -u -D; source ./completion"]
+}
+
+for (const shell of ["bash", "fish", "zsh"] as const) {
+  withPrograms([shell, "script"], () => {
+    it.scopedLive(`--completions ${shell} completes names, and the words of codes without a program`, () =>
+      Effect.gen(function*() {
+        const { folder, known } = yield* completion(shell)
+        const [command, file, begin] = inTerminal[shell]
+        const bin = join(folder, "bin")
+        mkdirSync(bin)
+        mkdirSync(join(folder, "inbox"))
+        writeFileSync(join(folder, file), begin)
+        writeFileSync(join(bin, "tx3"), "#!/bin/sh\nIFS=,\necho \"$*\" >> \"$GOT\"\n", { mode: 0o755 })
+        const lines = ["tx3 connect ho\tx", `export PATH=${bin}`, ...typed.map(([keys]) => `tx3 ${keys}`), "exit\n"]
+        const { code, stdout } = yield* programs.runShell(`exec script -qec "${command}" /dev/null`, {
+          cwd: folder,
+          env: {
+            HOME: folder,
+            ZDOTDIR: folder,
+            XDG_CONFIG_HOME: folder,
+            XDG_DATA_HOME: folder,
+            XDG_RUNTIME_DIR: folder,
+            TERM: "xterm",
+            PATH: `${bin}:${process.env["PATH"]}`,
+            TX3_KNOWN: known,
+            GOT: join(folder, "got")
+          },
+          stdin: lines.join("\n")
+        })
+        assert.strictEqual(code, 0, stdout.toString())
+        assert.deepStrictEqual(
+          readFileSync(join(folder, "got"), "utf8").trim().split("\n"),
+          ["connect,home,x", ...typed.map(([, args]) => args.join(","))]
+        )
+      }))
+  })
+}

@@ -177,6 +177,8 @@ export const run = <E extends Reportable>(options: {
   readonly logLevel: LogLevel.LogLevel
   /** Tags of the errors which mean that the program was called or configured wrongly. */
   readonly usageErrors: ReadonlyArray<string>
+  /** The words of codes, which completions hold. It runs only for those. */
+  readonly codeWords?: Effect.Effect<ReadonlyArray<string>>
   readonly cli: (
     argv: ReadonlyArray<string>
   ) => Effect.Effect<void, E, CliApp.CliApp.Environment>
@@ -237,7 +239,7 @@ export const run = <E extends Reportable>(options: {
     Effect.zipLeft(stdoutTaken),
     Effect.as(done),
     Effect.catchAllCause((cause) => Cause.isInterruptedOnly(cause) ? Effect.interrupt : report(cause)),
-    withPlainConsole,
+    (effect) => withPlainConsole(effect, options.codeWords ?? Effect.succeed([])),
     Logger.withMinimumLogLevel(options.logLevel),
     Effect.provide([stderrLogger, environment]),
     NodeRuntime.runMain({
@@ -286,11 +288,14 @@ const stdoutTaken = Effect.async<void>((resume) => {
 })
 
 /** @effect/cli colours all it prints; only a terminal gets it so. */
-const withPlainConsole = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+const withPlainConsole = <A, E, R>(effect: Effect.Effect<A, E, R>, codeWords: Effect.Effect<ReadonlyArray<string>>) =>
   Console.consoleWith((console) =>
     Effect.withConsole(effect, {
       ...console,
-      log: (...texts) => console.log(...process.stdout.isTTY ? texts : texts.map(plain).map(mended)),
+      log: (...texts) =>
+        process.stdout.isTTY
+          ? console.log(...texts)
+          : Effect.flatMap(Effect.forEach(texts.map(plain), mended(codeWords)), (texts) => console.log(...texts)),
       error: (...texts) => console.error(...process.stderr.isTTY ? texts : texts.map(plain))
     })
   )

@@ -2,6 +2,7 @@
  * The program `tx3`.
  */
 import * as Program from "@tx3/command/Program"
+import * as Effect from "effect/Effect"
 import * as LogLevel from "effect/LogLevel"
 import * as Tx3Command from "./Tx3Command.js"
 
@@ -24,5 +25,6 @@ Program.run({
     "UpFileError",
     "UsageError"
   ],
+  codeWords: Effect.flatMap(Effect.promise(() => import("@tx3/reach/Code")), ({ words }) => words),
   cli: Tx3Command.cli
 })

@@ -1,8 +1,13 @@
 /**
  * Mends the completions that @effect/cli (0.77) writes. That for bash looks for names with a hyphen where it has put names with two
- * underscores, and the other way round, so it completes nothing behind `tx3-relay`. None knows the names that `tx3 name` keeps, and
- * those for zsh and fish offer no file for an argument.
+ * underscores, and the other way round, so it completes nothing behind `tx3-relay`. None knows the names that `tx3 name` keeps or
+ * the words of codes, and those for zsh and fish offer no file for an argument.
+ *
+ * A code is a secret, and other users see the arguments of a program. So the scripts hold the words (13 KB), and the shell itself
+ * compares what is typed with them.
  */
+import * as Effect from "effect/Effect"
+
 const isBash = /^function _\S+_bash_completions\(\)/
 const isZshOfTx3 = /^#compdef tx3\n/
 const isFishOfTx3 = /^complete -c tx3 /
@@ -11,7 +16,21 @@ const isFishOfTx3 = /^complete -c tx3 /
 const listNames =
   "sed 's/#.*//' \"${TX3_KNOWN:-${XDG_CONFIG_HOME:-$HOME/.config}/tx3/known}\" 2>/dev/null | awk '{ print $2 }'"
 
-const zshFunctions = `function _tx3_names() {
+/** Completes a word of a code: the first with a hyphen behind it, the second with a blank. */
+const bashLines = (words: string) =>
+  `            if [[ \${cur} =~ ^([0-9]+-([a-z]+-)?)([a-z]*)$ ]] ; then
+                local begin="\${BASH_REMATCH[1]}" end=""
+                if [[ -z "\${BASH_REMATCH[2]}" ]] ; then
+                    end="-"
+                    compopt -o nospace 2>/dev/null
+                fi
+                COMPREPLY=( $(compgen -P "\${begin}" -S "\${end}" -W "${words}" -- "\${BASH_REMATCH[3]}") )
+                return 0
+            fi
+`
+
+const zshFunctions = (words: string) =>
+  `function _tx3_names() {
     compadd -- \${(f)"$(${listNames})"}
 }
 
@@ -20,16 +39,38 @@ function _tx3_names_and_files() {
     _files
 }
 
+function _tx3_codes() {
+    local -a suffix
+    compset -P '<->-[a-z]##-' || { compset -P '<->-' && suffix=(-q -S -) } || return 1
+    compadd $suffix -- ${words}
+}
+
+function _tx3_codes_and_folders() {
+    _tx3_codes || _files -/
+}
+
 `
 
-const fishLines = `
+/** fish adds no blank behind a hyphen. */
+const fishLines = (words: string) => `
 function __tx3_names
     set -l file ~/.config/tx3/known
     set -q XDG_CONFIG_HOME; and set file $XDG_CONFIG_HOME/tx3/known
     set -q TX3_KNOWN; and set file $TX3_KNOWN
     sed 's/#.*//' $file 2>/dev/null | awk '{ print $2 }'
 end
+function __tx3_codes
+    set -l code (commandline -ct)
+    set -l begin (string replace -r '[a-z]*$' '' -- $code)
+    set -l words ${words}
+    if string match -qr '^\\d+-[a-z]*$' -- $code
+        printf '%s\\n' $begin$words-
+    else if string match -qr '^\\d+-[a-z]+-[a-z]*$' -- $code
+        printf '%s\\n' $begin$words
+    end
+end
 complete -c tx3 -n "__fish_seen_subcommand_from connect forward ping send ssh-config" -f -a "(__tx3_names)"
+complete -c tx3 -n "__fish_seen_subcommand_from receive" -f -a "(__tx3_codes)"
 complete -c tx3 -n "__fish_seen_subcommand_from send receive keygen" -F`
 
 /** What zsh offers for the arguments of a command. */
@@ -39,20 +80,20 @@ const zshArguments: Record<string, string> = {
   "ping": "_tx3_names",
   "ssh-config": "_tx3_names",
   "send": "_tx3_names_and_files",
-  "receive": "_files -/",
+  "receive": "_tx3_codes_and_folders",
   "keygen": "_files"
 }
 
-const mendedZsh = (text: string) =>
+const mendedZsh = (text: string, words: string) =>
   text
     .replaceAll(
       /^( +)\(([\w-]+)\)\n[^(]*?_arguments[\s\S]*?(?=^ +&& ret=0$)/gm,
       (before, indent, name) =>
         zshArguments[name] === undefined ? before : `${before}${indent}    '*:argument:${zshArguments[name]}' \\\n`
     )
-    .replace(/^function _tx3_zsh_completions/m, (begin) => zshFunctions + begin)
+    .replace(/^function _tx3_zsh_completions/m, (begin) => zshFunctions(words) + begin)
 
-const mendedBash = (text: string) =>
+const mendedBash = (text: string, words: string) =>
   text
     .replace(/^( +cmd=)"([\w-]+)"$/m, (_, indent, name) => `${indent}"${underscored(name)}"`)
     .replaceAll(/^( {8})(\w[\w-]*)\)$/gm, (_, indent, name) => `${indent}${underscored(name)})`)
@@ -61,16 +102,20 @@ const mendedBash = (text: string) =>
       /^( {8}tx3__(?:connect|forward|ping|send|ssh__config)\)\n +opts=")/gm,
       (_, before) => `${before}$(${listNames}) `
     )
+    .replace(/^ {8}tx3__receive\)\n/m, (begin) => begin + bashLines(words))
 
-export const mended = (text: unknown) =>
-  typeof text !== "string"
-    ? text
-    : isBash.test(text)
-    ? mendedBash(text)
-    : isZshOfTx3.test(text)
-    ? mendedZsh(text)
-    : isFishOfTx3.test(text)
-    ? text + fishLines
-    : text
+const mendings = [
+  [isBash, mendedBash],
+  [isZshOfTx3, mendedZsh],
+  [isFishOfTx3, (text: string, words: string) => text + fishLines(words)]
+] as const
+
+/** Mends a text if it is a completion; then it reads the words of codes. */
+export const mended = (words: Effect.Effect<ReadonlyArray<string>>) => (text: unknown): Effect.Effect<unknown> => {
+  const mend = typeof text === "string" ? mendings.find(([is]) => is.test(text))?.[1] : undefined
+  return mend === undefined
+    ? Effect.succeed(text)
+    : Effect.map(words, (words) => mend(text as string, words.join(" ")))
+}
 
 const underscored = (name: string) => name.replaceAll("-", "__")
