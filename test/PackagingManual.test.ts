@@ -138,7 +138,8 @@ const typed: ReadonlyArray<readonly [keys: string, args: ReadonlyArray<string>]>
 const inTerminal: Record<Shell, readonly [command: string, file: string, begin: string]> = {
   bash: ["bash --noprofile --rcfile .bashrc -i", ".bashrc", "source ./completion"],
   fish: ["fish -N -i -C 'source .fish'", ".fish", "source ./completion"],
-  zsh: ["zsh -d -i", ".zshrc", "autoload -Uz compinit; compinit -u -D; source ./completion"]
+  // As from a package: zsh loads the function at the first tab.
+  zsh: ["zsh -d -i", ".zshrc", "mv completion _tx3; fpath=($ZDOTDIR $fpath); autoload -Uz compinit; compinit -u -D"]
 }
 
 for (const shell of ["bash", "fish", "zsh"] as const) {

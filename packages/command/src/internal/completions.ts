@@ -1,7 +1,8 @@
 /**
  * Mends the completions that @effect/cli (0.77) writes. That for bash looks for names with a hyphen where it has put names with two
  * underscores, and the other way round, so it completes nothing behind `tx3-relay`. None knows the names that `tx3 name` keeps or
- * the words of codes, and those for zsh and fish offer no file for an argument.
+ * the words of codes, and those for zsh and fish offer no file for an argument. That for zsh completes nothing at the first tab
+ * where zsh loads it from a folder of functions: there the function has the name of the file, as `_tx3`.
  *
  * A code is a secret, and other users see the arguments of a program. So the scripts hold the words (13 KB), and the shell itself
  * compares what is typed with them.
@@ -9,6 +10,7 @@
 import * as Effect from "effect/Effect"
 
 const isBash = /^function _\S+_bash_completions\(\)/
+const isZsh = /^#compdef /
 const isZshOfTx3 = /^#compdef tx3\n/
 const isFishOfTx3 = /^complete -c tx3 /
 
@@ -93,6 +95,8 @@ const mendedZsh = (text: string, words: string) =>
     )
     .replace(/^function _tx3_zsh_completions/m, (begin) => zshFunctions(words) + begin)
 
+const mendedLoading = (text: string) => text.replace(/^(if \[ "\$funcstack\[1\]" = "_.+)_zsh_completions"/m, "$1\"")
+
 const mendedBash = (text: string, words: string) =>
   text
     .replace(/^( +cmd=)"([\w-]+)"$/m, (_, indent, name) => `${indent}"${underscored(name)}"`)
@@ -104,18 +108,19 @@ const mendedBash = (text: string, words: string) =>
     )
     .replace(/^ {8}tx3__receive\)\n/m, (begin) => begin + bashLines(words))
 
-const mendings = [
+const mendings: ReadonlyArray<readonly [of: RegExp, mend: (text: string, words: string) => string]> = [
   [isBash, mendedBash],
+  [isZsh, mendedLoading],
   [isZshOfTx3, mendedZsh],
-  [isFishOfTx3, (text: string, words: string) => text + fishLines(words)]
-] as const
+  [isFishOfTx3, (text, words) => text + fishLines(words)]
+]
 
 /** Mends a text if it is a completion; then it reads the words of codes. */
 export const mended = (words: Effect.Effect<ReadonlyArray<string>>) => (text: unknown): Effect.Effect<unknown> => {
-  const mend = typeof text === "string" ? mendings.find(([is]) => is.test(text))?.[1] : undefined
-  return mend === undefined
+  const mends = typeof text === "string" ? mendings.filter(([of]) => of.test(text)) : []
+  return mends.length === 0
     ? Effect.succeed(text)
-    : Effect.map(words, (words) => mend(text as string, words.join(" ")))
+    : Effect.map(words, (words) => mends.reduce((text, [, mend]) => mend(text, words.join(" ")), text as string))
 }
 
 const underscored = (name: string) => name.replaceAll("-", "__")
