@@ -34,11 +34,12 @@ import * as Schema from "effect/Schema"
 import { NotEverywhere } from "./internal/notEverywhere.js"
 import { permissionProblem } from "./internal/permission.js"
 import { defaultFile, flagsBefore, namedFile, relayFile } from "./internal/relayCommand.js"
+import * as Service from "./internal/service.js"
 
 const admin = Options.text("admin").pipe(
   Options.withPseudoName("ADDRESS"),
   Options.withDescription(
-    "The relay's admin server, http://HOST:PORT or unix:/PATH; without it that of TX3_RELAY_ADMIN, or of the relay's file"
+    "The relay's admin server, http://HOST:PORT or unix:/PATH; without it that of TX3_RELAY_ADMIN, of the relay's file, or of the service"
   ),
   Options.withFallbackConfig(Config.string("TX3_RELAY_ADMIN")),
   Options.optional
@@ -90,7 +91,8 @@ const settingsOf = (file: string) =>
 
 /**
  * Where a relay's admin server is, and what it asks for: by --admin, else by TX3_RELAY_ADMIN, else by the relay's file, else
- * the default address if there is no file. The token in a file goes to that file's own addresses only. Where a unix socket
+ * the service's socket if there is no file, or the default address if there is no socket either. The service's file does not
+ * say where its server is: its unit does. The token in a file goes to that file's own addresses only. Where a unix socket
  * is among them, the others are not used: any user may listen on a port that the relay has left, and would be sent the token.
  */
 const endpointsOf = (target: Target) =>
@@ -111,8 +113,12 @@ const endpointsOf = (target: Target) =>
           : undefined)
       }))
     }
-    if (!isThere) {
-      return [{ address: OperatorConfig.defaultAdmin, token }]
+    if (!isThere || file === Service.files.config) {
+      // root alone may look into the service's directory
+      const isService = yield* Effect.orElseSucceed(fs.exists(Service.socket), () => true)
+      if (isService || !isThere) {
+        return [{ address: isService ? `unix:${Service.socket}` : OperatorConfig.defaultAdmin, token }]
+      }
     }
     const ofFile = yield* settingsOf(file)
     return preferred(ofFile.addresses).map((address) => ({ address, token: token ?? ofFile.token }))

@@ -8,6 +8,7 @@ import { RelayTest } from "@tx3/relay"
 import * as programs from "@tx3/testing/builtPrograms"
 import { localServer, portOf } from "@tx3/testing/localServer"
 import { Effect, Either, Schema } from "effect"
+import { spawnSync } from "node:child_process"
 import { chmodSync, readFileSync, statSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 
@@ -42,6 +43,9 @@ const operated = (more = "") =>
       text
     }
   })
+
+const mountable = process.platform === "linux" && process.getuid?.() === 0 &&
+  spawnSync("unshare", ["--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]).status === 0
 
 describe("tx3-relay, for its operator", { timeout: 180_000 }, () => {
   it.scopedLive("status, nodes, splices: for people and as JSON", () =>
@@ -325,6 +329,30 @@ describe("tx3-relay, for its operator", { timeout: 180_000 }, () => {
       const nonsense = yield* command("status", "--admin", "localhost")
       assert.strictEqual(nonsense.code, 2)
     }))
+
+  it.scopedLive.skipIf(!mountable)(
+    "finds the service of the machine, if nothing says where the admin server is",
+    () =>
+      Effect.gen(function*() {
+        const { address, env } = yield* operated()
+        const folder = yield* programs.temporaryFolder
+        for (const flags of [[], ["--config", "/etc/tx3-relay/relay.yml"]]) {
+          // a mount namespace in which the service's socket is this relay's
+          const { code, stderr, stdout } = yield* Effect.flatMap(
+            programs.startCommand("unshare", [
+              ...["--mount", "sh", "-ec"],
+              "mount -t tmpfs tmpfs /run; mkdir /run/tx3-relay; ln -s \"$1\" /run/tx3-relay/admin.sock; shift; exec \"$@\"",
+              "sh",
+              env.TX3_RELAY_ADMIN.slice("unix:".length),
+              ...["env", "--unset=TX3_RELAY_ADMIN", ...programs.commandOf("tx3-relay"), "status", ...flags]
+            ], { cwd: folder }),
+            ({ ended }) => ended
+          )
+          assert.strictEqual(code, 0, stderr)
+          assert.include(stdout.toString(), String(address))
+        }
+      })
+  )
 
   it.scopedLive("an admin server for others needs a token, which a command takes from the environment", () =>
     Effect.gen(function*() {

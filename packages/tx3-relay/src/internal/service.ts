@@ -34,7 +34,10 @@ export const run = ({ action, user, which }: {
   })
 
 /** The files of a relay that runs as a user of its own. The identity is for root only, and systemd passes it on. */
-const files = { config: "/etc/tx3-relay/relay.yml", identity: "/etc/tx3-relay/identity.pem" }
+export const files = { config: "/etc/tx3-relay/relay.yml", identity: "/etc/tx3-relay/identity.pem" }
+
+/** Where the commands find the service of the machine: a socket in its RuntimeDirectory. */
+export const socket = "/run/tx3-relay/admin.sock"
 
 const inItsFolder = ({ file, identity }: { readonly file: string; readonly identity: Option.Option<string> }) => {
   const others = [file === defaultFile ? files.config : file, Option.getOrElse(identity, () => files.identity)]
@@ -139,7 +142,7 @@ ExecReload=${command} reload
 # The service cannot write beside its file, so the socket for the commands is in /run. Root and the service use it. The page
 # signs in browsers that have a link of tx3-relay page. EnvironmentFile is read by systemd, so mode 0600 is enough for it;
 # TX3_RELAY_METRICS=http://127.0.0.1:38143 in it is for Prometheus.
-Environment=TX3_RELAY_ADMIN=unix:/run/tx3-relay/admin.sock,http://127.0.0.1:38142
+Environment=TX3_RELAY_ADMIN=unix:${socket},http://127.0.0.1:38142
 Environment=TX3_RELAY_MONTHLY_BYTES_FILE=/var/lib/tx3-relay/month.json
 EnvironmentFile=-/etc/tx3-relay/environment
 # SIGTERM lets running splices end for drainTimeoutMs, 10 s unless it is set; TimeoutStopSec must be longer.
