@@ -380,7 +380,9 @@ describe("tx3 ping", { timeout: 180_000 }, () => {
       yield* Effect.forkScoped(node.serve((connection) => connection.write(Buffer.alloc(64))))
       const { code, stderr } = yield* programs.run("tx3", ["ping", String(node.addresses[0])])
       assert.strictEqual(code, 1)
-      assert.strictEqual(stderr, "tx3: the other end did not send back what it got; is it running tx3 listen --echo?\n")
+      const lines =
+        /^tx3: connected to (\S+) in \d+\.\d{3} ms\ntx3: the other end did not send back what it got; .*--echo\?\n$/
+      assert.strictEqual(stderr.match(lines)?.[1], String(node.digest), stderr)
 
       const { address } = yield* listen([direct])
       const silent = yield* programs.run("tx3", ["ping", address])

@@ -1,10 +1,12 @@
 /** The work of `tx3 ping`. */
 import * as Ping from "@tx3/reach/Ping"
 import * as Console from "effect/Console"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import { connectingNode, destinationOf } from "../nodes.js"
+import { tell } from "../tell.js"
 
 export const run = ({ address, count, identity, interval, verbose }: {
   readonly address: string
@@ -15,7 +17,8 @@ export const run = ({ address, count, identity, interval, verbose }: {
 }) =>
   Effect.gen(function*() {
     const { connect } = yield* connectingNode(identity)
-    const connection = yield* connect((yield* destinationOf([address])).destination)
+    const { destination } = yield* destinationOf([address])
+    const [took, connection] = yield* Effect.timed(connect(destination))
     const times: Array<number> = []
     const roundTrip = Effect.gen(function*() {
       const time = yield* Ping.once(connection)
@@ -34,6 +37,9 @@ export const run = ({ address, count, identity, interval, verbose }: {
     })
     yield* roundTrip.pipe(
       Effect.repeat(Schedule.intersect(Schedule.recurs(count - 1), Schedule.spaced(interval))),
-      Effect.ensuring(summary)
+      Effect.ensuring(summary),
+      // an address of tx3 expose is reached, whatever its service answers
+      Effect.tapErrorTag("PingError", () =>
+        tell(`connected to ${connection.remoteDigest} in ${Duration.toMillis(took).toFixed(3)} ms`))
     )
   }).pipe(Effect.scoped)
