@@ -98,12 +98,15 @@ withPrograms(["systemd-analyze"], () => {
       }
     })
 
-    it("share the user that may talk to the admin server, and what they may not do", () => {
+    it("share the user that may talk to the admin server, and what they may not do; a probe that is stopped has not failed", () => {
       const probe = packaging.read("packaging/systemd/tx3-relay-probe.service")
       const hardening = unit.slice(unit.indexOf("NoNewPrivileges")).match(/^\w+=.*$/gm)!
         .filter((line) => !/^(RestrictAddressFamilies|WantedBy)=/.test(line))
       hardening.forEach((line) => assert.include(probe, `\n${line}\n`))
       assert.include(probe, "\nUser=tx3-relay\n")
+      // Of a oneshot that is stopped, systemd says that it failed.
+      assert.include(probe, "\nType=oneshot\n")
+      assert.include(probe, "\nSuccessExitStatus=SIGTERM\n")
       assert.include(probe, `\nEnvironment=${valuesOf("Environment")[0]}\n`)
     })
 
