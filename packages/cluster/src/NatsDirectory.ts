@@ -11,11 +11,13 @@ import type * as Nats from "@nats-io/transport-node"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Tls from "node:tls"
 import { Directory, NotAnswered } from "./Directory.js"
+import * as Expiring from "./internal/expiring.js"
 
 /**
  * Where the engine is, and what it is shown.
@@ -87,6 +89,15 @@ interface Interest {
   subscription: Nats.Subscription | undefined
 }
 
+/** A question that awaits its answer. */
+interface Asked {
+  readonly subject: string
+  readonly resume: (answer: Effect.Effect<string, NotAnswered>) => void
+}
+
+const nobody = Exit.fail(new NotAnswered({ reason: "nobody" }))
+const unavailable = Exit.fail(new NotAnswered({ reason: "unavailable" }))
+
 const make = (options: Options) =>
   Effect.gen(function*() {
     const nats = yield* Effect.promise(() => import("@nats-io/transport-node"))
@@ -94,6 +105,14 @@ const make = (options: Options) =>
     const run = yield* FiberSet.makeRuntime()
     const interests = new Set<Interest>()
     const tried = Effect.unsafeMakeLatch(false)
+    const inbox = `${nats.createInbox()}.`
+    // By the number that ends the subject of their answer. The client's own requests make promises, a timer and an error each.
+    const asked = yield* Expiring.make<string, Asked>({
+      keepMs: answerMs,
+      most: Infinity,
+      onExpired: ({ resume }) => resume(unavailable)
+    })
+    let lastAsked = 0
     let connection: Nats.NatsConnection | undefined
     /** Undefined until the first attempt is over. */
     let isConnected: boolean | undefined
@@ -139,6 +158,13 @@ const make = (options: Options) =>
           : Effect.logWarning(`${away}: ${why ?? "the connection ended"}`)
       })
 
+    /** Ends the questions that the engine does not let this member ask. */
+    const refuse = (error: Error) => {
+      if (error instanceof nats.PermissionViolationError && error.operation === "publish") {
+        asked.takeAll(({ subject }) => subject === error.subject).forEach(({ resume }) => resume(unavailable))
+      }
+    }
+
     const watch = (connection: Nats.NatsConnection) =>
       Effect.promise(async () => {
         for await (const status of connection.status()) {
@@ -147,6 +173,7 @@ const make = (options: Options) =>
           } else if (status.type === "reconnect") {
             run(changed(true))
           } else if (status.type === "error") {
+            refuse(status.error)
             run(Effect.logWarning("NATS", status.error.message))
           }
         }
@@ -171,6 +198,10 @@ const make = (options: Options) =>
         })
     )
 
+    yield* interested(`${inbox}*`, (message) => {
+      const isNobody = message.data.length === 0 && message.headers?.code === 503
+      asked.take(message.subject.slice(inbox.length))?.resume(isNobody ? nobody : Exit.succeed(message.string()))
+    })
     yield* Effect.catchAll(serve, (why) => changed(false, why)).pipe(
       Effect.zipRight(Effect.sleep(retryMs)),
       Effect.forever,
@@ -182,11 +213,21 @@ const make = (options: Options) =>
       answer: (subject, answer) =>
         interested(subject, (message) => run(Effect.map(answer(message.string()), (text) => message.respond(text)))),
       ask: (subject, question) =>
-        Effect.suspend(() =>
-          connection === undefined || isConnected !== true
-            ? new NotAnswered({ reason: "unavailable" })
-            : answered(connection.request(subject, question, { timeout: answerMs }))
-        ),
+        Effect.async<string, NotAnswered>((resume) => {
+          const number = String(++lastAsked)
+          if (connection === undefined || isConnected !== true) {
+            resume(unavailable)
+            return
+          }
+          asked.add(number, { subject, resume })
+          try {
+            connection.publish(subject, question, { reply: inbox + number })
+          } catch {
+            asked.take(number)
+            resume(unavailable)
+          }
+          return Effect.sync(() => asked.take(number))
+        }),
       tell: (subject, announcement) =>
         Effect.sync(() => {
           if (isConnected === true) {
@@ -202,15 +243,6 @@ const make = (options: Options) =>
   })
 
 const away = "NATS is away, so only local nodes and peers are served until it is back"
-
-const answered = (request: Promise<Nats.Msg>) =>
-  Effect.tryPromise({
-    try: () => request,
-    catch: (error) => new NotAnswered({ reason: isNobody(error) ? "nobody" : "unavailable" })
-  }).pipe(Effect.map((message) => message.string()))
-
-const isNobody = (error: unknown) =>
-  error instanceof Error && "isNoResponders" in error && (error.isNoResponders as () => boolean)()
 
 /** Waits for a promise, whatever comes of it, and no longer than this. */
 const within = (ms: number, promise: () => Promise<unknown>) =>

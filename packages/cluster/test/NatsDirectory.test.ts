@@ -6,7 +6,7 @@ import { RelayTest } from "@tx3/relay"
 import { temporaryFolder } from "@tx3/testing/builtPrograms"
 import { blocks, read } from "@tx3/testing/packaging"
 import { withPrograms } from "@tx3/testing/withPrograms"
-import { Context, Effect, Exit, Layer, Logger, LogLevel, Option, Redacted, Scope } from "effect"
+import { Context, Duration, Effect, Exit, Layer, Logger, LogLevel, Option, Redacted, Scope } from "effect"
 import { execFileSync } from "node:child_process"
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
@@ -49,6 +49,14 @@ withPrograms(["nats-server"], () => {
         assert.strictEqual(yield* other.ask("a.b", "who"), "who!")
         assert.strictEqual(yield* one.ask("a.b", "who"), "who!")
         assert.strictEqual(yield* reasonOf(other, "a.c"), "nobody")
+        yield* one.answer("empty", () => Effect.succeed(""))
+        yield* one.flush
+        assert.strictEqual(yield* other.ask("empty", "who"), "")
+        const questions = Array.from({ length: 100 }, (_, number) => String(number))
+        assert.deepStrictEqual(
+          yield* Effect.forEach(questions, (question) => other.ask("a.b", question), { concurrency: "unbounded" }),
+          questions.map((question) => `${question}!`)
+        )
         yield* Scope.close(scope, Exit.void)
         yield* one.flush
         assert.strictEqual(yield* reasonOf(other, "a.b"), "nobody")
@@ -173,7 +181,10 @@ withPrograms(["nats-server"], () => {
         // Another's subject is not for a member, whether or not it has an answer.
         yield* one.answer("other.N", Effect.succeed)
         yield* one.flush
-        assert.strictEqual(yield* reasonOf(other, "other.N"), "unavailable")
+        const [taken, reason] = yield* Effect.timed(reasonOf(other, "other.N"))
+        assert.strictEqual(reason, "unavailable")
+        // The engine says so at once.
+        assert.isBelow(Duration.toMillis(taken), 1_000)
       }))
 
     it.scopedLive("goes on with a server that is left of a NATS cluster, and with those that come back", () =>

@@ -13,6 +13,8 @@ export interface Expiring<Key, Value> {
   readonly get: (key: Key) => Value | undefined
   /** Removes an entry, and returns what was in it. */
   readonly take: (key: Key) => Value | undefined
+  /** Removes the entries whose value is like that, and returns what was in them. */
+  readonly takeAll: (which: (value: Value) => boolean) => ReadonlyArray<Value>
   readonly size: () => number
 }
 
@@ -71,6 +73,8 @@ export const make = <Key, Value>(options: {
       has: (key) => entries.has(key),
       get: (key) => entries.get(key)?.value,
       take,
+      takeAll: (which) =>
+        Array.from(entries).flatMap(([key, { value }]) => which(value) && entries.delete(key) ? [value] : []),
       size: () => entries.size
     }
   })
