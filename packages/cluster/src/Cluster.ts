@@ -13,6 +13,7 @@ import { Elsewhere } from "@tx3/relay/Elsewhere"
 import { Rejected } from "@tx3/relay/RelayError"
 import * as Transport from "@tx3/transport/Transport"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
@@ -194,12 +195,16 @@ const join = (here: Here, tokenPrefix: Uint8Array, directory: Directory["Type"],
 
     return {
       announce: (session) => Effect.tap(registrations.announce(session), () => lookUps.registered(session.node)),
-      forward: (connection, preamble) =>
-        Effect.gen(function*() {
-          const { link, node, ticket } = yield* lookUps.find(preamble, connection)
-          yield* here.dialed(connection.source)
-          yield* forwards.begin(connection, yield* dial(link, ticket), node)
-        }),
+      forward: (connection, preamble) => {
+        const found = lookUps.find(preamble, connection)
+        return Exit.isExit(found)
+          ? found as Exit.Exit<never, Rejected>
+          : Effect.flatMap(found, ({ link, node, ticket }) =>
+            here.dialed(connection.source).pipe(
+              Effect.zipRight(dial(link, ticket)),
+              Effect.flatMap((link) => forwards.begin(connection, link, node))
+            ))
+      },
       forwards: forwards.all,
       view: () => ({
         name,

@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Directory } from "@tx3/cluster"
 import { CertDigest, Source } from "@tx3/protocol"
-import { Effect, Fiber, TestClock } from "effect"
+import { Effect, Exit, Fiber, TestClock } from "effect"
 import { randomBytes } from "node:crypto"
 import * as LookUps from "../src/internal/lookUps.js"
 
@@ -36,7 +36,10 @@ const lookUps = (ask: () => Effect.Effect<string, Directory.NotAnswered>) =>
         Effect.flip(made.find(preamble, { address, source: Source.fromAddress(address) })),
         ({ reason }) => reason
       )
-    return { ...made, asked, find }
+    /** Whether there is nothing to ask. */
+    const isDecided = (preamble: Uint8Array, address = "192.0.2.1") =>
+      Exit.isExit(made.find(preamble, { address, source: Source.fromAddress(address) }))
+    return { ...made, asked, find, isDecided }
   })
 
 const nobody = () => Effect.fail(new Directory.NotAnswered({ reason: "nobody" }))
@@ -62,17 +65,25 @@ describe("look-ups", () => {
       yield* Effect.yieldNow()
       assert.strictEqual(counts().lookingUp, 769)
       assert.strictEqual(counts().lookUps.limited, 2)
+      yield* begin("192.0.2.5", 254)
+      yield* Effect.yieldNow()
+      const inOneTurn = yield* Effect.forEach([1, 2], () => Effect.fork(find(randomBytes(32), "192.0.2.5")))
+      yield* Effect.yieldNow()
+      assert.isNull(inOneTurn[0]!.unsafePoll())
+      assert.strictEqual(yield* Fiber.join(inOneTurn[1]!), "maxLookUps")
     }))
 
   it.scoped("ask for a digest that nobody has once a second, and at once when it registers", () =>
     Effect.gen(function*() {
-      const { asked, find, registered } = yield* lookUps(nobody)
+      const { asked, find, isDecided, registered } = yield* lookUps(nobody)
       const preamble = randomBytes(32)
       const node = CertDigest.fromBytes(preamble)
       const both = [`node ${node}`, `member ${LookUps.nameOf(preamble)}`]
+      assert.isFalse(isDecided(preamble))
       for (let i = 0; i < 5; i++) {
         assert.strictEqual(yield* find(preamble), "unknownPreamble")
       }
+      assert.isTrue(isDecided(preamble))
       assert.deepStrictEqual(asked, both)
       registered(node)
       yield* find(preamble)

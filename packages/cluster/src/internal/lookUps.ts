@@ -14,7 +14,7 @@ import * as Exit from "effect/Exit"
 import * as FiberId from "effect/FiberId"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
-import type { Directory, NotAnswered } from "../Directory.js"
+import type { Directory } from "../Directory.js"
 import * as Expiring from "./expiring.js"
 import * as Messages from "./messages.js"
 
@@ -49,6 +49,7 @@ export interface Found {
 }
 
 export interface LookUps {
+  /** Returns an `Exit` where it needs no question to know: the connection needs no fiber then. */
   readonly find: (preamble: Uint8Array, from: {
     readonly address: string
     readonly source: Source
@@ -61,6 +62,11 @@ export interface LookUps {
   readonly counts: () => Pick<View, "lookingUp" | "lookUpSeconds" | "lookUps">
 }
 
+// Most look-ups end with one of these, so they are made once: an error costs its stack.
+const unknownPreamble = Exit.fail(new Rejected({ reason: "unknownPreamble" }))
+const maxLookUps = Exit.fail(new Rejected({ reason: "maxLookUps" }))
+const clusterUnavailable = Exit.fail(new Rejected({ reason: "clusterUnavailable" }))
+
 const outcomeOf = (exit: Exit.Exit<Found, Rejected>): LookUpOutcome => {
   if (Exit.isSuccess(exit)) {
     return "found"
@@ -70,8 +76,6 @@ const outcomeOf = (exit: Exit.Exit<Found, Rejected>): LookUpOutcome => {
       return "refused"
     case "clusterUnavailable":
       return "unavailable"
-    case "maxLookUps":
-      return "limited"
   }
   return "unknown"
 }
@@ -97,20 +101,29 @@ export const make = (options: {
     let all = 0
     let seconds = 0
 
-    /** Holds a place while the effect runs. */
-    const within = <A>(source: Source, effect: Effect.Effect<A, Rejected>) =>
+    const isFull = (source: Source) => all >= lookUpsMax || (ofSource.get(source) ?? 0) >= lookUpsPerSourceMax
+
+    const limited = () => {
+      totals.limited++
+      return maxLookUps
+    }
+
+    /** Holds a place while the effect runs, and counts how it ended. */
+    const within = (source: Source, effect: Effect.Effect<Found, Rejected>) =>
       Effect.acquireUseRelease(
         Effect.suspend(() => {
-          const before = ofSource.get(source) ?? 0
-          if (all >= lookUpsMax || before >= lookUpsPerSourceMax) {
-            return new Rejected({ reason: "maxLookUps" })
+          if (isFull(source)) {
+            return limited()
           }
           all++
-          return Effect.sync(() => ofSource.set(source, before + 1))
+          ofSource.set(source, (ofSource.get(source) ?? 0) + 1)
+          return Effect.succeed(currentTimeMillis())
         }),
         () => effect,
-        () =>
+        (startedMs, exit) =>
           Effect.sync(() => {
+            totals[outcomeOf(exit)]++
+            seconds += (currentTimeMillis() - startedMs) / 1000
             all--
             const left = ofSource.get(source)! - 1
             if (left === 0) {
@@ -127,77 +140,71 @@ export const make = (options: {
       }
     }
 
-    /** Waits until a node has moved, at most for the time that a move takes; at once if it does not move. */
-    const moved = (node: CertDigest.CertDigest) =>
-      Effect.suspend(() => {
-        const move = moving.get(node)
-        return move === undefined ? Effect.void : Deferred.await(move)
+    /** Asks a subject; undefined if nobody answers it. */
+    const ask = (subject: string, question: string): Effect.Effect<Messages.Answer | undefined, Rejected> =>
+      Effect.matchEffect(directory.ask(subject, question), {
+        onFailure: ({ reason }) => reason === "nobody" ? Effect.succeed(undefined) : clusterUnavailable,
+        onSuccess: (text) => Effect.succeed(Messages.answer.decode(text))
       })
 
-    /** Asks a subject; undefined if nobody answers it. */
-    const ask = (subject: string, question: string) =>
-      Effect.map(directory.ask(subject, question), Messages.answer.decode).pipe(
-        Effect.catchIf(({ reason }) => reason === "nobody", () => Effect.succeed(undefined))
-      )
+    /** Waits until the node has moved, at most for the time that a move takes; at once if it does not move. */
+    const askForNode = (node: CertDigest.CertDigest, question: string) =>
+      Effect.suspend(() => {
+        const move = moving.get(node)
+        const asked = ask(options.nodeSubject(node), question)
+        return move === undefined ? asked : Effect.zipRight(Deferred.await(move), asked)
+      })
 
-    const askForNode = (node: CertDigest.CertDigest, question: string): Effect.Effect<
-      Messages.Answer | undefined,
-      NotAnswered
-    > =>
-      moved(node).pipe(
-        Effect.zipRight(ask(options.nodeSubject(node), question)),
-        Effect.tap((answer) => {
-          if (answer?._tag === "Moves") {
-            beginMove(node)
+    const found = (answer: Messages.Answer | undefined, node: CertDigest.CertDigest | undefined) => {
+      switch (answer?._tag) {
+        case "Ticket":
+          return Effect.succeed<Found>({
+            link: answer.link,
+            node,
+            ticket: Buffer.from(answer.ticket, "base64url")
+          })
+        case "Refused":
+          return new Rejected({ reason: "refusedElsewhere", detail: answer.reason })
+      }
+      return unknownPreamble
+    }
+
+    const search = (node: CertDigest.CertDigest, maker: string, address: string): Effect.Effect<Found, Rejected> => {
+      const question = Messages.question.encode({ _tag: "Find", preamble: node as never, address })
+      // Its maker may be a member that has not been heard of yet.
+      const token = Effect.flatMap(ask(options.memberSubject(maker), question), (answer) => {
+        if (answer === undefined) {
+          unknown.add(node)
+        }
+        return found(answer, undefined)
+      })
+      const decide = (answer: Messages.Answer | undefined) => answer === undefined ? token : found(answer, node)
+      return options.isMember(maker)
+        ? token
+        : Effect.flatMap(askForNode(node, question), (answer) => {
+          if (answer?._tag !== "Moves") {
+            return decide(answer)
           }
+          beginMove(node)
+          return Effect.flatMap(askForNode(node, question), (answer) => {
+            if (answer?._tag === "Moves") {
+              beginMove(node)
+            }
+            return decide(answer)
+          })
         })
-      )
+    }
 
-    const find = (preamble: Uint8Array, address: string) =>
-      Effect.gen(function*() {
+    return {
+      find: (preamble, { address, source }) => {
         const node = CertDigest.fromBytes(preamble)
         const maker = nameOf(preamble)
         if (maker === options.name || unknown.has(node)) {
-          return yield* new Rejected({ reason: "unknownPreamble" })
+          totals.unknown++
+          return unknownPreamble
         }
-        const question = Messages.question.encode({ _tag: "Find", preamble: node as never, address })
-        let isToken = options.isMember(maker)
-        let answer = isToken ? undefined : yield* askForNode(node, question)
-        if (answer?._tag === "Moves") {
-          answer = yield* askForNode(node, question)
-        }
-        if (answer === undefined) {
-          // Its maker may be a member that has not been heard of yet.
-          answer = yield* ask(options.memberSubject(maker), question)
-          isToken = true
-        }
-        switch (answer?._tag) {
-          case "Ticket":
-            return {
-              link: answer.link,
-              node: isToken ? undefined : node,
-              ticket: Buffer.from(answer.ticket, "base64url")
-            }
-          case "Refused":
-            return yield* new Rejected({ reason: "refusedElsewhere", detail: answer.reason })
-          case undefined:
-            unknown.add(node)
-        }
-        return yield* new Rejected({ reason: "unknownPreamble" })
-      }).pipe(
-        Effect.catchTag("NotAnswered", () => new Rejected({ reason: "clusterUnavailable" }))
-      )
-
-    return {
-      find: (preamble, { address, source }) =>
-        Effect.suspend(() => {
-          const startedMs = currentTimeMillis()
-          return Effect.onExit(within(source, find(preamble, address)), (exit) =>
-            Effect.sync(() => {
-              totals[outcomeOf(exit)]++
-              seconds += (currentTimeMillis() - startedMs) / 1000
-            }))
-        }),
+        return isFull(source) ? limited() : within(source, Effect.suspend(() => search(node, maker, address)))
+      },
       registered: (node) => {
         unknown.take(node)
         const move = moving.take(node)
