@@ -101,7 +101,7 @@ const perHop = 1.5
 /** A link is one more splice in one more relay. */
 const perLink = 2.1
 
-/** What a look-up that finds nothing may cost a member beside a rejected connection, in milliseconds: two questions to NATS. */
+/** What a look-up that finds nothing may cost a member beside a rejected connection, in milliseconds: a question to NATS. */
 const lookUpMs = 0.06
 
 /** Beside the first backoff of a node, in seconds. */

@@ -67,7 +67,7 @@ serve(async (request: messages.EngineRequest) => {
       const startedAt = performance.now()
       for (let index = 0; index < request.count; index++) {
         // As long as those of nodes.
-        await run(answer(`tx3.bench.node.${index.toString().padStart(43, "x")}`, Effect.succeed))
+        await run(answer(`tx3.bench.find.${index.toString().padStart(11, "x")}.${"x".repeat(32)}`, Effect.succeed))
       }
       await run(flush)
       return { ms: performance.now() - startedAt } satisfies messages.Took

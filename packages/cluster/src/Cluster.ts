@@ -7,7 +7,7 @@
  *
  * @since 0.1.0
  */
-import type { CertDigest } from "@tx3/protocol/CertDigest"
+import * as CertDigest from "@tx3/protocol/CertDigest"
 import type { Here, Membership } from "@tx3/relay/Elsewhere"
 import { Elsewhere } from "@tx3/relay/Elsewhere"
 import { Rejected } from "@tx3/relay/RelayError"
@@ -97,7 +97,10 @@ const join = (here: Here, tokenPrefix: Uint8Array, directory: Directory["Type"],
     const name = LookUps.nameOf(tokenPrefix)
     const cluster = `tx3.${options.name ?? here.relay}`
     const memberSubject = (name: string) => `${cluster}.member.${name}`
-    const nodeSubject = (node: CertDigest) => `${cluster}.node.${node}`
+    // The two parts of a preamble: a node answers for both, a member for all tokens that begin with its name.
+    const findSubject = (name: string, rest: string) => `${cluster}.find.${name}.${rest}`
+    const subjectOf = (preamble: Uint8Array) =>
+      findSubject(LookUps.nameOf(preamble), Buffer.from(preamble.subarray(LookUps.nameBytes)).toString("base64url"))
     let state: "listening" | "draining" = "listening"
     let perform: ((order: string, from: string) => Effect.Effect<string>) | undefined
 
@@ -120,24 +123,27 @@ const join = (here: Here, tokenPrefix: Uint8Array, directory: Directory["Type"],
       }
     })
 
-    const reserve = (preamble: string, address: string): Effect.Effect<Messages.Answer> =>
+    const reserve = (preamble: string, address: string, isPeer: boolean): Effect.Effect<Messages.Answer> =>
       here.reserve(Buffer.from(preamble, "base64url"), address).pipe(
         Effect.map((reservation): Messages.Answer =>
           reservation === undefined
             ? { _tag: "Unknown" }
-            : { _tag: "Ticket", link, ticket: tickets.issue(reservation) }
+            : { _tag: "Ticket", link, ticket: tickets.issue(reservation), isPeer }
         ),
         Effect.catchAll(({ reason }) => Effect.succeed<Messages.Answer>({ _tag: "Refused", reason }))
       )
 
-    const answer = (text: string, stamp: () => number, moves: () => boolean) =>
+    /** Answers for a node of this member, or for the member. */
+    const answer = (text: string, node?: CertDigest.CertDigest) =>
       Effect.suspend((): Effect.Effect<Messages.Answer> => {
         const question = Messages.question.decode(text)
         switch (question?._tag) {
           case "Stamp":
-            return Effect.succeed({ _tag: "Stamped", stamp: stamp() })
+            return Effect.succeed({ _tag: "Stamped", stamp: node === undefined ? 0 : registrations.stampOf(node) })
           case "Find":
-            return moves() ? Effect.succeed({ _tag: "Moves" }) : reserve(question.preamble, question.address)
+            return node !== undefined && state === "draining"
+              ? Effect.succeed({ _tag: "Moves" })
+              : reserve(question.preamble, question.address, node !== undefined)
           case "Order":
             if (perform !== undefined) {
               return Effect.map(perform(question.order, question.from), (answer) => ({ _tag: "Ordered", answer }))
@@ -151,17 +157,11 @@ const join = (here: Here, tokenPrefix: Uint8Array, directory: Directory["Type"],
       here,
       name,
       say: members.say,
-      subjectOf: nodeSubject,
-      answerFor: (node) => (text) => answer(text, () => registrations.stampOf(node), () => state === "draining")
+      subjectOf: (node) => subjectOf(CertDigest.toBytes(node)),
+      answerFor: (node) => (text) => answer(text, node)
     })
 
-    const lookUps = yield* LookUps.make({
-      directory,
-      name,
-      isMember: (name) => members.others().some((member) => member.name === name),
-      memberSubject,
-      nodeSubject
-    })
+    const lookUps = yield* LookUps.make({ directory, name, subjectOf })
 
     const forwards = yield* Forwards.make(here)
 
@@ -186,7 +186,8 @@ const join = (here: Here, tokenPrefix: Uint8Array, directory: Directory["Type"],
           ), { concurrency: orderedAtATime })
       })
 
-    yield* directory.answer(memberSubject(name), (text) => answer(text, () => 0, () => false))
+    yield* directory.answer(memberSubject(name), (text) => answer(text))
+    yield* directory.answer(findSubject(name, "*"), (text) => answer(text))
     yield* members.appear
     yield* directory.flush
     yield* Effect.logInfo("member of a cluster").pipe(

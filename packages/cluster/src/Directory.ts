@@ -14,13 +14,16 @@ import type * as Scope from "effect/Scope"
 
 /**
  * Carries questions to the members that answer a subject, and announcements to all members. Subjects are letters, digits,
- * `-` and `_`, with dots between them.
+ * `-` and `_`, with dots between their parts.
  *
  * @since 0.1.0
  * @category services
  */
 export class Directory extends Context.Tag("@tx3/cluster/Directory")<Directory, {
-  /** Answers the questions to a subject until the scope closes. Of several that answer one subject, the first reply counts. */
+  /**
+   * Answers the questions to a subject until the scope closes. A last part of `*` stands for any. Of several that answer one
+   * question, the first reply counts.
+   */
   readonly answer: (subject: string, answer: Answer) => Effect.Effect<void, never, Scope.Scope>
 
   /** Asks whoever answers a subject. Fails at once if nobody does, and within a bounded time in any case. */
@@ -72,7 +75,7 @@ export const layerMemory: Layer.Layer<Directory> = Layer.sync(Directory, () => {
     answer: (subject, answer) => member(answers, subject, answer),
     ask: (subject, question) =>
       Effect.suspend(() => {
-        const [answer] = answers.get(subject) ?? []
+        const [answer] = answers.get(subject) ?? answers.get(subject.replace(/[^.]*$/, "*")) ?? []
         return answer === undefined ? new NotAnswered({ reason: "nobody" }) : answer(question)
       }),
     tell: (subject, announcement) =>

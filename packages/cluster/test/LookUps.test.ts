@@ -5,6 +5,7 @@ import { CertDigest, Source } from "@tx3/protocol"
 import { Effect, Exit, Fiber, TestClock } from "effect"
 import { randomBytes } from "node:crypto"
 import * as LookUps from "../src/internal/lookUps.js"
+import * as Messages from "../src/internal/messages.js"
 
 /** The name of this member. */
 const own = randomBytes(LookUps.nameBytes)
@@ -27,19 +28,14 @@ const lookUps = (ask: () => Effect.Effect<string, Directory.NotAnswered>) =>
         tell: () => Effect.void
       },
       name: LookUps.nameOf(own),
-      isMember: () => false,
-      memberSubject: (name) => `member ${name}`,
-      nodeSubject: (node) => `node ${node}`
+      subjectOf: (preamble) => `owner of ${CertDigest.fromBytes(preamble)}`
     })
-    const find = (preamble: Uint8Array, address = "192.0.2.1") =>
-      Effect.map(
-        Effect.flip(made.find(preamble, { address, source: Source.fromAddress(address) })),
-        ({ reason }) => reason
-      )
+    const look = (preamble: Uint8Array, address = "192.0.2.1") =>
+      made.find(preamble, { address, source: Source.fromAddress(address) })
+    const find = (...args: Parameters<typeof look>) => Effect.map(Effect.flip(look(...args)), ({ reason }) => reason)
     /** Whether there is nothing to ask. */
-    const isDecided = (preamble: Uint8Array, address = "192.0.2.1") =>
-      Exit.isExit(made.find(preamble, { address, source: Source.fromAddress(address) }))
-    return { ...made, asked, find, isDecided }
+    const isDecided = (preamble: Uint8Array) => Exit.isExit(look(preamble))
+    return { ...made, asked, find, isDecided, look }
   })
 
 const nobody = () => Effect.fail(new Directory.NotAnswered({ reason: "nobody" }))
@@ -78,19 +74,19 @@ describe("look-ups", () => {
       const { asked, find, isDecided, registered } = yield* lookUps(nobody)
       const preamble = randomBytes(32)
       const node = CertDigest.fromBytes(preamble)
-      const both = [`node ${node}`, `member ${LookUps.nameOf(preamble)}`]
+      const owner = `owner of ${node}`
       assert.isFalse(isDecided(preamble))
       for (let i = 0; i < 5; i++) {
         assert.strictEqual(yield* find(preamble), "unknownPreamble")
       }
       assert.isTrue(isDecided(preamble))
-      assert.deepStrictEqual(asked, both)
+      assert.deepStrictEqual(asked, [owner])
       registered(node)
       yield* find(preamble)
-      assert.deepStrictEqual(asked, [...both, ...both])
+      assert.deepStrictEqual(asked, [owner, owner])
       yield* TestClock.adjust("1 second")
       yield* find(preamble)
-      assert.strictEqual(asked.length, 6)
+      assert.strictEqual(asked.length, 3)
     }))
 
   it.scoped("wait for a node that moves, for five seconds at most", () =>
@@ -105,11 +101,26 @@ describe("look-ups", () => {
       assert.deepStrictEqual(asked, [])
       registered(comes!)
       yield* Fiber.join(fibers[0]!)
-      assert.strictEqual(asked[0], `node ${comes}`)
+      assert.strictEqual(asked[0], `owner of ${comes}`)
       yield* TestClock.adjust("3 seconds")
-      assert.strictEqual(asked.length, 2)
+      assert.strictEqual(asked.length, 1)
       yield* TestClock.adjust("1 second")
       assert.strictEqual(yield* Fiber.join(fibers[1]!), "unknownPreamble")
+    }))
+
+  it.scoped("learn from the answer whether a preamble is a node's or a token", () =>
+    Effect.gen(function*() {
+      const preamble = randomBytes(32)
+      for (const isPeer of [true, false]) {
+        const link = { host: "192.0.2.9", port: 1 }
+        const text = Messages.answer.encode({ _tag: "Ticket", link, ticket: "AAAA", isPeer })
+        const made = yield* lookUps(() => Effect.succeed(text))
+        assert.deepStrictEqual(yield* made.look(preamble), {
+          link,
+          node: isPeer ? CertDigest.fromBytes(preamble) : undefined,
+          ticket: Buffer.alloc(3)
+        })
+      }
     }))
 
   it.scoped("of tokens of this member fail at once, and those without an engine are unavailable", () =>

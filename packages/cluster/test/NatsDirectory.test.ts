@@ -57,8 +57,13 @@ withPrograms(["nats-server"], () => {
           yield* Effect.forEach(questions, (question) => other.ask("a.b", question), { concurrency: "unbounded" }),
           questions.map((question) => `${question}!`)
         )
+        yield* Scope.extend(one.answer("m.*", (question) => Effect.succeed(`${question}?`)), scope)
+        yield* one.flush
+        assert.strictEqual(yield* other.ask("m.any", "who"), "who?")
+        assert.strictEqual(yield* reasonOf(other, "m.any.other"), "nobody")
         yield* Scope.close(scope, Exit.void)
         yield* one.flush
+        assert.strictEqual(yield* reasonOf(other, "m.any"), "nobody")
         assert.strictEqual(yield* reasonOf(other, "a.b"), "nobody")
         const heard: Array<string> = []
         yield* other.listen("all", (announcement) => heard.push(announcement))

@@ -83,9 +83,8 @@ const outcomeOf = (exit: Exit.Exit<Found, Rejected>): LookUpOutcome => {
 export const make = (options: {
   readonly directory: Directory["Type"]
   readonly name: string
-  readonly isMember: (name: string) => boolean
-  readonly memberSubject: (name: string) => string
-  readonly nodeSubject: (node: CertDigest.CertDigest) => string
+  /** Where the owner of a preamble answers. */
+  readonly subjectOf: (preamble: Uint8Array) => string
 }): Effect.Effect<LookUps, never, Scope.Scope> =>
   Effect.gen(function*() {
     const { directory } = options
@@ -140,70 +139,68 @@ export const make = (options: {
       }
     }
 
-    /** Asks a subject; undefined if nobody answers it. */
-    const ask = (subject: string, question: string): Effect.Effect<Messages.Answer | undefined, Rejected> =>
-      Effect.matchEffect(directory.ask(subject, question), {
+    /**
+     * Asks for a node or a token; undefined if nobody has it. It waits until the node has moved, at most for the time that a move
+     * takes.
+     */
+    const ask = (node: CertDigest.CertDigest, subject: string, question: string) => {
+      const asked = Effect.matchEffect(directory.ask(subject, question), {
         onFailure: ({ reason }) => reason === "nobody" ? Effect.succeed(undefined) : clusterUnavailable,
-        onSuccess: (text) => Effect.succeed(Messages.answer.decode(text))
+        onSuccess: (text) => {
+          const answer = Messages.answer.decode(text)
+          if (answer?._tag === "Moves") {
+            beginMove(node)
+          }
+          return Effect.succeed(answer)
+        }
       })
-
-    /** Waits until the node has moved, at most for the time that a move takes; at once if it does not move. */
-    const askForNode = (node: CertDigest.CertDigest, question: string) =>
-      Effect.suspend(() => {
+      return Effect.suspend(() => {
         const move = moving.get(node)
-        const asked = ask(options.nodeSubject(node), question)
         return move === undefined ? asked : Effect.zipRight(Deferred.await(move), asked)
       })
+    }
 
-    const found = (answer: Messages.Answer | undefined, node: CertDigest.CertDigest | undefined) => {
+    const found = (answer: Messages.Answer | undefined, node: CertDigest.CertDigest) => {
       switch (answer?._tag) {
         case "Ticket":
           return Effect.succeed<Found>({
             link: answer.link,
-            node,
+            node: answer.isPeer ? node : undefined,
             ticket: Buffer.from(answer.ticket, "base64url")
           })
         case "Refused":
           return new Rejected({ reason: "refusedElsewhere", detail: answer.reason })
+        case undefined:
+          unknown.add(node)
       }
       return unknownPreamble
     }
 
-    const search = (node: CertDigest.CertDigest, maker: string, address: string): Effect.Effect<Found, Rejected> => {
-      const question = Messages.question.encode({ _tag: "Find", preamble: node as never, address })
-      // Its maker may be a member that has not been heard of yet.
-      const token = Effect.flatMap(ask(options.memberSubject(maker), question), (answer) => {
-        if (answer === undefined) {
-          unknown.add(node)
-        }
-        return found(answer, undefined)
-      })
-      const decide = (answer: Messages.Answer | undefined) => answer === undefined ? token : found(answer, node)
-      return options.isMember(maker)
-        ? token
-        : Effect.flatMap(askForNode(node, question), (answer) => {
-          if (answer?._tag !== "Moves") {
-            return decide(answer)
-          }
-          beginMove(node)
-          return Effect.flatMap(askForNode(node, question), (answer) => {
-            if (answer?._tag === "Moves") {
-              beginMove(node)
-            }
-            return decide(answer)
-          })
-        })
+    const search = (
+      node: CertDigest.CertDigest,
+      preamble: Uint8Array,
+      address: string
+    ): Effect.Effect<Found, Rejected> => {
+      const asked = ask(
+        node,
+        options.subjectOf(preamble),
+        Messages.question.encode({ _tag: "Find", preamble: node as never, address })
+      )
+      return Effect.flatMap(
+        asked,
+        (answer) =>
+          answer?._tag === "Moves" ? Effect.flatMap(asked, (answer) => found(answer, node)) : found(answer, node)
+      )
     }
 
     return {
       find: (preamble, { address, source }) => {
         const node = CertDigest.fromBytes(preamble)
-        const maker = nameOf(preamble)
-        if (maker === options.name || unknown.has(node)) {
+        if (nameOf(preamble) === options.name || unknown.has(node)) {
           totals.unknown++
           return unknownPreamble
         }
-        return isFull(source) ? limited() : within(source, Effect.suspend(() => search(node, maker, address)))
+        return isFull(source) ? limited() : within(source, Effect.suspend(() => search(node, preamble, address)))
       },
       registered: (node) => {
         unknown.take(node)

@@ -48,8 +48,8 @@ export const Question = Schema.Union(
 
 export const Answer = Schema.Union(
   Schema.TaggedStruct("Stamped", { stamp: Schema.Number }),
-  /** Its places are taken: connect there, and send the ticket first. */
-  Schema.TaggedStruct("Ticket", { link: Place, ticket: Schema.String }),
+  /** Its places are taken: connect there, and send the ticket first. Not of a peer: a node dials back with it. */
+  Schema.TaggedStruct("Ticket", { link: Place, ticket: Schema.String, isPeer: Schema.Boolean }),
   Schema.TaggedStruct("Refused", { reason: Schema.Literal(...rejectionReasons) }),
   /** The node is about to register elsewhere. */
   Schema.TaggedStruct("Moves", {}),
