@@ -98,7 +98,7 @@ const run = (options: Options, open: (stdout: number, stderr: number) => ChildPr
 const endMs = 500
 
 /** How long a program may take to start or to answer: a bound for what hangs, not for what is slow on a busy machine. */
-export const patienceMs = 60_000
+export const patienceMs = 180_000
 
 const hasEnded = ({ child }: Process) => child.exitCode !== null || child.signalCode !== null
 

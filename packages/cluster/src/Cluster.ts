@@ -198,8 +198,8 @@ const join = (here: Here, tokenPrefix: Uint8Array, directory: Directory["Type"],
       announce: (session) => Effect.tap(registrations.announce(session), () => lookUps.registered(session.node)),
       forward: (connection, preamble) => {
         const found = lookUps.find(preamble, connection)
-        return Exit.isExit(found)
-          ? found as Exit.Exit<never, Rejected>
+        return Exit.isExit(found) && Exit.isFailure(found)
+          ? found
           : Effect.flatMap(found, ({ link, node, ticket }) =>
             here.dialed(connection.source).pipe(
               Effect.zipRight(dial(link, ticket)),

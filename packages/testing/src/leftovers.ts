@@ -79,8 +79,8 @@ export default function setup() {
   return async () => {
     process.off("exit", onExit)
     process.off("SIGHUP", onHangUp)
-    // Processes that are ending get a moment to end.
-    for (let tries = 0; tries < 50 && processes(run).length > 0; tries++) {
+    // Processes that are ending get half a minute to end, which a busy machine needs.
+    for (let tries = 0; tries < 300 && processes(run).length > 0; tries++) {
       await new Promise((resolve) => setTimeout(resolve, 100))
     }
     const left = clear()

@@ -18,7 +18,8 @@ export const run = ({ address, count, identity, interval, verbose }: {
   Effect.gen(function*() {
     const { connect } = yield* connectingNode(identity)
     const { destination } = yield* destinationOf([address])
-    const [took, connection] = yield* Effect.timed(connect(destination))
+    const [time, connection] = yield* Effect.timed(connect(destination))
+    const connectedMs = Duration.toMillis(time)
     const times: Array<number> = []
     const roundTrip = Effect.gen(function*() {
       const time = yield* Ping.once(connection)
@@ -40,6 +41,6 @@ export const run = ({ address, count, identity, interval, verbose }: {
       Effect.ensuring(summary),
       // an address of tx3 expose is reached, whatever its service answers
       Effect.tapErrorTag("PingError", () =>
-        tell(`connected to ${connection.remoteDigest} in ${Duration.toMillis(took).toFixed(3)} ms`))
+        tell(`connected to ${connection.remoteDigest} in ${connectedMs.toFixed(3)} ms`))
     )
   }).pipe(Effect.scoped)
