@@ -16,7 +16,7 @@
  *
  * A folder is offered by `{"tx3-folder": 1, "name": NAME, "files": COUNT, "size": SIZE}`, SIZE being that of all its files. The
  * receiver answers, and the sender sends a list in parts of up to 64 entries, `{"entries": [...], "isLast": BOOLEAN}`: a file has
- * `path`, `size` and, if it is a program, `isProgram`; a link has `path` and `link`; a folder has `path`. For each part the
+ * `path` and `size`; a link has `path` and `link`; a folder has `path`. For each part the
  * receiver answers how many bytes it has of each file, and so on as above with lists in place of numbers; then come the bytes and
  * the hash of each file of the part.
  *
@@ -24,6 +24,9 @@
  * bytes of each file go as blocks: 4 bytes, big-endian, and as many bytes as their lower 31 bits say, at most 262144. With the
  * highest bit these are compressed, one block by itself, and become at most 262144 plain bytes. All sizes and hashes are those of
  * the plain bytes, and so are the places that a transfer goes on from.
+ *
+ * Offers of files and folders, and entries for them, may have a `mode`: the permissions, 0 to 511, of which the receiver's umask
+ * takes some. Without it they are those of a new file or folder.
  *
  * A frame is a length of 4 bytes, big-endian and at most 4096 (262144 for a part of a list and what belongs to it), and as many
  * bytes of JSON in UTF-8. An end that breaks these rules, that is expected to speak and is silent for a minute, or that sends less
@@ -69,8 +72,12 @@ export const Name = PrintableText.pipe(
 
 const isName = Schema.is(Name)
 
-/** What goes with an offer: whether the transfer can go on another time, how many follow it, and how it may be compressed. */
+/**
+ * What goes with an offer: the permissions, whether the transfer can go on another time, how many follow it, and how it may be
+ * compressed.
+ */
 const circumstances = {
+  mode: Schema.optional(Transfer.Mode),
   resume: Schema.optional(Schema.Boolean),
   more: Schema.optional(Schema.NonNegativeInt),
   compress: Schema.optional(Schema.Array(Schema.String))
@@ -137,6 +144,8 @@ export interface SourceFile {
   readonly path: string
   readonly name: string
   readonly size: number
+  /** Its permissions; absent on Windows. */
+  readonly mode?: number
   readonly handle: fs.FileHandle
 }
 
@@ -183,8 +192,8 @@ export const open = (file: string, name?: string): Effect.Effect<Source, FileErr
     }
     yield* checked
     const handle = yield* Transfer.opened(file, "r", failed)
-    const { size } = yield* Effect.tryPromise({ try: () => handle.stat(), catch: failed })
-    return { kind: "file" as const, path: file, name: called, size, handle }
+    const stats = yield* Effect.tryPromise({ try: () => handle.stat(), catch: failed })
+    return { kind: "file" as const, path: file, name: called, size: stats.size, ...Transfer.modeOf(stats), handle }
   })
 
 /**
@@ -231,8 +240,9 @@ export const send = (
   { compress = false, more = 0, onAccepted }: SendOptions = {}
 ): Effect.Effect<ReadonlyArray<Transferred>, ConnectionError | FileError | TransferError> =>
   Effect.gen(function*() {
-    const { name, path, size } = source
+    const { mode, name, path, size } = source
     const circumstances = {
+      ...mode === undefined ? {} : { mode },
       resume: true,
       ...more === 0 ? {} : { more },
       ...compress ? { compress: Compression.methods } : {}
@@ -454,13 +464,13 @@ const answerOf = (method: Compression.Method | undefined) => method === undefine
 
 const receiveFile = (
   connection: Tx3Connection,
-  { name, size }: typeof Offer.Type,
+  { mode = 0o666, name, size }: typeof Offer.Type,
   partial: Partial.Partial,
   { method, pace, progress, target }: Way
 ) =>
   Effect.gen(function*() {
     const unwritable = (cause: unknown) => new FileError({ action: "write", path: target, cause })
-    const handle = yield* Transfer.opened(partial.path, partial.isContinued ? "r+" : "wx+", unwritable)
+    const handle = yield* Transfer.opened(partial.path, partial.isContinued ? "r+" : "wx+", unwritable, mode | 0o600)
     const there = yield* Effect.tryPromise({ try: () => handle.stat(), catch: unwritable })
     const have = there.size <= size ? there.size : 0
     yield* Transfer.writeFrame(connection, {

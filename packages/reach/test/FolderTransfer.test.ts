@@ -6,6 +6,7 @@ import * as programs from "@tx3/testing/builtPrograms"
 import { makeFile, sha256 } from "@tx3/testing/files"
 import { Deferred, Effect, Option, Stream } from "effect"
 import {
+  chmodSync,
   lutimesSync,
   mkdirSync,
   readdirSync,
@@ -84,6 +85,40 @@ const makeTree = (folder: string) => {
 }
 
 describe("a folder", { timeout: 60_000 }, () => {
+  it.scopedLive.skipIf(process.platform === "win32")(
+    "keeps permissions, and what is private stays private",
+    () =>
+      Effect.gen(function*() {
+        const [from, into] = [yield* programs.temporaryFolder, yield* programs.temporaryFolder]
+        const tree = join(from, "tree")
+        const modes: ReadonlyArray<readonly [name: string, mode: number, received?: number]> = [
+          ["", 0o750],
+          ["private", 0o700],
+          ["private/key", 0o600],
+          ["closed", 0o500, 0o700],
+          ["program", 0o755],
+          ["read-only", 0o444, 0o644],
+          ["group", 0o660]
+        ]
+        for (const [name, mode] of modes) {
+          const at = join(tree, name)
+          if (["", "private", "closed"].includes(name)) {
+            mkdirSync(at)
+          } else {
+            writeFileSync(at, name)
+          }
+          chmodSync(at, mode)
+        }
+        const { received } = yield* transfer(tree, into)
+        assert.strictEqual(received._tag, "Right")
+        for (const [name, mode, expected = mode] of modes) {
+          assert.strictEqual(statSync(join(into, "tree", name)).mode & 0o777, expected & ~process.umask(), name)
+        }
+        yield* transfer(join(tree, "private", "key"), into)
+        assert.strictEqual(statSync(join(into, "key")).mode & 0o777, 0o600)
+      })
+  )
+
   it.scopedLive("arrives whole, with its names, programs and links; what leads out of it stays behind", () =>
     Effect.gen(function*() {
       const [from, into] = [yield* programs.temporaryFolder, yield* programs.temporaryFolder]

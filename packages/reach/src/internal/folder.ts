@@ -45,13 +45,16 @@ export const staysWithin = (link: string, target: string): boolean => {
   return led !== ".." && !led.startsWith("../")
 }
 
-/** An entry: a folder, a file, or a link. A file's only permission is whether it is a program. */
+/**
+ * An entry: a folder, a file, or a link. What is received has the permissions that it had, less those that the receiver's umask
+ * takes; only its owner may always use it, or an interrupted transfer could not go on.
+ */
 const Entry = Schema.Union(
-  Schema.Struct({ path: InnerPath, size: Schema.NonNegativeInt, isProgram: Schema.optional(Schema.Boolean) }),
+  Schema.Struct({ path: InnerPath, size: Schema.NonNegativeInt, mode: Schema.optional(Transfer.Mode) }),
   Schema.Struct({ path: InnerPath, link: Schema.String }).pipe(
     Schema.filter(({ link, path }) => Buffer.byteLength(link) <= maxPathBytes && staysWithin(path, link))
   ),
-  Schema.Struct({ path: InnerPath })
+  Schema.Struct({ path: InnerPath, mode: Schema.optional(Transfer.Mode) })
 )
 
 export type Entry = typeof Entry.Type
@@ -72,6 +75,7 @@ const Proof = Schema.Struct({ sha256: Schema.Array(Transfer.Sha256) })
 export interface Folder {
   readonly path: string
   readonly name: string
+  readonly mode?: number
   readonly entries: ReadonlyArray<Entry>
   readonly size: number
   readonly skipped: ReadonlyArray<string>
@@ -98,10 +102,10 @@ export const scan = (folder: string, name: string): Effect.Effect<Folder, FileEr
           const whole = path.join(folder, at)
           const stats = await fs.lstat(whole)
           if (stats.isDirectory()) {
-            entries.push({ path: at })
+            entries.push({ path: at, ...Transfer.modeOf(stats) })
             await visit(at)
           } else if (stats.isFile()) {
-            entries.push({ path: at, size: stats.size, ...(stats.mode & 0o100) === 0 ? {} : { isProgram: true } })
+            entries.push({ path: at, size: stats.size, ...Transfer.modeOf(stats) })
           } else if (stats.isSymbolicLink()) {
             const link = await fs.readlink(whole)
             if (staysWithin(at, link)) {
@@ -115,7 +119,7 @@ export const scan = (folder: string, name: string): Effect.Effect<Folder, FileEr
         }
       }
       await visit("")
-      return { path: folder, name, entries, size: totalOf(entries), skipped }
+      return { path: folder, name, ...Transfer.modeOf(await fs.stat(folder)), entries, size: totalOf(entries), skipped }
     },
     catch: (cause) =>
       Transfer.isOwn(cause) ? cause as TransferError : new FileError({ action: "read", path: folder, cause })
@@ -199,7 +203,7 @@ const hashed = (handle: fs.FileHandle, bytes: number, file: string) =>
 /** Writes what is in a folder into `partial`, which is this transfer's own. */
 export const receive = (
   connection: Tx3Connection,
-  offer: { readonly name: string; readonly files: number; readonly size: number },
+  offer: { readonly name: string; readonly mode?: number | undefined; readonly files: number; readonly size: number },
   partial: Partial,
   options: {
     readonly method: Method | undefined
@@ -216,7 +220,7 @@ export const receive = (
     const all: Array<Sent> = []
     let [files, bytes, entries] = [0, 0, 0]
     if (!partial.isContinued) {
-      yield* write(() => fs.mkdir(partial.path))
+      yield* write(() => fs.mkdir(partial.path, folderMode(offer)))
     }
     for (let isLast = false; !isLast;) {
       const list = yield* Transfer.readFrame(connection, "offer", List, {
@@ -234,7 +238,9 @@ export const receive = (
       const have: Array<number> = []
       for (const entry of list.entries) {
         yield* write(() =>
-          makeFolders(partial.path, isFile(entry) || "link" in entry ? path.posix.dirname(entry.path) : entry.path)
+          isFile(entry) || "link" in entry
+            ? makeFolders(partial.path, path.posix.dirname(entry.path))
+            : makeFolders(partial.path, entry.path, folderMode(entry))
         )
         if ("link" in entry) {
           links.push(entry)
@@ -285,14 +291,16 @@ export const receive = (
     return all
   })
 
-/** Makes the folders of a path one by one. None of them may be a link. */
-const makeFolders = async (root: string, inner: string) => {
+const folderMode = ({ mode = 0o777 }: { readonly mode?: number | undefined }) => mode | 0o700
+
+/** Makes the folders of a path one by one, the last with this mode. None of them may be a link. */
+const makeFolders = async (root: string, inner: string, mode = 0o777) => {
   let at = root
   for (const name of inner === "." ? [] : inner.split("/")) {
     at = path.join(at, name)
     const stats = await fs.lstat(at).catch(() => undefined)
     if (stats === undefined) {
-      await fs.mkdir(at)
+      await fs.mkdir(at, at === path.join(root, inner) ? mode : 0o777)
     } else if (!stats.isDirectory()) {
       throw new Error(`${name} is a folder and something else in one list`)
     }
@@ -307,14 +315,14 @@ const bytesOf = async (file: string, size: number) => {
 
 const openToWrite = (
   file: string,
-  { isProgram = false }: FileEntry,
+  { mode = 0o666 }: FileEntry,
   unwritable: (cause: unknown) => FileError
 ): Effect.Effect<fs.FileHandle, FileError, Scope.Scope> =>
   Transfer.opened(
     file,
     constants.O_RDWR | constants.O_CREAT | (constants.O_NOFOLLOW ?? 0),
     unwritable,
-    isProgram ? 0o777 : 0o666
+    mode | 0o600
   )
 
 const makeLink = async (at: string, link: string) => {

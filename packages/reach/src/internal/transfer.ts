@@ -89,6 +89,13 @@ export class TransferError extends Schema.TaggedError<TransferError>("@tx3/reach
   }
 }
 
+/** The permissions of a file or folder, as chmod takes them. */
+export const Mode = Schema.Int.pipe(Schema.between(0, 0o777))
+
+/** What goes with an offer or an entry of a list; nothing on Windows, whose modes say little. */
+export const modeOf = ({ mode }: { readonly mode: number }): { readonly mode?: number } =>
+  process.platform === "win32" ? {} : { mode: mode & 0o777 }
+
 export const opened = <E>(file: string, flags: string | number, fail: (cause: unknown) => E, mode?: number) =>
   Effect.acquireRelease(
     Effect.tryPromise({ try: () => fs.open(file, flags, mode), catch: fail }),

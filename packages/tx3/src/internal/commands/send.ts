@@ -135,7 +135,7 @@ const stored: Effect.Effect<string, FileError, Scope.Scope> = Effect.gen(functio
   )
   const file = join(folder, "stdin")
   yield* Effect.tryPromise({
-    try: (signal) => pipeline(process.stdin, createWriteStream(file, { mode: 0o600 }), { signal }),
+    try: (signal) => pipeline(process.stdin, createWriteStream(file), { signal }),
     catch: (cause) => new FileError({ action: "read", path: "stdin", cause })
   })
   return file
