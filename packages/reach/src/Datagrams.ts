@@ -59,7 +59,7 @@ export class NoDatagrams extends Data.TaggedError("NoDatagrams")<{ readonly end:
   override get message() {
     return this.end === "forwarding"
       ? "the other end does not expose a UDP service; forward it with --listen HOST:PORT, or have its owner expose it with " +
-        "tx3 expose udp:HOST:PORT"
+        "tx3 expose udp:HOST:PORT; if the address is that of a relay, use the one that tx3 expose printed"
       : "the other end connected as to a TCP service, and the service is a UDP one"
   }
 }
