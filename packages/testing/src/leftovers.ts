@@ -7,8 +7,8 @@ import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:
 import { constants, tmpdir } from "node:os"
 import { basename, join } from "node:path"
 
-/** The name of the variable by which a run's processes are found. */
-const mark = "TX3_TEST_RUN"
+/** The variable by which a run's processes are found. Not `TX3_…`: the benchmark keeps such variables from its relays. */
+const mark = "RUN_OF_TX3_TESTS"
 
 /** Node's and vitest's own, made by the workers that run the tests, what `bundledExamples` made, and the programs' caches. */
 const expected = /^(node-compile-cache|vitest|ssr$|examples$|cache$)/
