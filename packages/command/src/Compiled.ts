@@ -1,8 +1,8 @@
 /**
  * Runs a program that is one file of CommonJS, and keeps what V8 compiled of it for the next start: without that, half of a
  * start goes into compiling. Node 22.8 and newer do it themselves; for older ones this module keeps the code (`vm.Script`'s
- * `cachedData`), in a file for each command, written when the command ends. A command that has none starts with the
- * newest one of another command.
+ * `cachedData`), in a file for each command, written when the command ends. A command without one starts with the
+ * newest file of the program's other commands.
  *
  * Node takes what is in such a file for code. So it is in a folder of the user's own, belongs to this user, and is used only
  * whole, and only for the program and the Node that it was made by.
@@ -49,7 +49,8 @@ const runKeeping = (file: string, folder: string) => {
   // The first word is a command, or a flag like --init, which does other work than the program without it.
   const command = /^-*([a-z]{1,20})$/.exec(process.argv[2] ?? "")?.[1] ?? ""
   const name = basename(file)
-  const program = name.replace(/-[^-]*$/, "")
+  // Without a hyphen, so that the command `relay` of tx3 and the program tx3-relay have a file each.
+  const program = name.replace(/-[^-]*$/, "").replaceAll("-", "_")
   const path = join(folder, [program, command].filter(Boolean).join("-"))
   const digestOf = (code: Uint8Array) =>
     createHash("sha256").update(`${name} ${process.version} ${process.arch}\n`).update(code).digest()
@@ -72,11 +73,11 @@ const runKeeping = (file: string, folder: string) => {
   script.runInThisContext()(loaded.exports, createRequire(file), loaded, file, dirname(file))
 }
 
-/** The newest of the files of a program's commands. */
+/** The newest of the files of a program's commands. Another command's code has what all commands load. */
 const newestOf = (program: string, folder: string): string | undefined => {
   try {
     return readdirSync(folder)
-      .filter((file) => file === program || file.replace(/-[^-]*$/, "") === program)
+      .filter((file) => file.split("-")[0] === program)
       .map((file) => ({ path: join(folder, file), written: statSync(join(folder, file)).mtimeMs }))
       .reduce((newest, file) => file.written > newest.written ? file : newest).path
   } catch {

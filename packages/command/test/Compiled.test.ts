@@ -117,6 +117,19 @@ describe("Compiled", () => {
       })
   )
 
+  it.effect.skipIf(!isOurs)(
+    "tells a command of one program from another program of that name",
+    () =>
+      inFolder(({ kept, run, writeProgram }) => {
+        writeProgram("A", program)
+        run(["relay"])
+        // The program `program-relay`.
+        writeProgram("relay-A", program)
+        run()
+        assert.deepStrictEqual(kept(), ["program-relay", "program_relay"])
+      })
+  )
+
   it.effect("keeps nothing of a command that failed, and runs where nothing can be kept", () =>
     inFolder(({ folder, kept, run, writeProgram }) => {
       writeProgram("A", program)
