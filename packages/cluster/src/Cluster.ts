@@ -97,7 +97,8 @@ const join = (here: Here, tokenPrefix: Uint8Array, directory: Directory["Type"],
     const name = LookUps.nameOf(tokenPrefix)
     const cluster = `tx3.${options.name ?? here.relay}`
     const memberSubject = (name: string) => `${cluster}.member.${name}`
-    // The two parts of a preamble: a node answers for both, a member for all tokens that begin with its name.
+    // Both parts of a preamble. A member answers at the whole digest of each of its nodes, and at `*` behind its own name, with
+    // which its tokens begin.
     const findSubject = (name: string, rest: string) => `${cluster}.find.${name}.${rest}`
     const subjectOf = (preamble: Uint8Array) =>
       findSubject(LookUps.nameOf(preamble), Buffer.from(preamble.subarray(LookUps.nameBytes)).toString("base64url"))

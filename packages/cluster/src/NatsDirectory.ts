@@ -106,7 +106,7 @@ const make = (options: Options) =>
     const interests = new Set<Interest>()
     const tried = Effect.unsafeMakeLatch(false)
     const inbox = `${nats.createInbox()}.`
-    // By the number that ends the subject of their answer. The client's own requests make promises, a timer and an error each.
+    // By the number that ends the answer's subject. The client's `request` makes promises, a timer and an error for each question.
     const asked = yield* Expiring.make<string, Asked>({
       keepMs: answerMs,
       most: Infinity,

@@ -25,8 +25,9 @@
  * highest bit these are compressed, one block by itself, and become at most 262144 plain bytes. All sizes and hashes are those of
  * the plain bytes, and so are the places that a transfer goes on from.
  *
- * Offers of files and folders, and entries for them, may have a `mode`: the permissions, 0 to 511, of which the receiver's umask
- * takes some. Without it they are those of a new file or folder.
+ * An offer, and an entry of a file or a folder, may have a `mode`: the sender's permissions, 0 to 511. The receiver makes the
+ * file or folder with them, less those that its umask removes, and adds those with which the owner can read and write it. Without
+ * `mode` it makes it as any other new file or folder.
  *
  * A frame is a length of 4 bytes, big-endian and at most 4096 (262144 for a part of a list and what belongs to it), and as many
  * bytes of JSON in UTF-8. An end that breaks these rules, that is expected to speak and is silent for a minute, or that sends less
@@ -464,13 +465,19 @@ const answerOf = (method: Compression.Method | undefined) => method === undefine
 
 const receiveFile = (
   connection: Tx3Connection,
-  { mode = 0o666, name, size }: typeof Offer.Type,
+  offer: typeof Offer.Type,
   partial: Partial.Partial,
   { method, pace, progress, target }: Way
 ) =>
   Effect.gen(function*() {
+    const { name, size } = offer
     const unwritable = (cause: unknown) => new FileError({ action: "write", path: target, cause })
-    const handle = yield* Transfer.opened(partial.path, partial.isContinued ? "r+" : "wx+", unwritable, mode | 0o600)
+    const handle = yield* Transfer.opened(
+      partial.path,
+      partial.isContinued ? "r+" : "wx+",
+      unwritable,
+      Transfer.fileMode(offer)
+    )
     const there = yield* Effect.tryPromise({ try: () => handle.stat(), catch: unwritable })
     const have = there.size <= size ? there.size : 0
     yield* Transfer.writeFrame(connection, {

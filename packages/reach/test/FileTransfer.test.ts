@@ -4,9 +4,10 @@ import { Tx3Node } from "@tx3/node"
 import { FileTransfer } from "@tx3/reach"
 import * as programs from "@tx3/testing/builtPrograms"
 import { makeFile, sha256, untilNames, withoutLinks } from "@tx3/testing/files"
+import { mountable } from "@tx3/testing/mountNamespaces"
 import { withPrograms } from "@tx3/testing/withPrograms"
 import { Chunk, Effect, Either, Option, Schema, Stream } from "effect"
-import { execFileSync, spawnSync } from "node:child_process"
+import { execFileSync } from "node:child_process"
 import {
   appendFileSync,
   mkdirSync,
@@ -224,9 +225,6 @@ describe("tx3 send and tx3 receive", { timeout: 180_000 }, () => {
       assert.strictEqual(received.stderr, `tx3: cannot write ${join(folder, "big")}: file too large\n`)
       assert.deepStrictEqual(readdirSync(folder), [])
     }))
-
-  const mountable = process.platform === "linux" && process.getuid?.() === 0 &&
-    spawnSync("unshare", ["--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]).status === 0
 
   it.scopedLive.skipIf(!mountable)(
     "a file system without space is told on both ends, and nothing is left",

@@ -39,7 +39,8 @@ import * as Service from "./internal/service.js"
 const admin = Options.text("admin").pipe(
   Options.withPseudoName("ADDRESS"),
   Options.withDescription(
-    "The relay's admin server, http://HOST:PORT or unix:/PATH; without it that of TX3_RELAY_ADMIN, of the relay's file, or of the service"
+    "The relay's admin server, http://HOST:PORT or unix:/PATH; without it that of TX3_RELAY_ADMIN, of the relay's file, or of " +
+      "the service"
   ),
   Options.withFallbackConfig(Config.string("TX3_RELAY_ADMIN")),
   Options.optional
@@ -114,7 +115,7 @@ const endpointsOf = (target: Target) =>
       }))
     }
     if (!isThere || file === Service.files.config) {
-      // root alone may look into the service's directory
+      // Users other than root may not look into the service's directory, which is there if that is the failure.
       const isService = yield* Effect.orElseSucceed(fs.exists(Service.socket), () => true)
       if (isService || !isThere) {
         return [{ address: isService ? `unix:${Service.socket}` : OperatorConfig.defaultAdmin, token }]

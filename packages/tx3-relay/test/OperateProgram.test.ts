@@ -7,8 +7,8 @@ import { Address } from "@tx3/protocol"
 import { RelayTest } from "@tx3/relay"
 import * as programs from "@tx3/testing/builtPrograms"
 import { localServer, portOf } from "@tx3/testing/localServer"
+import { mountable } from "@tx3/testing/mountNamespaces"
 import { Effect, Either, Schema } from "effect"
-import { spawnSync } from "node:child_process"
 import { chmodSync, readFileSync, statSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 
@@ -43,9 +43,6 @@ const operated = (more = "") =>
       text
     }
   })
-
-const mountable = process.platform === "linux" && process.getuid?.() === 0 &&
-  spawnSync("unshare", ["--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]).status === 0
 
 describe("tx3-relay, for its operator", { timeout: 180_000 }, () => {
   it.scopedLive("status, nodes, splices: for people and as JSON", () =>

@@ -13,7 +13,7 @@ export interface Expiring<Key, Value> {
   readonly get: (key: Key) => Value | undefined
   /** Removes an entry, and returns what was in it. */
   readonly take: (key: Key) => Value | undefined
-  /** Removes the entries whose value is like that, and returns what was in them. */
+  /** Removes the entries whose value satisfies a predicate, and returns their values. */
   readonly takeAll: (which: (value: Value) => boolean) => ReadonlyArray<Value>
   readonly size: () => number
 }

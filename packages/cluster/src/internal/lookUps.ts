@@ -83,7 +83,7 @@ const outcomeOf = (exit: Exit.Exit<Found, Rejected>): LookUpOutcome => {
 export const make = (options: {
   readonly directory: Directory["Type"]
   readonly name: string
-  /** Where the owner of a preamble answers. */
+  /** The subject at which the member that has this node, or made this token, answers. */
   readonly subjectOf: (preamble: Uint8Array) => string
 }): Effect.Effect<LookUps, never, Scope.Scope> =>
   Effect.gen(function*() {
@@ -140,8 +140,8 @@ export const make = (options: {
     }
 
     /**
-     * Asks for a node or a token; undefined if nobody has it. It waits until the node has moved, at most for the time that a move
-     * takes.
+     * Asks which member has a node or made a token; undefined if none answers. While the node moves to another member, the
+     * question waits until it has registered there, for `movingMs` at most.
      */
     const ask = (node: CertDigest.CertDigest, subject: string, question: string) => {
       const asked = Effect.matchEffect(directory.ask(subject, question), {

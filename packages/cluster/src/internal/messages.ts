@@ -48,7 +48,7 @@ export const Question = Schema.Union(
 
 export const Answer = Schema.Union(
   Schema.TaggedStruct("Stamped", { stamp: Schema.Number }),
-  /** Its places are taken: connect there, and send the ticket first. A peer named a node; a node that dials back, a token. */
+  /** Its places are taken: connect there, and send the ticket first. The preamble is a node's digest (`isPeer`), or a token. */
   Schema.TaggedStruct("Ticket", { link: Place, ticket: Schema.String, isPeer: Schema.Boolean }),
   Schema.TaggedStruct("Refused", { reason: Schema.Literal(...rejectionReasons) }),
   /** The node is about to register elsewhere. */

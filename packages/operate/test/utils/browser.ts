@@ -1,6 +1,6 @@
 /**
- * Chromium for a test file, and pages of which every request and complaint is known. It is the build without a window, whose
- * processes take 40 % of the CPU that the whole browser's do.
+ * A browser for a test file, and pages in it that record their requests and errors. The browser is Chromium's headless shell,
+ * which uses 40 % of the CPU time of the whole Chromium. It ends with the file's layer, a page with its scope.
  */
 import { RelayTest } from "@tx3/relay"
 import { find } from "@tx3/testing/Programs"

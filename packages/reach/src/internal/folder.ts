@@ -45,10 +45,7 @@ export const staysWithin = (link: string, target: string): boolean => {
   return led !== ".." && !led.startsWith("../")
 }
 
-/**
- * An entry: a folder, a file, or a link. What is received has the permissions that it had, less those that the receiver's umask
- * takes; only its owner may always use it, or an interrupted transfer could not go on.
- */
+/** An entry: a file, a link, or a folder. */
 const Entry = Schema.Union(
   Schema.Struct({ path: InnerPath, size: Schema.NonNegativeInt, mode: Schema.optional(Transfer.Mode) }),
   Schema.Struct({ path: InnerPath, link: Schema.String }).pipe(
@@ -220,7 +217,7 @@ export const receive = (
     const all: Array<Sent> = []
     let [files, bytes, entries] = [0, 0, 0]
     if (!partial.isContinued) {
-      yield* write(() => fs.mkdir(partial.path, folderMode(offer)))
+      yield* write(() => fs.mkdir(partial.path, Transfer.folderMode(offer)))
     }
     for (let isLast = false; !isLast;) {
       const list = yield* Transfer.readFrame(connection, "offer", List, {
@@ -240,7 +237,7 @@ export const receive = (
         yield* write(() =>
           isFile(entry) || "link" in entry
             ? makeFolders(partial.path, path.posix.dirname(entry.path))
-            : makeFolders(partial.path, entry.path, folderMode(entry))
+            : makeFolders(partial.path, entry.path, Transfer.folderMode(entry))
         )
         if ("link" in entry) {
           links.push(entry)
@@ -291,8 +288,6 @@ export const receive = (
     return all
   })
 
-const folderMode = ({ mode = 0o777 }: { readonly mode?: number | undefined }) => mode | 0o700
-
 /** Makes the folders of a path one by one, the last with this mode. None of them may be a link. */
 const makeFolders = async (root: string, inner: string, mode = 0o777) => {
   let at = root
@@ -315,14 +310,14 @@ const bytesOf = async (file: string, size: number) => {
 
 const openToWrite = (
   file: string,
-  { mode = 0o666 }: FileEntry,
+  entry: FileEntry,
   unwritable: (cause: unknown) => FileError
 ): Effect.Effect<fs.FileHandle, FileError, Scope.Scope> =>
   Transfer.opened(
     file,
     constants.O_RDWR | constants.O_CREAT | (constants.O_NOFOLLOW ?? 0),
     unwritable,
-    mode | 0o600
+    Transfer.fileMode(entry)
   )
 
 const makeLink = async (at: string, link: string) => {

@@ -92,9 +92,19 @@ export class TransferError extends Schema.TaggedError<TransferError>("@tx3/reach
 /** The permissions of a file or folder, as chmod takes them. */
 export const Mode = Schema.Int.pipe(Schema.between(0, 0o777))
 
-/** What goes with an offer or an entry of a list; nothing on Windows, whose modes say little. */
+/** The permissions that the sender tells; none on Windows, which has no such permissions. */
 export const modeOf = ({ mode }: { readonly mode: number }): { readonly mode?: number } =>
   process.platform === "win32" ? {} : { mode: mode & 0o777 }
+
+interface Told {
+  readonly mode?: number | undefined
+}
+
+/** The mode with which the receiver opens a new file. Its owner can read and write it, so an interrupted transfer can go on. */
+export const fileMode = ({ mode = 0o666 }: Told): number => mode | 0o600
+
+/** The mode with which the receiver makes a folder. Its owner can write into it. */
+export const folderMode = ({ mode = 0o777 }: Told): number => mode | 0o700
 
 export const opened = <E>(file: string, flags: string | number, fail: (cause: unknown) => E, mode?: number) =>
   Effect.acquireRelease(

@@ -39,7 +39,7 @@ export const run = ({ address, count, identity, interval, verbose }: {
     yield* roundTrip.pipe(
       Effect.repeat(Schedule.intersect(Schedule.recurs(count - 1), Schedule.spaced(interval))),
       Effect.ensuring(summary),
-      // an address of tx3 expose is reached, whatever its service answers
+      // The service of a tx3 expose does not echo, and the connection to it shows all the same that it can be reached.
       Effect.tapErrorTag("PingError", () =>
         tell(`connected to ${connection.remoteDigest} in ${connectedMs.toFixed(3)} ms`))
     )
