@@ -92,8 +92,10 @@ export default defineConfig({
     minWorkers: 5,
     maxWorkers: 5,
     projects: [
-      project("packages", ["packages/!(relay)", "bench", "."], { include: [...waiting, ...slow] }),
-      project("examples", ["examples"], { setup: [`${packages}testing/src/bundledExamples.ts`] }),
+      project("packages", ["packages/!(relay)", "bench", "examples", "."], {
+        include: [...waiting, ...slow],
+        setup: [`${packages}testing/src/bundledExamples.ts`]
+      }),
       project("relay, kernel", ["packages/relay"], { env: { TX3_TEST_TRANSPORT: "kernel" }, exclude: waiting }),
       project("relay, portable", ["packages/relay"], {
         env: { TX3_TEST_TRANSPORT: "portable" },
