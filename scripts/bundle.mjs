@@ -170,6 +170,8 @@ export const bundle = async (program, outdir = folderOf(program), { isOneFile = 
       sourcesContent: false,
       metafile: true,
       logLevel: "error",
+      // As @tx3/command/Compiled reads it.
+      charset: "ascii",
       // Modules of CommonJS require Node's own.
       banner: { js: banners[format] },
       plugins: [plugin],

@@ -27,7 +27,7 @@ const folder = (): string | undefined => {
 }
 
 /**
- * Runs the program in a file, `NAME-HASH.cjs`. The hash must differ where the content does.
+ * Runs the program in a file, `NAME-HASH.cjs`. The hash must differ where the content does. The content is ASCII.
  *
  * @since 0.1.0
  * @category running
@@ -56,7 +56,8 @@ const runKeeping = (file: string, folder: string) => {
     createHash("sha256").update(`${name} ${process.version} ${process.arch}\n`).update(code).digest()
   const own = read(path, digestOf)
   const cachedData = own ?? read(newestOf(program, folder), digestOf)
-  const script = new Script(module.wrap(readFileSync(file, "utf8")), {
+  // Node makes a string of ASCII in half of the time that it needs for UTF-8.
+  const script = new Script(module.wrap(readFileSync(file, "latin1")), {
     filename: file,
     ...cachedData === undefined ? {} : { cachedData }
   })

@@ -106,7 +106,7 @@ export const layer = (
           "GET",
           path,
           HttpServerResponse.text(text, { contentType: typeOf(path), headers })
-        )))
+        )), { concurrency: "unbounded" })
   )
 
 /**
@@ -166,19 +166,17 @@ export const answer = (status: number, message: string): HttpServerResponse.Http
   })
 
 /**
- * Answers requests with the refusal that `refusalOf` gives, and bounds the bodies of all others.
+ * An application that answers requests with the refusal that `refusalOf` gives, and bounds the bodies of all others.
  *
  * @since 0.1.0
- * @category layers
+ * @category middleware
  */
-export const guard = (
-  refusalOf: (request: HttpServerRequest.HttpServerRequest) => HttpServerResponse.HttpServerResponse | undefined
-) =>
-  HttpLayerRouter.middleware(
-    (handled) =>
-      Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => {
-        const refused = refusalOf(request)
-        return refused === undefined ? LocalHttp.withBoundedBody(handled) : Effect.succeed(refused)
-      }),
-    { global: true }
-  )
+export const guarded =
+  (refusalOf: (request: HttpServerRequest.HttpServerRequest) => HttpServerResponse.HttpServerResponse | undefined) =>
+  <E, R>(
+    app: Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>
+  ): Effect.Effect<HttpServerResponse.HttpServerResponse, E, R | HttpServerRequest.HttpServerRequest> =>
+    Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => {
+      const refused = refusalOf(request)
+      return refused === undefined ? LocalHttp.withBoundedBody(app) : Effect.succeed(refused)
+    })

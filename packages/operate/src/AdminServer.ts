@@ -14,6 +14,8 @@ import * as HttpLayerRouter from "@effect/platform/HttpLayerRouter"
 import * as HttpServer from "@effect/platform/HttpServer"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import * as OpenApi from "@effect/platform/OpenApi"
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import * as LocalHttp from "@tx3/local-http/LocalHttp"
 import * as LocalPage from "@tx3/local-http/LocalPage"
@@ -179,6 +181,13 @@ const metrics = HttpLayerRouter.use((router) =>
   })
 )
 
+/** Made when somebody asks: it takes as long as all the rest of the server. */
+const description = HttpLayerRouter.add(
+  "GET",
+  "/openapi.json",
+  Effect.sync(() => HttpServerResponse.unsafeJson(OpenApi.fromApi(AdminApi)))
+)
+
 const event = (name: string, data: unknown) =>
   Sse.encoder.write({ _tag: "Event", data: JSON.stringify(data), event: name, id: undefined })
 
@@ -235,8 +244,8 @@ const isTokenOf = (token: Redacted.Redacted<string> | undefined) => {
   return (text: string) => wanted !== undefined && timingSafeEqual(wanted, digest(text))
 }
 
-const guard = (policy: Policy, { sessions }: Shared) =>
-  LocalPage.guard((request) => {
+const guarded = (policy: Policy, { sessions }: Shared) =>
+  LocalPage.guarded((request) => {
     const { headers, method } = request
     const path = LocalPage.pathOf(request)
     if (policy.is === "metrics") {
@@ -308,10 +317,11 @@ export const layer = (
       yield* Effect.forEach(OperatorConfig.warningsOf(settings), (warning) => Effect.logWarning(warning))
       const closed: Policy = { is: "closed", isToken: isTokenOf(adminToken) }
       const open = OperatorConfig.openAddresses(settings)
+      const app = yield* Effect.cached(makeApp(shared))
       const addresses: Array<string> = []
       for (const address of admin) {
         const isOpen = OperatorConfig.isUnix(address) || open.includes(address)
-        const bound = yield* listen(address, isOpen ? { is: "open" } : closed, shared).pipe(
+        const bound = yield* listen(address, isOpen ? { is: "open" } : closed, shared, app).pipe(
           Effect.catchIf(
             ({ code = "" }) => OperatorConfig.isUnix(address) && unusable.has(code),
             ({ message }) => Effect.as(Effect.logWarning(`${message}; ${remedyFor(settings)}`), undefined)
@@ -327,7 +337,7 @@ export const layer = (
       }
       const metrics = yield* Effect.transposeMapOption(
         Option.fromNullable(settings.metrics),
-        (address) => listen(address, { is: "metrics" }, shared)
+        (address) => listen(address, { is: "metrics" }, shared, app)
       )
       return { addresses, metrics }
     })
@@ -341,33 +351,35 @@ const remedyFor = ({ admin, adminToken }: Pick<OperatorConfig.Settings, "admin" 
   return `${meanwhile} set TX3_RELAY_ADMIN=unix:/run/FOLDER/admin.sock for it and for the commands`
 }
 
+/** What is served at each address, but for what that address refuses. */
+const makeApp = (shared: Shared) =>
+  HttpLayerRouter.toHttpEffect(
+    Layer.mergeAll(
+      HttpLayerRouter.addHttpApi(AdminApi).pipe(Layer.provide([health, look, act, signIn(shared)])),
+      description,
+      AdminPage.layer,
+      events(shared),
+      metrics
+    ).pipe(Layer.provide(NodeHttpServer.layerContext))
+  )
+
 /** Listens until the scope closes; returns the address, with the port it got. */
-const listen = (address: string, policy: Policy, shared: Shared) => {
-  const routes = Layer.mergeAll(
-    HttpLayerRouter.addHttpApi(AdminApi, { openapiPath: "/openapi.json" }).pipe(
-      Layer.provide([health, look, act, signIn(shared)])
-    ),
-    AdminPage.layer,
-    events(shared),
-    metrics
-  )
-  const app = HttpLayerRouter.serve(Layer.mergeAll(routes, guard(policy, shared)), {
-    disableListenLog: true,
-    disableLogger: true
-  })
-  const attempt = Layer.build(Layer.provideMerge(app, LocalHttp.server(address, shared.connections))).pipe(
-    Effect.map((context) => {
-      const bound = Context.get(context, HttpServer.HttpServer).address
-      return bound._tag === "TcpAddress" ? `http://${new URL(address).hostname}:${bound.port}` : address
-    }),
-    Effect.mapError(({ cause }) =>
-      new AdminListenError({ address, problem: problemOf(cause), code: (cause as NodeJS.ErrnoException).code })
+const listen = (address: string, policy: Policy, shared: Shared, app: ReturnType<typeof makeApp>) =>
+  Effect.gen(function*() {
+    const served = HttpServer.serve(guarded(policy, shared)(yield* app))
+    const attempt = Layer.build(Layer.provideMerge(served, LocalHttp.server(address, shared.connections))).pipe(
+      Effect.map((context) => {
+        const bound = Context.get(context, HttpServer.HttpServer).address
+        return bound._tag === "TcpAddress" ? `http://${new URL(address).hostname}:${bound.port}` : address
+      }),
+      Effect.mapError(({ cause }) =>
+        new AdminListenError({ address, problem: problemOf(cause), code: (cause as NodeJS.ErrnoException).code })
+      )
     )
-  )
-  // An outgoing connection can have a port, and no path.
-  const isTaken = ({ code }: AdminListenError) => code === "EADDRINUSE" && !OperatorConfig.isUnix(address)
-  return Effect.flatMap(PortPatience, (patienceMs) => Listen.onceFree(attempt, { isTaken, patienceMs }))
-}
+    // An outgoing connection can have a port, and no path.
+    const isTaken = ({ code }: AdminListenError) => code === "EADDRINUSE" && !OperatorConfig.isUnix(address)
+    return yield* Listen.onceFree(attempt, { isTaken, patienceMs: yield* PortPatience })
+  })
 
 /** An address of all of the machine's, as one that a browser there can use. */
 const reachable = (address: string) => address.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")

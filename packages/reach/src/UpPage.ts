@@ -121,8 +121,8 @@ const files: ReadonlyArray<LocalPage.PageFile> = [
  */
 export const paths: ReadonlySet<string> = LocalPage.pathsOf(files)
 
-const guard = (sessions: PageSessions.PageSessions) =>
-  LocalPage.guard((request) => {
+const guarded = (sessions: PageSessions.PageSessions) =>
+  LocalPage.guarded((request) => {
     const path = LocalPage.pathOf(request)
     if (!LocalPage.isToAddress(request)) {
       return LocalPage.answer(403, "the page has no name; open the link that tx3 page prints")
@@ -166,7 +166,7 @@ export const make = (answers: Answers): Effect.Effect<Page, HttpServerError.Serv
     const routes = Layer.mergeAll(
       Layer.provide(HttpLayerRouter.addHttpApi(Api), group),
       LocalPage.layer(files),
-      guard(sessions)
+      HttpLayerRouter.middleware(guarded(sessions), { global: true })
     )
     const context = yield* HttpLayerRouter.serve(routes, { disableListenLog: true, disableLogger: true }).pipe(
       Layer.provideMerge(LocalHttp.server("http://127.0.0.1:0")),
