@@ -5,12 +5,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Address, CertDigest, Identity } from "@tx3/protocol"
 import { RelayTest } from "@tx3/relay"
+import * as programs from "@tx3/testing/builtPrograms"
 import { withPrograms } from "@tx3/testing/withPrograms"
 import { Console, Effect, Fiber, Redacted } from "effect"
-import { randomBytes } from "node:crypto"
 import { once } from "node:events"
 import { readFileSync, writeFileSync } from "node:fs"
-import { connect } from "node:net"
 import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import { carries } from "../../relay/test/utils/clients.js"
@@ -120,15 +119,19 @@ withPrograms(["nats-server"], () => {
         const nodes = yield* Effect.replicateEffect(RelayTest.register(home.address), 20)
         const other = yield* RelayTest.register(side.address)
         const one = visit(other, side.address, door.address)
-        yield* flood(door.address, 5_000, () => randomBytes(32))
+        yield* flood(door.address, 5_000)
         const [before, memory] = [yield* visitsFor(3_000, one), residentMb(door)]
         const startedAt = performance.now()
-        const flooding = yield* Effect.fork(flood(door.address, 100_000, () => randomBytes(32)))
+        const flooding = yield* Effect.fork(flood(door.address, 100_000))
         const beside = yield* visitsFor(3_000, one)
         yield* Fiber.join(flooding)
         const seconds = (performance.now() - startedAt) / 1000
         const peers = yield* Effect.fork(
-          flood(door.address, 5_000, (number) => CertDigest.toBytes(nodes[number % nodes.length]!.identity.digest))
+          flood(
+            door.address,
+            5_000,
+            nodes.map(({ identity }) => Buffer.from(CertDigest.toBytes(identity.digest)).toString("hex"))
+          )
         )
         yield* Fiber.join(peers)
         yield* Effect.forEach([home, door, side], ({ quiet }) => quiet)
@@ -191,23 +194,15 @@ withPrograms(["nats-server"], () => {
 const residentMb = ({ pid }: MemberProcess) =>
   Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))![1]) / 1000
 
-/** Opens so many connections, 64 at a time, each with a preamble, and closes each when the relay has, or half of a second later. */
-const flood = ({ host, port }: Address.Address, count: number, preamble: (number: number) => Uint8Array) =>
-  Effect.promise(async () => {
-    let next = 0
-    const worker = async () => {
-      while (next < count) {
-        const number = next++
-        await new Promise<void>((resolve) => {
-          const socket = connect({ host, port, localAddress: `127.0.${1 + number % 4}.${1 + number % 250}` })
-          socket.setTimeout(500, () => socket.resetAndDestroy())
-          socket.on("error", () => {}).once("end", () => socket.destroy()).once("close", () => resolve()).resume()
-          socket.write(preamble(number))
-        })
-      }
-    }
-    await Promise.all(Array.from({ length: 64 }, worker))
-  })
+/** An attacker in a process of its own, so that its work delays no visit in this one. */
+const flood = ({ host, port }: Address.Address, count: number, digests: ReadonlyArray<string> = []) =>
+  Effect.scoped(Effect.gen(function*() {
+    const args = [attacker, host, String(port), String(count), ...digests]
+    const program = yield* programs.startCommand(process.execPath, args, {})
+    assert.strictEqual((yield* program.ended).code, 0)
+  }))
+
+const attacker = fileURLToPath(new URL("./fixtures/flood.js", import.meta.url))
 
 const script = fileURLToPath(new URL("./fixtures/member.js", import.meta.url))
 
