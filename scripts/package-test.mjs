@@ -142,7 +142,7 @@ const steps = {
         const [first, again] of [[executable(program), join(out, fileName(program, "linux-x64"))], [deb(program), file]]
       ) {
         console.log(`${sha256(first)}  ${first}\n${sha256(again)}  made again`)
-        assert(sha256(first) === sha256(again), "they differ")
+        assert(sha256(first) === sha256(again), "they differ; if dist/ is of another commit, run npm run package again")
       }
       rmSync(out, { recursive: true })
     }
