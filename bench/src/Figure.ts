@@ -38,7 +38,7 @@ export const letters = Object.keys(groups) as ReadonlyArray<Group>
 export const attacks: Readonly<Record<Attack, string>> = {
   silent: "silent connections",
   slow: "31 bytes of a preamble, then silence",
-  unknown: "digests that nobody has",
+  unknown: "digests of no registered node",
   garbage: "the relay's digest, then what is not TLS",
   hello: "the relay's digest and a ClientHello, then silence",
   peers: "peers of one node that reset their connections, beside 28 that wait",

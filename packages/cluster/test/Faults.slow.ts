@@ -127,11 +127,7 @@ withPrograms(["nats-server"], () => {
         yield* Fiber.join(flooding)
         const seconds = (performance.now() - startedAt) / 1000
         const peers = yield* Effect.fork(
-          flood(
-            door.address,
-            5_000,
-            nodes.map(({ identity }) => Buffer.from(CertDigest.toBytes(identity.digest)).toString("hex"))
-          )
+          flood(door.address, 5_000, nodes.map(({ identity }) => identity.digest))
         )
         yield* Fiber.join(peers)
         yield* Effect.forEach([home, door, side], ({ quiet }) => quiet)
@@ -194,8 +190,8 @@ withPrograms(["nats-server"], () => {
 const residentMb = ({ pid }: MemberProcess) =>
   Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))![1]) / 1000
 
-/** An attacker in a process of its own, so that its work delays no visit in this one. */
-const flood = ({ host, port }: Address.Address, count: number, digests: ReadonlyArray<string> = []) =>
+/** Attacks from a process of its own, whose work delays no visit in this one, and waits until it has ended. */
+const flood = ({ host, port }: Address.Address, count: number, digests: ReadonlyArray<CertDigest.CertDigest> = []) =>
   Effect.scoped(Effect.gen(function*() {
     const args = [attacker, host, String(port), String(count), ...digests]
     const program = yield* programs.startCommand(process.execPath, args, {})

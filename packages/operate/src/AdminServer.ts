@@ -181,7 +181,7 @@ const metrics = HttpLayerRouter.use((router) =>
   })
 )
 
-/** Made when somebody asks: it takes as long as all the rest of the server. */
+/** The OpenAPI description, generated at the first request: that takes as long as to build all other routes. */
 const description = HttpLayerRouter.add(
   "GET",
   "/openapi.json",
@@ -351,7 +351,7 @@ const remedyFor = ({ admin, adminToken }: Pick<OperatorConfig.Settings, "admin" 
   return `${meanwhile} set TX3_RELAY_ADMIN=unix:/run/FOLDER/admin.sock for it and for the commands`
 }
 
-/** What is served at each address, but for what that address refuses. */
+/** Builds the routes, the same for each address. An address refuses requests before they reach them. */
 const makeApp = (shared: Shared) =>
   HttpLayerRouter.toHttpEffect(
     Layer.mergeAll(
