@@ -78,7 +78,7 @@ export class Address extends Schema.Class<Address>("@tx3/protocol/Address")({
    * @since 0.1.0
    */
   override toString(): string {
-    const host = isIPv6(this.host) ? `[${this.host}]` : this.host
+    const host = this.host.includes(":") ? `[${this.host}]` : this.host
     const path = Option.match(this.digest, { onNone: () => "", onSome: (digest) => `/${digest}` })
     return `${this.scheme}://${host}:${this.port}${path}`
   }
@@ -151,7 +151,7 @@ export const parse = (input: string): Either.Either<Address, AddressError> => {
   if (problem !== undefined) {
     return fail("host", `${problem}; write ${form(scheme)}`)
   }
-  if (bracketed !== isIPv6(host)) {
+  if (bracketed !== host.includes(":")) {
     return fail("host", bracketed ? "is in brackets, but not an IPv6 address" : `is an IPv6 address; write [${host}]`)
   }
   const port = groups["port"] ?? ""

@@ -10,15 +10,16 @@ import type * as CertDigest from "./CertDigest.js"
 import type { Identity } from "./Identity.js"
 import * as pem from "./internal/pem.js"
 import * as PeerCertificate from "./PeerCertificate.js"
-import * as WellKnownCa from "./WellKnownCa.js"
 
 /**
  * The groups of the key exchange. OpenSSL's own list has P-521, X448 and finite fields of 8192 bits, of which the other end may
  * choose, and which cost up to a hundred times as much. X25519MLKEM768 came with OpenSSL 3.5. To ask OpenSSL by trying
  * leaves an error behind that the next use of a key takes for its own.
  */
-const groups = (process.versions.openssl.localeCompare("3.5", "en", { numeric: true }) < 0 ? "" : "X25519MLKEM768:") +
-  "X25519:P-256:P-384"
+const groupsOf = ([major = 0, minor = 0]: ReadonlyArray<number>) =>
+  `${major > 3 || major === 3 && minor >= 5 ? "X25519MLKEM768:" : ""}X25519:P-256:P-384`
+
+const groups = groupsOf(process.versions.openssl.split(".").map(Number))
 
 /**
  * The context of every connection made or accepted under an identity: TLS 1.3 (RFC 8446) and the protocol's two cipher
@@ -38,7 +39,9 @@ export const secureContext = (identity: Identity): tls.SecureContext =>
     ciphers: "TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384",
     cert: pem.encode("CERTIFICATE", identity.certificate),
     key: pem.encode("PRIVATE KEY", Redacted.value(identity.privateKey)),
-    ca: pem.encode("CERTIFICATE", WellKnownCa.certificate),
+    // None: `PeerCertificate` verifies. With an authority OpenSSL verifies both ends' certificates once more in each handshake,
+    // and Node loads the authorities of the web (20 ms) before it adds one.
+    ca: [],
     // OpenSSL refuses to resume a session that was made with a client certificate unless there is one.
     sessionIdContext: "tx3"
   })

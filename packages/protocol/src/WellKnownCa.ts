@@ -32,7 +32,7 @@ export const name: Uint8Array = Buffer.from(
 )
 
 /**
- * A certificate of the authority in DER, to be given to TLS as its trust anchor, with basicConstraints CA:TRUE as its
+ * A certificate of the authority in DER, for a TLS library that wants a trust anchor, with basicConstraints CA:TRUE as its
  * only extension. It is this project's own: the original's carries an extended key usage that OpenSSL takes for a
  * restriction, and refuses every certificate under it. A trust anchor is a name and a key, and those are the same
  * (protocol, section 3).

@@ -114,6 +114,14 @@ describe("Tls", () => {
       )
     }))
 
+  it.scopedLive("sends its certificate alone: nobody verifies by the authority's", () =>
+    Effect.gen(function*() {
+      const [alice, bob] = yield* Effect.all([Identity.generate, Identity.generate])
+      const connection = yield* handshake(server(alice), client(bob))
+      assert.isUndefined(connection.server.getPeerCertificate(true).issuerCertificate)
+      assert.isUndefined(connection.client.getPeerCertificate(true).issuerCertificate)
+    }))
+
   it.scopedLive("gives no digest for a server that the well-known CA did not certify, and says why", () =>
     Effect.gen(function*() {
       const ours = yield* Identity.generate
