@@ -13,6 +13,7 @@ import * as PageSessions from "@tx3/local-http/PageSessions"
 import * as Schema from "effect/Schema"
 import { NotFound, Refused } from "./ActionError.js"
 import * as ClusterOrder from "./ClusterOrder.js"
+import * as LogLevelSwitch from "./LogLevelSwitch.js"
 import * as RelayStatus from "./RelayStatus.js"
 
 /**
@@ -28,12 +29,12 @@ export class NotReady extends Schema.TaggedError<NotReady>()(
 ) {}
 
 /**
- * The names of log levels, from the one that logs most to the one that logs nothing.
+ * A name of `LogLevelSwitch.levels`.
  *
  * @since 0.1.0
  * @category schemas
  */
-export const LogLevel = Schema.Literal("trace", "debug", "info", "warning", "error", "fatal", "none")
+export const LogLevel = Schema.Literal(...LogLevelSwitch.names)
 
 const Name = Schema.Struct({
   /** A node's digest, or the first characters of it, at least six. */

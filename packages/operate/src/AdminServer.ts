@@ -33,13 +33,14 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
 import * as Layer from "effect/Layer"
-import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import { createHash, timingSafeEqual } from "node:crypto"
 import { AdminApi, NotReady } from "./AdminApi.js"
 import * as AdminPage from "./AdminPage.js"
+import { onDemand } from "./internal/onDemand.js"
+import * as LogLevelSwitch from "./LogLevelSwitch.js"
 import { RelayActions } from "./RelayActions.js"
 import { RelayHistory } from "./RelayHistory.js"
 import { RelayJournal } from "./RelayJournal.js"
@@ -132,7 +133,10 @@ const act = HttpApiBuilder.group(AdminApi, "act", (handlers) =>
       .handle("unban", ({ payload }) => Effect.as(actions.unban(payload.who), {}))
       .handle("everywhere", ({ payload }) => Effect.map(actions.everywhere(payload), (members) => ({ members })))
       .handle("drain", () => Effect.map(actions.drain, (splices) => ({ splices })))
-      .handle("logLevel", ({ payload }) => Effect.as(actions.setLogLevel(levels[payload.level]), payload))
+      .handle(
+        "logLevel",
+        ({ payload }) => Effect.as(actions.setLogLevel(LogLevelSwitch.levels[payload.level]), payload)
+      )
       .handle("reload", () => actions.reload)
   }))
 
@@ -158,16 +162,6 @@ const signIn = ({ pages, sessions }: Shared) =>
           }))
       )
       .handle("session", ({ payload }) => PageSessions.signIn(sessions, payload.code, "tx3-relay page")))
-
-const levels = {
-  trace: LogLevel.Trace,
-  debug: LogLevel.Debug,
-  info: LogLevel.Info,
-  warning: LogLevel.Warning,
-  error: LogLevel.Error,
-  fatal: LogLevel.Fatal,
-  none: LogLevel.None
-}
 
 const metrics = HttpLayerRouter.use((router) =>
   Effect.gen(function*() {
@@ -317,7 +311,7 @@ export const layer = (
       yield* Effect.forEach(OperatorConfig.warningsOf(settings), (warning) => Effect.logWarning(warning))
       const closed: Policy = { is: "closed", isToken: isTokenOf(adminToken) }
       const open = OperatorConfig.openAddresses(settings)
-      const app = yield* Effect.cached(makeApp(shared))
+      const app = yield* makeApp(shared)
       const addresses: Array<string> = []
       for (const address of admin) {
         const isOpen = OperatorConfig.isUnix(address) || open.includes(address)
@@ -351,22 +345,30 @@ const remedyFor = ({ admin, adminToken }: Pick<OperatorConfig.Settings, "admin" 
   return `${meanwhile} set TX3_RELAY_ADMIN=unix:/run/FOLDER/admin.sock for it and for the commands`
 }
 
-/** Builds the routes, the same for each address. An address refuses requests before they reach them. */
-const makeApp = (shared: Shared) =>
-  HttpLayerRouter.toHttpEffect(
-    Layer.mergeAll(
-      HttpLayerRouter.addHttpApi(AdminApi).pipe(Layer.provide([health, look, act, signIn(shared)])),
-      description,
-      AdminPage.layer,
-      events(shared),
-      metrics
-    ).pipe(Layer.provide(NodeHttpServer.layerContext))
-  )
+/**
+ * The routes, the same for each address, which refuses requests before they reach them. They are built, and the page's files
+ * read, for the first request: that takes as long as a tenth of the relay's start.
+ */
+const makeApp = (shared: Shared) => {
+  const routes = Layer.mergeAll(
+    HttpLayerRouter.addHttpApi(AdminApi).pipe(Layer.provide([health, look, act, signIn(shared)])),
+    description,
+    AdminPage.layer,
+    events(shared),
+    metrics
+  ).pipe(Layer.provide(NodeHttpServer.layerContext))
+  return Effect.map(onDemand(HttpLayerRouter.toHttpEffect(routes)), Effect.flatten)
+}
 
 /** Listens until the scope closes; returns the address, with the port it got. */
-const listen = (address: string, policy: Policy, shared: Shared, app: ReturnType<typeof makeApp>) =>
+const listen = (
+  address: string,
+  policy: Policy,
+  shared: Shared,
+  app: Effect.Effect.Success<ReturnType<typeof makeApp>>
+) =>
   Effect.gen(function*() {
-    const served = HttpServer.serve(guarded(policy, shared)(yield* app))
+    const served = HttpServer.serve(guarded(policy, shared)(app))
     const attempt = Layer.build(Layer.provideMerge(served, LocalHttp.server(address, shared.connections))).pipe(
       Effect.map((context) => {
         const bound = Context.get(context, HttpServer.HttpServer).address

@@ -12,6 +12,30 @@ import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
 
 /**
+ * The log levels by the names that operators give them, from the one that logs most to the one that logs nothing.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const levels = {
+  trace: LogLevel.Trace,
+  debug: LogLevel.Debug,
+  info: LogLevel.Info,
+  warning: LogLevel.Warning,
+  error: LogLevel.Error,
+  fatal: LogLevel.Fatal,
+  none: LogLevel.None
+} as const
+
+/**
+ * The names of {@link levels}, in their order.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const names = Object.keys(levels) as ReadonlyArray<keyof typeof levels>
+
+/**
  * The minimum log level of whatever its layer is provided to.
  *
  * @since 0.1.0

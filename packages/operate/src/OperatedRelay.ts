@@ -17,7 +17,7 @@ import type * as KernelTransport from "@tx3/transport/KernelTransport"
 import type * as Transport from "@tx3/transport/Transport"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as AdminServer from "./AdminServer.js"
+import type * as AdminServer from "./AdminServer.js"
 import * as LogLevelSwitch from "./LogLevelSwitch.js"
 import * as RelayActions from "./RelayActions.js"
 import * as RelayHistory from "./RelayHistory.js"
@@ -35,10 +35,27 @@ const metering = Layer.scopedDiscard(Effect.gen(function*() {
   })
 }))
 
-const admin = Layer.unwrapEffect(Effect.map(LiveSettings.LiveSettings, (live) => {
-  const { admin, adminToken, metrics } = live.current()
-  return AdminServer.layer({ admin, adminToken, metrics })
+const adminServer = Effect.promise(() => import("./AdminServer.js"))
+
+const admin = Layer.unwrapEffect(Effect.gen(function*() {
+  const { admin, adminToken, metrics } = (yield* LiveSettings.LiveSettings).current()
+  const { layer } = yield* adminServer
+  return layer({ admin, adminToken, metrics })
 }))
+
+/**
+ * The transport waits for its threads when it starts. Meanwhile the modules of the admin server load, a third of all: once the
+ * threads have been started, which what follows the turn of the event loop is.
+ */
+const transport = Layer.merge(
+  Relay.transport,
+  Layer.effectDiscard(Effect.zipRight(
+    Effect.async<void>((resume) => {
+      setImmediate(() => resume(Effect.void))
+    }),
+    adminServer
+  ))
+)
 
 /** The other relays, where there is a cluster. Only a member loads what it needs for that. */
 const member = Layer.unwrapEffect(Effect.gen(function*() {
@@ -103,7 +120,7 @@ export const layer = <E extends { readonly message: string }, R>(
     Layer.provideMerge(Relay.layer),
     Layer.provide(member),
     Layer.provide(metering),
-    Layer.provide([AccessControl.layer, BandwidthLimits.layer, RelayJournal.layer]),
+    Layer.provide([AccessControl.layer, BandwidthLimits.layer, RelayJournal.layer, transport]),
     Layer.provide([VolumeQuota.layer, FetchHttpClient.layer]),
     Layer.provide(exporting),
     Layer.provideMerge(LiveSettings.layer(load)),

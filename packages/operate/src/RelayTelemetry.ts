@@ -17,6 +17,7 @@ import * as Layer from "effect/Layer"
 import type * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
+import { onDemand } from "./internal/onDemand.js"
 import { version } from "./internal/version.js"
 import * as OperatorMetrics from "./OperatorMetrics.js"
 import { RelayHistory } from "./RelayHistory.js"
@@ -92,12 +93,12 @@ const openDescriptors = Effect.flatMap(
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<RelayTelemetry, never, FileSystem.FileSystem | RelayHistory> = Layer.effect(
+export const layer: Layer.Layer<RelayTelemetry, never, FileSystem.FileSystem | RelayHistory> = Layer.scoped(
   RelayTelemetry,
   Effect.gen(function*() {
     const context = yield* Effect.context<FileSystem.FileSystem | RelayHistory>()
     register()
-    const serialize = yield* Effect.cached(
+    const serialize = yield* onDemand(
       Effect.flatMap(Effect.promise(() => import("./internal/prometheus.js")), ({ make }) => make(resource))
     )
     return { prometheus: Effect.zipRight(refresh, Effect.flatten(serialize)).pipe(Effect.provide(context)) }

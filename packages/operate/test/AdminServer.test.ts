@@ -531,6 +531,23 @@ describe("AdminServer", () => {
         assert.strictEqual(yield* used, "0")
       })))
 
+  it.live("answers the second who asks for something, though the first went away while it was loaded", () =>
+    withOperatedRelay({}, ({ admin, status }) =>
+      Effect.gen(function*() {
+        const { hostname, port } = new URL(admin)
+        const paths = ["/metrics", "/", "/page.js", "/page.css", "/uplot.js", "/openapi.json", "/status"]
+        for (const path of paths) {
+          yield* Effect.async<void>((resume) => {
+            const socket = connect(Number(port), hostname, () => {
+              socket.end(`GET ${path} HTTP/1.1\r\nHost: ${hostname}\r\n\r\n`)
+              socket.resume()
+            })
+            socket.once("close", () => resume(Effect.void))
+          })
+          assert.strictEqual(yield* status(path), 200, path)
+        }
+      })))
+
   it.scopedLive("says whose address it is when it cannot listen, and leaves another program's socket alone", () =>
     Effect.gen(function*() {
       const server = yield* Effect.acquireRelease(

@@ -11,7 +11,7 @@ import * as Tcp from "./tcp.js"
 
 /** The compiled worker, whether this is the compiled module or its source in a test, or the code that an executable carries. */
 const workerFile = new URL("../../dist/internal/kernelWorker.js", import.meta.url)
-const workerCode = asset("kernelWorker.js")?.toString()
+const workerCode = asset("kernelWorker.cjs")?.toString()
 
 class OfMainThread extends Descriptors {
   toDuplex(socket: Descriptor) {
