@@ -101,6 +101,11 @@ export default defineConfig(
     languageOptions: { globals: { console: "readonly", process: "readonly" } }
   },
   {
+    files: ["**/*.cjs"],
+    languageOptions: { globals: { require: "readonly" } },
+    rules: { "@typescript-eslint/no-require-imports": "off" }
+  },
+  {
     files: ["packages/*/page/**"],
     languageOptions: { globals: Object.fromEntries(browser.map((name) => [name, "readonly"])) }
   },

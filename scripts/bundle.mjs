@@ -1,6 +1,7 @@
 // Bundles the programs: node scripts/bundle.mjs, after `tsc -b`. Each program's package ships what this writes to its folder
-// bundle/, which has no dependency but koffi: a small module that starts it, and the program as one file of CommonJS, whose
-// modules are evaluated when they are first imported. V8's code of it can be kept, on Node 20 as well (@tx3/command/Compiled).
+// bundle/, which has no dependency but koffi: a small file that starts it, and the program as one file, whose modules are
+// evaluated when they are first imported. V8's code of it can be kept, on Node 20 as well (@tx3/command/Compiled). All are
+// CommonJS: Node starts them, and the relay's thread, without its loader of ES modules (5 ms each).
 import * as Command from "@effect/cli/Command"
 import * as Program from "@tx3/command/Program"
 import * as Effect from "effect/Effect"
@@ -64,7 +65,7 @@ const plugin = {
     ]])
     replaced(build, /packages[\\/]transport[\\/]dist[\\/]internal[\\/]linux\.js$/, () => [[
       "\"../../dist/internal/kernelWorker.js\"",
-      "\"./kernelWorker.js\""
+      "\"./kernelWorker.cjs\""
     ]])
     replaced(build, /packages[\\/](local-http|operate|reach)[\\/]dist[\\/](Local|Admin|Up)Page\.js$/, (path) => [
       ["new URL(`../page/${name}`, import.meta.url)", "new URL(`./page/${name}`, import.meta.url)"],
@@ -156,7 +157,7 @@ export const bundle = async (program, outdir = folderOf(program), { isOneFile = 
   const dist = join(packages, program, "dist")
   rmSync(outdir, { force: true, recursive: true })
   const outputs = {}
-  const write = async (format, entryPoints, more = {}) => {
+  const write = async (entryPoints, { format = "cjs", ...more } = {}) => {
     const { metafile } = await build({
       absWorkingDir: root,
       entryPoints,
@@ -174,6 +175,11 @@ export const bundle = async (program, outdir = folderOf(program), { isOneFile = 
       charset: "ascii",
       // Modules of CommonJS require Node's own.
       banner: { js: banners[format] },
+      ...format === "cjs" && {
+        define: { "import.meta.url": "importMetaUrl" },
+        outExtension: { ".js": ".cjs" },
+        supported: { "dynamic-import": false }
+      },
       plugins: [plugin],
       ...more,
       ...options
@@ -183,18 +189,13 @@ export const bundle = async (program, outdir = folderOf(program), { isOneFile = 
   }
 
   if (isRelay) {
-    await write("esm", { kernelWorker: join(packages, "transport/dist/internal/kernelWorker.js") })
+    await write({ kernelWorker: join(packages, "transport/dist/internal/kernelWorker.js") })
   }
   const main = { main: join(dist, "main.js") }
   if (isOneFile) {
-    await write("esm", main)
+    await write(main, { format: "esm" })
   } else {
-    const [file] = await write("cjs", { [program]: join(dist, `${program}.js`) }, {
-      define: { "import.meta.url": "importMetaUrl" },
-      entryNames: "[name]-[hash]",
-      outExtension: { ".js": ".cjs" },
-      supported: { "dynamic-import": false }
-    })
+    const [file] = await write({ [program]: join(dist, `${program}.js`) }, { entryNames: "[name]-[hash]" })
     const start = {
       name: "start",
       setup: (build) =>
@@ -203,7 +204,7 @@ export const bundle = async (program, outdir = folderOf(program), { isOneFile = 
           `import("@tx3/command/Compiled").then(({ run }) => run(new URL("./${file}", import.meta.url)))`
         ]])
     }
-    await write("esm", main, { plugins: [plugin, start] })
+    await write(main, { plugins: [plugin, start] })
   }
 
   const folders = new Set(composition({ outputs }).keys())

@@ -13,8 +13,8 @@ import { fileURLToPath, URL } from "node:url"
 import { parseArgs } from "node:util"
 
 const root = fileURLToPath(new URL("../", import.meta.url))
-const tx3 = join(root, "packages/tx3/bin/tx3.js")
-const tx3Relay = join(root, "packages/tx3-relay/bin/tx3-relay.js")
+const tx3 = join(root, "packages/tx3/bin/tx3.cjs")
+const tx3Relay = join(root, "packages/tx3-relay/bin/tx3-relay.cjs")
 
 const { values } = parseArgs({ options: { only: { type: "string" }, write: { type: "string" } } })
 

@@ -5,7 +5,7 @@ import { existsSync } from "node:fs"
 import process from "node:process"
 import { fileURLToPath, URL } from "node:url"
 
-const program = fileURLToPath(new URL("../packages/tx3-relay/bin/tx3-relay.js", import.meta.url))
+const program = fileURLToPath(new URL("../packages/tx3-relay/bin/tx3-relay.cjs", import.meta.url))
 
 /** Ends this process if Node with these arguments fails. */
 const run = (...args) => {
@@ -23,4 +23,4 @@ if (!existsSync("tx3-relay.yml")) {
 process.env.npm_lifecycle_event = "npx"
 // In this process, so that a signal to it is one to the relay.
 process.argv = [process.execPath, program, ...process.argv.slice(2)]
-await import("../packages/tx3-relay/bin/tx3-relay.js")
+await import("../packages/tx3-relay/bin/tx3-relay.cjs")

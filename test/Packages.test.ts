@@ -83,10 +83,10 @@ describe("the packages", { timeout: 300_000 }, () => {
         Effect.gen(function*() {
           const home = join(folder, program)
           const tarball = join(ofPrograms, `${program}-0.1.0.tgz`)
-          assertContents(tarball, "bundle/main.js", [
+          assertContents(tarball, "bundle/main.cjs", [
             about,
-            new RegExp(`^package/bin/${program}\\.js$`),
-            /^package\/bundle\/(main|kernelWorker)\.js(\.map)?$/,
+            new RegExp(`^package/bin/${program}\\.cjs$`),
+            /^package\/bundle\/(main|kernelWorker)\.cjs(\.map)?$/,
             new RegExp(`^package/bundle/${program}-[A-Z0-9]{8}\\.cjs(\\.map)?$`),
             /^package\/bundle\/(help\.json|LICENSES\.txt)$/,
             page

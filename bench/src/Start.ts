@@ -19,7 +19,7 @@ export type Measured = Exclude<Figure.Program, "node">
 
 export const measured: ReadonlyArray<Measured> = ["tx3", "tx3-relay"]
 
-const ourNode = fileURLToPath(new URL("../../packages/tx3/bin/tx3.js", import.meta.url))
+const ourNode = fileURLToPath(new URL("../../packages/tx3/bin/tx3.cjs", import.meta.url))
 
 /** The built one, also where the tests run the sources. */
 const peakModule = fileURLToPath(new URL("../dist/load/peak.cjs", import.meta.url))

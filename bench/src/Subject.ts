@@ -131,7 +131,7 @@ export const writeConfig = (
   }).pipe(Effect.mapError((error) => new BenchError({ message: error.message })))
 
 /** The file that starts our relay, as npm installs it. */
-export const ourRelay = fileURLToPath(new URL("../../packages/tx3-relay/bin/tx3-relay.js", import.meta.url))
+export const ourRelay = fileURLToPath(new URL("../../packages/tx3-relay/bin/tx3-relay.cjs", import.meta.url))
 
 type OurTransport = "kernel" | "portable"
 

@@ -17,7 +17,7 @@ const PATH = `${process.env["PATH"]}:/usr/local/sbin:/usr/sbin`
 const start = (program: string, args: ReadonlyArray<string>, env: Record<string, string> = {}) =>
   Command.make(program, ...args).pipe(Command.env({ PATH, ...env }), Command.stderr("inherit"), Command.start)
 
-const tx3Relay = ["packages/tx3-relay/bin/tx3-relay.js"]
+const tx3Relay = ["packages/tx3-relay/bin/tx3-relay.cjs"]
 
 const haproxyFile = `
 defaults

@@ -271,7 +271,7 @@ describe.concurrent("examples", () => {
         assert.isTrue(existsSync(join(examples, "dist", `${name}.js`)), name)
       }
       for (const [, name] of text.matchAll(/npx (\S+)/g)) {
-        assert.isTrue(existsSync(join(root, "packages", name!, "bin", `${name}.js`)), name)
+        assert.isTrue(existsSync(join(root, "packages", name!, "bin", `${name}.cjs`)), name)
       }
     }
   })

@@ -78,7 +78,7 @@ export const makeDebianPackage = ({ folder, licences, name, out, packageVersion 
     chmodSync(file, mode)
   }
   const completions = (shell) =>
-    execFileSync(process.execPath, [join(root, "packages", name, "bin", `${name}.js`), "--completions", shell])
+    execFileSync(process.execPath, [join(root, "packages", name, "bin", `${name}.cjs`), "--completions", shell])
 
   put(`usr/bin/${name}`, readFileSync(join(folder, fileName(name, target))), 0o755)
   put(`usr/lib/${name}/koffi.node`, readFileSync(koffiOf(target)))

@@ -31,7 +31,7 @@ const assetsOf = (program, target, folder) => {
   return {
     "help.json": join(folder, "help.json"),
     ...target.startsWith("linux") ? { "koffi.node": koffiOf(target) } : {},
-    ...program === "tx3-relay" ? { "kernelWorker.js": join(folder, "kernelWorker.js") } : {},
+    ...program === "tx3-relay" ? { "kernelWorker.cjs": join(folder, "kernelWorker.cjs") } : {},
     ...Object.fromEntries(readdirSync(page).sort().map((name) => [`page/${name}`, join(page, name)]))
   }
 }

@@ -12,7 +12,7 @@ import { fileURLToPath } from "node:url"
 import { bundledExamples, executables } from "./Programs.js"
 
 /** The file that starts a program, as npm installs it. */
-export const bin = (name: string) => fileURLToPath(new URL(`../../${name}/bin/${name}.js`, import.meta.url))
+export const bin = (name: string) => fileURLToPath(new URL(`../../${name}/bin/${name}.cjs`, import.meta.url))
 
 /** The two words that start a program: Node and that file, or `env` and an executable. */
 export const commandOf = (name: "tx3" | "tx3-relay"): readonly [string, string] => {

@@ -4,4 +4,4 @@
 import { load } from "@tx3/command/Load"
 import { build } from "./internal/version.js"
 
-await load({ build, help: new URL("./help.json", import.meta.url), program: () => import("./tx3-relay.js") })
+void load({ build, help: new URL("./help.json", import.meta.url), program: () => import("./tx3-relay.js") })
