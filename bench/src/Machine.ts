@@ -15,7 +15,8 @@ export const describe = (): Results["machine"] => {
     memoryGb: Math.round(totalmem() / 1e9),
     system: `${type()} ${release()}`,
     node: process.versions.node,
-    descriptorLimit: limit === Infinity ? null : limit
+    descriptorLimit: limit === Infinity ? null : limit,
+    extraCas: (process.env["NODE_EXTRA_CA_CERTS"] ?? "") !== ""
   }
 }
 

@@ -203,6 +203,7 @@ const measuredHow = (results: Results.Results) => {
     controlStreams,
     idle,
     inFlight,
+    machine,
     memoryRounds,
     memorySplices,
     rateRounds,
@@ -273,6 +274,11 @@ const measuredHow = (results: Results.Results) => {
       "`tx3 connect` goes through such a relay to `tx3 listen`, which sends one byte at once. Memory at rest is what is resident " +
       `${restSeconds} s after the relay's admin server listens, or \`tx3\` has printed its address. ` +
       "From the second round on, each program finds the code that V8 compiled in an earlier one. " +
+      `${
+        machine.extraCas === true
+          ? "NODE_EXTRA_CA_CERTS is set: each start, that of the empty program too, reads those certificates and Node's own first. "
+          : ""
+      }` +
       `${startRounds === 1 ? "One round" : `${startRounds} rounds`}. MB is 10⁶ bytes.`
     ],
     `(i) A fresh relay, after some registrations: ${

@@ -62,7 +62,9 @@ export const Results = Schema.Struct({
     memoryGb: Schema.Number,
     system: Schema.String,
     node: Schema.String,
-    descriptorLimit: Schema.NullOr(Schema.Number)
+    descriptorLimit: Schema.NullOr(Schema.Number),
+    /** Whether each start of Node reads certificates that the environment names. Absent in older results. */
+    extraCas: Schema.optional(Schema.Boolean)
   }),
   /** Cores that other programs and the hypervisor took during the run. */
   disturbance: Schema.Struct({ others: Schema.Number, stolen: Schema.Number }),
