@@ -39,8 +39,9 @@ describe("withPrograms", () => {
     assert.match(said, /1 passed \| 2 skipped/)
     assert.include(
       said,
-      "2 tests were skipped because these programs are not installed:\n  curl (2 tests)\n  promtool (1 test)\n" +
-        "Install them on Debian: apt-get install curl prometheus\n"
+      "3 tests were skipped because these programs are not installed:\n" +
+        "  curl (2 tests)\n  promtool (1 test)\n  zsh (1 test)\n" +
+        "Install them on Debian: apt-get install curl prometheus zsh\n"
     )
   })
 
