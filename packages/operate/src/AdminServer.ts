@@ -346,8 +346,8 @@ const remedyFor = ({ admin, adminToken }: Pick<OperatorConfig.Settings, "admin" 
 }
 
 /**
- * The routes, the same for each address, which refuses requests before they reach them. They are built, and the page's files
- * read, for the first request: that takes as long as a tenth of the relay's start.
+ * The routes, the same for each address. Each address checks a request before it reaches them. The first request builds the
+ * routes and reads the page's files, which would take a tenth of the relay's start.
  */
 const makeApp = (shared: Shared) => {
   const routes = Layer.mergeAll(

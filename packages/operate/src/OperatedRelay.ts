@@ -44,8 +44,8 @@ const admin = Layer.unwrapEffect(Effect.gen(function*() {
 }))
 
 /**
- * The transport waits for its threads when it starts. Meanwhile the modules of the admin server load, a third of all: once the
- * threads have been started, which what follows the turn of the event loop is.
+ * The transport waits for its threads when it starts. The modules of the admin server, a third of the relay's, load in that time:
+ * `setImmediate` delays the import until the transport has started the threads.
  */
 const transport = Layer.merge(
   Relay.transport,

@@ -133,7 +133,7 @@ export const ask = <A, E>(
     return yield* failures.at(-1)!
   }).pipe(Effect.scoped)
 
-/** Milliseconds in which an admin server must answer: whatever listens at its address, a command ends. */
+/** A command fails if the admin server has not answered after this many milliseconds. Another program may listen at its address. */
 const answerMs = 15_000
 
 class NoAnswer extends Data.TaggedError("NoAnswer") {
